@@ -1,0 +1,12 @@
+package api
+
+import "github.com/headgate/headgate/limiter"
+
+// A Decider decides calls: it sets the Decision of every charge.
+//
+// Decide never blocks. If it returns true, c is decided and is the caller's
+// again. If it returns false, the Decider owns c until it calls c.Finish, from
+// any goroutine, by c.Deadline at the latest.
+type Decider interface {
+	Decide(now limiter.Instant, c *limiter.Call) (done bool)
+}

@@ -1,0 +1,148 @@
+package limiter
+
+// ChargesMax is how many charges one Call carries at most.
+const ChargesMax = 32
+
+// An Op is what a charge does to its counter.
+type Op uint8
+
+// The operations of the in-memory kinds. The zero value charges.
+const (
+	OpCharge   Op = iota // charge Cost units if they fit
+	OpPeek               // look only; allowed iff a cost of 1 would pass (see Spec.PeekUsed)
+	OpGiveBack           // undo Cost units already charged, never above full; always allowed
+)
+
+// A Mode says what happens to the other charges of a call when one is denied.
+type Mode uint8
+
+// The modes.
+const (
+	ChargeAll    Mode = iota // each limit is charged on its own, whatever the others say
+	AllOrNothing             // if an enforced limit denies, nothing stays charged
+)
+
+// A Charge asks Cost units of one counter.
+type Charge struct {
+	Key       Key
+	Limit     *Limit
+	Cost      uint64 // units; 0 is only valid with OpPeek
+	Op        Op
+	Partition Partition // decides the lock and, in a cluster, the owner
+
+	// Descriptors has bit i set if descriptor i of the request asked for this
+	// charge. A policy match sets it; deciders ignore it.
+	Descriptors uint32
+
+	Decision Decision // set by the Decider
+}
+
+// A Call is what a gateway asked in one request: its charges and, once
+// decided, their decisions. Calls are pooled: Reset before use. A Call has one
+// owner at a time: the edge until it calls Decide, then, if Decide returned
+// false, the Decider until it calls Finish.
+type Call struct {
+	// Mode is the domain's `charge` setting.
+	Mode Mode
+
+	// Deadline is when an answer stops being useful. The zero value means
+	// none was set; the in-memory table never waits and ignores it.
+	Deadline Instant
+
+	// Done is called by Finish. The edge sets it if it can wait; it must not
+	// block and may be called from any goroutine.
+	Done func(*Call)
+
+	n         int
+	charges   [ChargesMax]Charge
+	overrides []Limit
+}
+
+// Reset empties c for another use. Done stays.
+func (c *Call) Reset() {
+	for i := range c.charges[:c.n] {
+		c.charges[i] = Charge{}
+	}
+	c.n, c.Mode, c.Deadline = 0, ChargeAll, 0
+	c.overrides = c.overrides[:0]
+}
+
+// Add appends ch and reports whether there was room.
+func (c *Call) Add(ch Charge) bool {
+	if c.n == ChargesMax {
+		return false
+	}
+	c.charges[c.n] = ch
+	c.n++
+	return true
+}
+
+// Remove drops charge i and keeps the order of the others. It panics if i is
+// out of range.
+func (c *Call) Remove(i int) {
+	copy(c.charges[i:c.n], c.charges[i+1:c.n])
+	c.n--
+	c.charges[c.n] = Charge{}
+}
+
+// Charges returns the charges in the order in which they were added. The slice
+// is the call's own: it is valid until the next Add, Remove or Reset.
+func (c *Call) Charges() []Charge { return c.charges[:c.n] }
+
+// Scratch returns an empty Limit that lives as long as the call's present use,
+// for a limit that the request itself carries, or nil if ChargesMax were
+// handed out. The first use allocates; a pooled call then keeps the room.
+func (c *Call) Scratch() *Limit {
+	if c.overrides == nil {
+		c.overrides = make([]Limit, 0, ChargesMax)
+	}
+	n := len(c.overrides)
+	if n == ChargesMax {
+		return nil
+	}
+	c.overrides = c.overrides[:n+1]
+	c.overrides[n] = Limit{}
+	return &c.overrides[n]
+}
+
+// Finish hands a call back that Decide did not finish. The Decider must not
+// touch c afterwards.
+func (c *Call) Finish() { c.Done(c) }
+
+// Verdict merges the decisions: the call is Denied if an enforced ordinary
+// limit denied it, or if it has enforced AnyOf limits and all of them did.
+// A call without charges is Allowed. by is the index of the charge that
+// decides a denial, the one with the longest RetryAfter, and −1 otherwise.
+func (c *Call) Verdict() (v Verdict, by int) {
+	by = -1
+	anyOf, anyOfDenied, anyOfBy := 0, 0, -1
+	for i := range c.charges[:c.n] {
+		ch := &c.charges[i]
+		if ch.Limit.Shadow {
+			continue
+		}
+		denied := ch.Decision.Verdict == Denied
+		if ch.Limit.AnyOf {
+			anyOf++
+			if denied {
+				anyOfDenied++
+				// The earliest of the alternatives is enough to pass.
+				if anyOfBy < 0 || ch.Decision.RetryAfter < c.charges[anyOfBy].Decision.RetryAfter {
+					anyOfBy = i
+				}
+			}
+			continue
+		}
+		if denied && (by < 0 || ch.Decision.RetryAfter > c.charges[by].Decision.RetryAfter) {
+			by = i
+		}
+	}
+	if anyOf > 0 && anyOf == anyOfDenied &&
+		(by < 0 || c.charges[anyOfBy].Decision.RetryAfter > c.charges[by].Decision.RetryAfter) {
+		by = anyOfBy
+	}
+	if by >= 0 {
+		return Denied, by
+	}
+	return Allowed, -1
+}

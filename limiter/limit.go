@@ -1,0 +1,87 @@
+package limiter
+
+import "time"
+
+// A Kind is the algorithm of a limit. The zero Kind is not valid.
+type Kind uint8
+
+// The in-memory kinds that exist.
+const (
+	KindRate      Kind = iota + 1 // token bucket, as GCRA
+	KindFixed                     // counter per window aligned to the Unix epoch
+	KindSliding                   // weighted counter over two such windows
+	KindUnlimited                 // always allowed, keeps no counter
+)
+
+// String returns the kind's name as answers and metrics spell it.
+func (k Kind) String() string {
+	switch k {
+	case KindRate:
+		return "rate"
+	case KindFixed:
+		return "window"
+	case KindSliding:
+		return "sliding_window"
+	case KindUnlimited:
+		return "unlimited"
+	default:
+		return "invalid"
+	}
+}
+
+// Bounds of a Spec.
+const (
+	// PeriodMin and PeriodMax bound Period: one millisecond to 366 days.
+	PeriodMin = time.Millisecond
+	PeriodMax = 366 * 24 * time.Hour
+	// RateMax bounds a rate's Amount: 10⁹ a second, whatever the period.
+	RateMax = 1_000_000_000
+	// AmountMax bounds a fixed window's Amount and every Burst.
+	AmountMax = 1 << 55
+	// SlidingAmountMax bounds a sliding window's Amount: two counts share a word.
+	SlidingAmountMax = 1<<32 - 1
+	// CostMax bounds the cost of one charge.
+	CostMax = 1 << 55
+)
+
+// An Unavailable says what a limit decides when its counter can't be reached.
+type OnUnavailable uint8
+
+// The choices of on_unavailable. The zero value allows: rates favour
+// availability.
+const (
+	UnavailableAllow OnUnavailable = iota
+	UnavailableDeny
+	UnavailableLocal // decide with a local counter and this node's share
+)
+
+// A Spec is what a policy says of one limit.
+type Spec struct {
+	ID     LimitID
+	Def    DefHash
+	Domain string
+	Name   string // never empty: a policy derives one where the author gave none
+
+	Kind   Kind
+	Amount uint64        // units per Period; 0 bans (windows only)
+	Period time.Duration // in [PeriodMin, PeriodMax]; 0 for KindUnlimited
+	Burst  uint64        // KindRate only: capacity in units; 0 means Amount
+
+	Shadow        bool // evaluated and reported, not enforced
+	AnyOf         bool // denies only if all AnyOf limits of the call deny (Envoy's quota_mode)
+	CountDenied   bool // a denied charge still uses what it can: a window counts it, a bucket drains
+	PeekUsed      bool // a peek is allowed iff used ≤ amount, as Envoy's service does
+	OnUnavailable OnUnavailable
+}
+
+// A Limit is a Spec ready to decide with. It is immutable, except for Ref,
+// which the counter table sets once before the limit is first used.
+type Limit struct {
+	Spec
+
+	// Ref is the slot of this definition in the counter table's registry;
+	// 0 is the slot of definitions that were never registered.
+	Ref uint32
+
+	rate rateTerms
+}

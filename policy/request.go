@@ -1,0 +1,88 @@
+package policy
+
+import "github.com/headgate/headgate/limiter"
+
+// Bounds of a Request. The edge refuses what does not fit, with a clear error.
+const (
+	// DescriptorsMax is how many descriptors one request carries at most.
+	DescriptorsMax = 32
+	// EntriesMax is how many entries all descriptors of one request have at most.
+	EntriesMax = 256
+)
+
+// An Entry is one key/value pair that describes a call. The bytes belong to
+// the request's buffer and are valid only while it is.
+type Entry struct{ Key, Value []byte }
+
+// An Override is a limit that the request itself carries (Envoy's
+// RateLimitOverride). It replaces what the policy says of the descriptor: a
+// fixed window of Amount per Unit × Multiplier, enforced.
+type Override struct {
+	Amount     uint64
+	Unit       Unit   // UnitSecond … UnitYear
+	Multiplier uint32 // ≥ 1
+}
+
+// A Descriptor is an ordered list of entries and what to do with the counters
+// that it reaches.
+type Descriptor struct {
+	Entries  []Entry
+	Op       limiter.Op
+	Cost     uint64    // units; 0 only with OpPeek
+	Override *Override // nil: none. Points into Request.
+}
+
+// A Request is what a policy is matched against. It is reusable: Reset it,
+// then set Domain and add descriptors. It has one owner at a time.
+type Request struct {
+	Domain []byte
+
+	descriptors [DescriptorsMax]Descriptor
+	overrides   [DescriptorsMax]Override
+	entries     [EntriesMax]Entry
+	nd, ne      int
+}
+
+// Reset empties r.
+func (r *Request) Reset() {
+	clear(r.descriptors[:r.nd])
+	clear(r.entries[:r.ne])
+	r.Domain, r.nd, r.ne = nil, 0, 0
+}
+
+// AddDescriptor starts the next descriptor and returns it, or nil if there is
+// no room. Its Op is OpCharge and its Cost 1 until the caller says otherwise.
+func (r *Request) AddDescriptor() *Descriptor {
+	if r.nd == DescriptorsMax {
+		return nil
+	}
+	d := &r.descriptors[r.nd]
+	*d = Descriptor{Entries: r.entries[r.ne:r.ne:r.ne], Cost: 1}
+	r.nd++
+	return d
+}
+
+// AddEntry appends an entry to the descriptor that was added last and reports
+// whether there was room. The slices are kept, not copied.
+func (r *Request) AddEntry(key, value []byte) bool {
+	if r.nd == 0 || r.ne == EntriesMax {
+		return false
+	}
+	d := &r.descriptors[r.nd-1]
+	start := r.ne - len(d.Entries)
+	r.entries[r.ne] = Entry{key, value}
+	r.ne++
+	d.Entries = r.entries[start:r.ne:r.ne]
+	return true
+}
+
+// SetOverride gives the descriptor that was added last a limit of its own. It
+// panics if there is no descriptor.
+func (r *Request) SetOverride(o Override) {
+	r.overrides[r.nd-1] = o
+	r.descriptors[r.nd-1].Override = &r.overrides[r.nd-1]
+}
+
+// Descriptors returns the descriptors in order. The slice is valid until the
+// next AddDescriptor or Reset.
+func (r *Request) Descriptors() []Descriptor { return r.descriptors[:r.nd] }
