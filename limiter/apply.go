@@ -1,5 +1,7 @@
 package limiter
 
+import "math"
+
 // A Counter is the state of one counter in 16 bytes. The zero Counter, and
 // every counter whose Due is not after now, equals a fresh one: nothing used.
 type Counter struct {
@@ -10,12 +12,59 @@ type Counter struct {
 	Word uint64
 }
 
-// rateTerms are what NewLimit works out for KindRate.
-type rateTerms struct{}
-
-// NewLimit checks s, reporting all problems at once, and works out what
-// deciding needs.
-func NewLimit(s Spec) (*Limit, error) { return &Limit{Spec: s}, nil }
-
 // Apply does op with cost to c at now and reports the outcome.
-func (l *Limit) Apply(c *Counter, now Instant, op Op, cost uint64) Decision { return Decision{} }
+//
+// OpCharge charges cost if it fits. If it does not, nothing is charged unless
+// the limit has CountDenied: then a window counts the cost all the same, and a
+// bucket is drained to empty, never below. OpPeek changes nothing and is
+// allowed iff cost would pass now; a cost of 0 asks whether 1 would or, with
+// PeekUsed, whether what is used is within the limit. OpCharge of 0 is a peek.
+// OpGiveBack is always allowed and never makes a counter better than fresh.
+//
+// A cost above the limit's capacity is denied and Never passes, so costs of
+// any size are safe; capacities are at most AmountMax. A now outside
+// [0, InstantMax] is taken as the nearest bound. A now earlier than the last
+// one is charged as if no time had passed: nothing refills, and no window
+// opens twice. A limit that Init did not accept decides nothing: Undecided.
+//
+// Apply allocates nothing and cannot overflow, whatever c holds.
+func (l *Limit) Apply(c *Counter, now Instant, op Op, cost uint64) Decision {
+	now = min(max(now, 0), InstantMax)
+	if op == OpGiveBack {
+		return l.giveBack(c, now, cost)
+	}
+	charge := op == OpCharge && cost > 0
+	if cost == 0 && !l.PeekUsed {
+		cost = 1
+	}
+	switch l.Kind {
+	case KindRate:
+		return l.applyRate(c, now, cost, charge)
+	case KindFixed:
+		return l.applyFixed(c, now, cost, charge)
+	case KindSliding:
+		return l.applySliding(c, now, cost, charge)
+	case KindUnlimited:
+		return unlimited()
+	default:
+		return Decision{}
+	}
+}
+
+func (l *Limit) giveBack(c *Counter, now Instant, units uint64) Decision {
+	switch l.Kind {
+	case KindRate:
+		return l.giveBackRate(c, now, units)
+	case KindFixed:
+		return l.giveBackFixed(c, now, units)
+	case KindSliding:
+		return l.giveBackSliding(c, now, units)
+	case KindUnlimited:
+		return unlimited()
+	default:
+		return Decision{}
+	}
+}
+
+// unlimited returns the one decision of KindUnlimited.
+func unlimited() Decision { return Decision{Verdict: Allowed, Remaining: math.MaxUint64} }

@@ -1,6 +1,9 @@
 package limiter
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // A Kind is the algorithm of a limit. The zero Kind is not valid.
 type Kind uint8
@@ -40,11 +43,14 @@ const (
 	AmountMax = 1 << 55
 	// SlidingAmountMax bounds a sliding window's Amount: two counts share a word.
 	SlidingAmountMax = 1<<32 - 1
-	// CostMax bounds the cost of one charge.
+	// CostMax bounds the cost of one charge. No capacity is larger, so a cost
+	// above it never passes.
 	CostMax = 1 << 55
+	// TextMax bounds Domain and Name, each, in bytes.
+	TextMax = 4096
 )
 
-// An Unavailable says what a limit decides when its counter can't be reached.
+// An OnUnavailable says what a limit decides when its counter can't be reached.
 type OnUnavailable uint8
 
 // The choices of on_unavailable. The zero value allows: rates favour
@@ -59,13 +65,13 @@ const (
 type Spec struct {
 	ID     LimitID
 	Def    DefHash
-	Domain string
-	Name   string // never empty: a policy derives one where the author gave none
+	Domain string // at most TextMax bytes
+	Name   string // at most TextMax bytes; never empty: a policy derives one where the author gave none
 
 	Kind   Kind
-	Amount uint64        // units per Period; 0 bans (windows only)
+	Amount uint64        // units per Period; 0 bans (windows only); 0 for KindUnlimited
 	Period time.Duration // in [PeriodMin, PeriodMax]; 0 for KindUnlimited
-	Burst  uint64        // KindRate only: capacity in units; 0 means Amount
+	Burst  uint64        // KindRate only: capacity in units, refilled within HorizonMax; 0 means Amount
 
 	Shadow        bool // evaluated and reported, not enforced
 	AnyOf         bool // denies only if all AnyOf limits of the call deny (Envoy's quota_mode)
@@ -75,7 +81,8 @@ type Spec struct {
 }
 
 // A Limit is a Spec ready to decide with. It is immutable, except for Ref,
-// which the counter table sets once before the limit is first used.
+// which the counter table sets once before the limit is first used. The zero
+// Limit decides nothing until Init.
 type Limit struct {
 	Spec
 
@@ -84,4 +91,44 @@ type Limit struct {
 	Ref uint32
 
 	rate rateTerms
+}
+
+// NewLimit checks s and returns it as a Limit. See [Limit.Init] for errors.
+func NewLimit(s Spec) (*Limit, error) {
+	l := new(Limit)
+	if err := l.Init(s); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Init makes l the limit that s describes, in place: with [Call.Scratch], for
+// limits that a request carries. It allocates nothing if s is valid.
+//
+// The error joins one [*BoundError] for each bound that s breaks; l is then
+// the zero Limit.
+func (l *Limit) Init(s Spec) error {
+	*l = Limit{}
+	if err := s.check(); err != nil {
+		return err
+	}
+	l.Spec = s
+	if s.Kind == KindRate {
+		l.rate = newRateTerms(s)
+	}
+	return nil
+}
+
+// Capacity returns how many units a fresh counter admits at once: a rate's
+// burst, a window's amount, the largest uint64 for an unlimited limit, 0 for
+// the zero Limit.
+func (l *Limit) Capacity() uint64 {
+	switch l.Kind {
+	case KindRate:
+		return l.rate.burst
+	case KindUnlimited:
+		return math.MaxUint64
+	default:
+		return l.Amount
+	}
 }

@@ -1,0 +1,107 @@
+package limiter
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+)
+
+// A BoundError says which field of a Spec is out of bounds.
+type BoundError struct {
+	Field string // the field's name in Spec
+	Value string // what it is
+	Bound string // what it must be, to follow "must be"
+}
+
+// Error returns the field, its value and its bound in one line.
+func (e *BoundError) Error() string {
+	return "limiter: " + e.Field + "=" + e.Value + ": must be " + e.Bound
+}
+
+// A boundCheck collects what is out of bounds.
+type boundCheck []error
+
+func (b *boundCheck) fail(field string, value any, bound string, args ...any) {
+	*b = append(*b, &BoundError{field, fmt.Sprint(value), fmt.Sprintf(bound, args...)})
+}
+
+// check returns all the bounds that s breaks, joined.
+func (s *Spec) check() error {
+	var b boundCheck
+	if n := len(s.Domain); n > TextMax {
+		b.fail("Domain", fmt.Sprintf("(%d bytes)", n), "at most %d bytes", TextMax)
+	}
+	if n := len(s.Name); n > TextMax {
+		b.fail("Name", fmt.Sprintf("(%d bytes)", n), "at most %d bytes", TextMax)
+	}
+	if s.OnUnavailable > UnavailableLocal {
+		b.fail("OnUnavailable", uint8(s.OnUnavailable), "at most %d", UnavailableLocal)
+	}
+	switch s.Kind {
+	case KindRate:
+		s.checkRate(&b)
+	case KindFixed:
+		s.checkWindow(&b, AmountMax)
+	case KindSliding:
+		s.checkWindow(&b, SlidingAmountMax)
+	case KindUnlimited:
+		s.checkUnlimited(&b)
+	default:
+		b.fail("Kind", uint8(s.Kind), "in [%d, %d]", KindRate, KindUnlimited)
+	}
+	return errors.Join(b...)
+}
+
+func (s *Spec) checkPeriod(b *boundCheck) (ok bool) {
+	if s.Period < PeriodMin || s.Period > PeriodMax {
+		b.fail("Period", s.Period, "in [%v, %v]", PeriodMin, PeriodMax)
+		return false
+	}
+	return true
+}
+
+func (s *Spec) checkRate(b *boundCheck) {
+	periodOK := s.checkPeriod(b)
+	// RateMax is one unit a nanosecond, so the period is also the bound.
+	amountMax := uint64(PeriodMax)
+	if periodOK {
+		amountMax = uint64(s.Period)
+	}
+	amountOK := s.Amount >= 1 && s.Amount <= amountMax
+	if !amountOK {
+		b.fail("Amount", s.Amount, "in [1, %d], at most %d a second", amountMax, RateMax)
+	}
+	burstMax := uint64(AmountMax)
+	if periodOK && amountOK {
+		// The most that refills within HorizonMax. Amount ≤ Period, so the
+		// quotient is at most HorizonMax.
+		hi, lo := bits.Mul64(uint64(HorizonMax), s.Amount)
+		refilled, _ := bits.Div64(hi, lo, uint64(s.Period))
+		burstMax = min(burstMax, refilled)
+	}
+	if s.Burst > burstMax {
+		b.fail("Burst", s.Burst, "at most %d, what refills in %v", burstMax, HorizonMax)
+	}
+}
+
+func (s *Spec) checkWindow(b *boundCheck, amountMax uint64) {
+	s.checkPeriod(b)
+	if s.Amount > amountMax {
+		b.fail("Amount", s.Amount, "at most %d", amountMax)
+	}
+	if s.Burst != 0 {
+		b.fail("Burst", s.Burst, "0: only a rate has one")
+	}
+}
+
+func (s *Spec) checkUnlimited(b *boundCheck) {
+	if s.Period != 0 {
+		b.fail("Period", s.Period, "0: an unlimited limit has none")
+	}
+	if s.Amount != 0 {
+		b.fail("Amount", s.Amount, "0: an unlimited limit has none")
+	}
+	if s.Burst != 0 {
+		b.fail("Burst", s.Burst, "0: only a rate has one")
+	}
+}

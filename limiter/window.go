@@ -1,0 +1,87 @@
+package limiter
+
+import (
+	"math"
+	"math/bits"
+	"time"
+)
+
+// A fixed window counts what was charged in [start, start+period), start being
+// a multiple of the period since the Unix epoch. Its Counter keeps the end in
+// Due and the count in Word.
+
+// windowEnd returns the end of the epoch-aligned window that now is in.
+func windowEnd(now Instant, period time.Duration) Instant {
+	return now - now%Instant(period) + Instant(period)
+}
+
+// fixedWindow returns the end and the count of the window that a charge at now
+// belongs to: the stored one unless it is over. A now before the stored window
+// counts in the stored one, so that a clock that steps back opens no window a
+// second time.
+func (l *Limit) fixedWindow(c *Counter, now Instant) (end Instant, count uint64) {
+	if now < c.Due {
+		return c.Due, c.Word
+	}
+	return windowEnd(now, l.Period), 0
+}
+
+// applyFixed charges cost to the window, or only looks if !charge.
+func (l *Limit) applyFixed(c *Counter, now Instant, cost uint64, charge bool) Decision {
+	end, count := l.fixedWindow(c, now)
+	d := Decision{Verdict: Allowed}
+	switch fits := cost <= l.Amount && count <= l.Amount-cost; {
+	case fits:
+		if charge {
+			count += cost
+			c.Due, c.Word = end, count
+		}
+	default:
+		d.Verdict = Denied
+		d.RetryAfter = Never
+		if cost <= l.Amount {
+			d.RetryAfter = end.Sub(now)
+		}
+		if charge && l.CountDenied {
+			count = addSaturating(count, cost, math.MaxUint64)
+			c.Due, c.Word = end, count
+		}
+	}
+	d.Remaining = subSaturating(l.Amount, count)
+	if count > 0 {
+		d.ResetAfter = end.Sub(now)
+	}
+	return d
+}
+
+// giveBackFixed undoes units that were charged in the present window; those of
+// an earlier one are forgotten anyway.
+func (l *Limit) giveBackFixed(c *Counter, now Instant, units uint64) Decision {
+	end, count := l.fixedWindow(c, now)
+	count = subSaturating(count, units)
+	d := Decision{Verdict: Allowed, Remaining: subSaturating(l.Amount, count)}
+	if count == 0 {
+		*c = Counter{}
+		return d
+	}
+	c.Due, c.Word = end, count
+	d.ResetAfter = end.Sub(now)
+	return d
+}
+
+// addSaturating returns a + b, or limit if that is less.
+func addSaturating(a, b, limit uint64) uint64 {
+	sum, carry := bits.Add64(a, b, 0)
+	if carry != 0 {
+		return limit
+	}
+	return min(sum, limit)
+}
+
+// subSaturating returns a − b, or 0 if that would be negative.
+func subSaturating(a, b uint64) uint64 {
+	if b > a {
+		return 0
+	}
+	return a - b
+}
