@@ -1,0 +1,96 @@
+package arch
+
+import (
+	"path"
+	"strings"
+)
+
+// Module is the path that every package of ours starts with.
+const Module = "github.com/headgate/headgate"
+
+// A Layer says what the packages under one path may import.
+type Layer struct {
+	// Path is the package's directory, or a pattern of path.Match. The first
+	// layer that matches a package is the one that counts.
+	Path string
+	// Ours lists the packages of this module that it may import; each is a
+	// directory or a pattern, and "…/**" stands for a whole subtree.
+	Ours []string
+	// Pure bans what a computation has no use for: clocks, I/O, locks,
+	// goroutines, logs and every dependency that is not in Theirs.
+	Pure bool
+	// Theirs lists the other modules' packages that a pure layer may import.
+	Theirs []string
+	// Shell packages may ask the clock, the environment and the terminal, and
+	// may have package variables.
+	Shell bool
+}
+
+// Table returns the import table: docs/architecture.md explains it. A package
+// that no layer matches is a violation, so that each new one is a decision.
+func Table() []Layer {
+	const (
+		lim = "limiter"
+		pol = "policy"
+		pb  = "api/proto/**"
+	)
+	door := []string{"api", lim, pol, pb}
+	return []Layer{
+		// The kernel and what is pure around it.
+		{Path: "limiter", Pure: true, Theirs: []string{"github.com/dchest/siphash"}},
+		{Path: "limiter/table", Ours: []string{lim}},
+		{Path: "policy", Ours: []string{lim}},
+
+		// The edge.
+		{Path: "api", Ours: []string{lim, pol}},
+		{Path: "api/rpc", Ours: append([]string{"api/rls", "api/decision"}, door...)},
+		{Path: "api/rls", Ours: door},
+		{Path: "api/decision", Ours: door},
+		{Path: "api/admin", Ours: []string{"api", lim, pol}},
+		{Path: "api/proto"},
+		{Path: "api/proto/**", Ours: []string{pb}},
+
+		// The shell.
+		{Path: "cmd/headgate", Shell: true, Ours: []string{"internal/**", lim, pol, "bench/**", pb}},
+		{Path: "internal/app", Shell: true, Ours: []string{"**"}},
+		{Path: "internal/clock", Shell: true, Ours: []string{lim}},
+		{Path: "internal/config", Shell: true, Ours: []string{lim}},
+		{Path: "internal/obs", Ours: []string{"api", lim, pol}},
+		{Path: "internal/arch"},
+		{Path: "internal/e2e"},
+		{Path: "bench", Shell: true, Ours: []string{lim, pb, "bench/**"}},
+		{Path: "bench/*", Shell: true, Ours: []string{lim, pb, "bench/**"}},
+	}
+}
+
+// layerOf returns the layer that counts for the package in dir, or nil.
+func layerOf(table []Layer, dir string) *Layer {
+	for i := range table {
+		if matches(table[i].Path, dir) {
+			return &table[i]
+		}
+	}
+	return nil
+}
+
+// mayImport reports whether the layer allows the package of ours in dir.
+func (l *Layer) mayImport(dir string) bool {
+	for _, pattern := range l.Ours {
+		if matches(pattern, dir) {
+			return true
+		}
+	}
+	return false
+}
+
+// matches reports whether dir is what pattern describes.
+func matches(pattern, dir string) bool {
+	if pattern == "**" {
+		return true
+	}
+	if subtree, ok := strings.CutSuffix(pattern, "/**"); ok {
+		return dir == subtree || strings.HasPrefix(dir, subtree+"/")
+	}
+	ok, err := path.Match(pattern, dir)
+	return ok && err == nil
+}

@@ -1,0 +1,2 @@
+// Package main is a fixture. want package-doc "starts with \"Command \""
+package main

@@ -1,0 +1,1 @@
+package limiter // want package-doc "package limiter has no package comment"
