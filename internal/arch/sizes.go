@@ -2,7 +2,9 @@ package arch
 
 import (
 	"go/ast"
+	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -34,18 +36,24 @@ func (c *checker) packageDoc(p *pkg) {
 		if f.Doc == nil {
 			continue
 		}
-		word := "Package " + f.Name.Name
-		if f.Name.Name == "main" {
-			word = "Command "
-		}
-		if !strings.HasPrefix(f.Doc.Text(), word) {
-			c.report(f.Doc.Pos(), "package-doc", "the package comment starts with %q", word)
+		if words := subjects(p, f); !slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(f.Doc.Text(), w+" ") }) {
+			c.report(f.Doc.Pos(), "package-doc", "the package comment starts with %q", words[0])
 		}
 		return
 	}
 	if first != nil {
 		c.report(first.Name.Pos(), "package-doc", "package %s has no package comment: write doc.go", p.dir)
 	}
+}
+
+// subjects returns what the package's comment may start with; a command's is
+// its name, as godoc has it.
+func subjects(p *pkg, f *file) []string {
+	if f.Name.Name != "main" {
+		return []string{"Package " + f.Name.Name}
+	}
+	name := path.Base(p.dir)
+	return []string{"Command " + name, strings.ToUpper(name[:1]) + name[1:]}
 }
 
 // sizes bounds files, functions, interfaces and parameter lists.

@@ -121,7 +121,8 @@ func render(t *testing.T, tmpl string, vars any) []byte {
 type process struct {
 	name string
 	cmd  *exec.Cmd
-	done chan error // receives the exit once
+	done chan struct{} // closed when it has ended
+	err  error         // how it ended; valid once done is closed
 }
 
 // start runs cmd; its output becomes part of the test's if the test fails. The
@@ -137,8 +138,11 @@ func start(t *testing.T, name string, cmd *exec.Cmd) *process {
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", name, err)
 	}
-	p := &process{name: name, cmd: cmd, done: make(chan error, 1)}
-	go func() { p.done <- cmd.Wait() }()
+	p := &process{name: name, cmd: cmd, done: make(chan struct{})}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // it may have ended: that is what stop is for
 		select {
@@ -162,10 +166,9 @@ func (p *process) stop(t *testing.T) {
 		t.Fatalf("stop %s: %v", p.name, err)
 	}
 	select {
-	case err := <-p.done:
-		p.done <- err // for the cleanup
-		if err != nil {
-			t.Fatalf("%s ended with %v after SIGTERM", p.name, err)
+	case <-p.done:
+		if p.err != nil {
+			t.Fatalf("%s ended with %v after SIGTERM", p.name, p.err)
 		}
 	case <-time.After(startTimeout):
 		t.Fatalf("%s did not end within %v of SIGTERM", p.name, startTimeout)
@@ -190,7 +193,7 @@ func eventually(t *testing.T, what string, ok func() error) {
 
 // get returns the body of a 200 answer.
 func get(url string) (string, error) {
-	resp, err := http.Get(url) //nolint:noctx // bounded by the test's own timeout
+	resp, err := http.Get(url)
 	if err != nil {
 		return "", err
 	}

@@ -36,7 +36,7 @@ const upstreamBody = "hello from upstream!\n"
 // tests are built on, are what this Envoy sends. With -record it writes them.
 func TestEnvoySendsWhatWasRecorded(t *testing.T) {
 	upstream := listen(t)
-	go http.Serve(upstream, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { //nolint:errcheck,gosec // ends with its listener; loopback only
+	go http.Serve(upstream, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { //nolint:errcheck // it ends with its listener
 		_, _ = io.WriteString(w, upstreamBody)
 	}))
 	recorder := listen(t)
@@ -116,7 +116,7 @@ func (r *recording) write(t *testing.T, name string) {
 		fmt.Fprintf(&text, "%s: %s\n", f.Name, f.Value)
 	}
 	for ext, b := range map[string][]byte{".bin": r.message, ".headers": []byte(text.String())} {
-		if err := os.WriteFile(filepath.Join(recordedDir, name+ext), b, 0o644); err != nil { //nolint:gosec // a fixture, not a secret
+		if err := os.WriteFile(filepath.Join(recordedDir, name+ext), b, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,2 +1,2 @@
-// This package is a fixture. want package-doc "starts with \"Package policy\""
+// This package is a fixture. want package-doc "starts with \"Package policy"
 package policy

@@ -1,2 +1,2 @@
-// Package main is a fixture. want package-doc "starts with \"Command \""
+// Package main is a fixture. want package-doc "starts with \"Command headgate\""
 package main

@@ -1,0 +1,2 @@
+// Package app is a fixture.
+package app
