@@ -1,0 +1,149 @@
+package config
+
+import "time"
+
+// A Config is all settings of a process. Tags: yaml is the key, doc one or two
+// sentences for the reference, min, max and oneof the bounds that Validate
+// checks, and kind=addr marks a listening address.
+type Config struct {
+	DataDir  string   `yaml:"data_dir" doc:"Directory of the node's own files: the key secret, the saved counters, the lock. Created with mode 0700. Empty: chosen by the environment, see below."`
+	Policy   Policy   `yaml:"policy"`
+	GRPC     GRPC     `yaml:"grpc"`
+	HTTP     HTTP     `yaml:"http"`
+	Admin    Admin    `yaml:"admin"`
+	Table    Table    `yaml:"table"`
+	Shutdown Shutdown `yaml:"shutdown"`
+	Metrics  Metrics  `yaml:"metrics"`
+	Log      Log      `yaml:"log"`
+	Runtime  Runtime  `yaml:"runtime"`
+}
+
+// Policy says where policies come from.
+type Policy struct {
+	Paths           []string      `yaml:"paths" doc:"Files and directories with policy documents. Empty: the built-in sample policy, with a warning in the log."`
+	OnUnknownDomain string        `yaml:"on_unknown_domain" oneof:"allow|deny|error" doc:"What a request of a domain without a policy gets."`
+	Debounce        time.Duration `yaml:"debounce" min:"10ms" max:"1m" doc:"How long files must be quiet before a change is read. A change is read after ten times this at the latest."`
+	PollInterval    time.Duration `yaml:"poll_interval" min:"100ms" max:"1h" doc:"How often files are looked at besides file notifications, which some network file systems do not send."`
+}
+
+// GRPC is the door that gateways use.
+type GRPC struct {
+	Addr               string        `yaml:"addr" kind:"addr" doc:"Where gRPC listens: Envoy RLS, the native API, health, reflection."`
+	Reflection         bool          `yaml:"reflection" doc:"Serve the reflection API, which grpcurl uses."`
+	ConnectionsMax     int           `yaml:"connections_max" min:"1" max:"1000000" doc:"Connections open at once; more wait in the kernel's backlog."`
+	StreamsMax         int           `yaml:"streams_max" min:"1" max:"1000000" doc:"Requests in flight per connection."`
+	MessageBytesMax    Bytes         `yaml:"message_bytes_max" min:"1KiB" max:"64MiB" doc:"Size of one request message."`
+	DescriptorsMax     int           `yaml:"descriptors_max" min:"1" max:"32" doc:"Descriptors per request."`
+	EntriesMax         int           `yaml:"entries_max" min:"1" max:"256" doc:"Entries of all descriptors of one request."`
+	KeyBytesMax        Bytes         `yaml:"key_bytes_max" min:"1" max:"64KiB" doc:"Length of an entry's key, and of a domain."`
+	ValueBytesMax      Bytes         `yaml:"value_bytes_max" min:"1" max:"1MiB" doc:"Length of an entry's value."`
+	ConnectionAgeMax   time.Duration `yaml:"connection_age_max" min:"0" max:"8760h" doc:"A connection is asked to go away (GOAWAY) at this age, so that clients spread over new nodes. 0: never."`
+	KeepaliveInterval  time.Duration `yaml:"keepalive_interval" min:"1s" max:"24h" doc:"A silent connection is pinged after this long."`
+	KeepaliveTimeout   time.Duration `yaml:"keepalive_timeout" min:"100ms" max:"1h" doc:"A connection whose ping is not answered for this long is closed."`
+	KeepaliveClientMin time.Duration `yaml:"keepalive_client_min" min:"0" max:"24h" doc:"A client that pings more often than this is disconnected."`
+}
+
+// HTTP is the door of probes and metrics.
+type HTTP struct {
+	Addr           string `yaml:"addr" kind:"addr" doc:"Where /healthz, /readyz and /metrics listen."`
+	ConnectionsMax int    `yaml:"connections_max" min:"1" max:"100000" doc:"Connections open at once; more wait in the kernel's backlog."`
+}
+
+// Admin is the operator's door.
+type Admin struct {
+	Addr           string `yaml:"addr" kind:"addr" doc:"Where the admin API and pprof listen. Only a loopback address is accepted: there is no access control yet."`
+	ConnectionsMax int    `yaml:"connections_max" min:"1" max:"10000" doc:"Connections open at once; more wait in the kernel's backlog."`
+	TopKeys        int    `yaml:"top_keys" min:"1" max:"10000" doc:"How many hot keys, and how many denied keys, are tracked."`
+}
+
+// Table bounds the counters in memory.
+type Table struct {
+	EntriesMax    int           `yaml:"entries_max" min:"1024" max:"4294967296" doc:"Counters in memory."`
+	BytesMax      Bytes         `yaml:"bytes_max" min:"1MiB" max:"16TiB" doc:"Memory for counters."`
+	SharePercent  int           `yaml:"share_percent" min:"1" max:"100" doc:"Percent of the table that one domain fills at most."`
+	OnFull        string        `yaml:"on_full" oneof:"allow|deny" doc:"What a call gets whose counter finds no room."`
+	Save          bool          `yaml:"save" doc:"Save counters in the data directory on a graceful stop and load them at start."`
+	SweepInterval time.Duration `yaml:"sweep_interval" min:"1ms" max:"1h" doc:"How often a part of the table is searched for counters that equal fresh ones, to reclaim them."`
+}
+
+// Shutdown bounds a graceful stop.
+type Shutdown struct {
+	DrainDelay time.Duration `yaml:"drain_delay" min:"0" max:"10m" doc:"How long the node goes on serving after /readyz turned 503, so that load balancers notice."`
+	Timeout    time.Duration `yaml:"timeout" min:"100ms" max:"1h" doc:"How long the whole stop takes at most, the drain delay included. What is open then is cut."`
+}
+
+// Metrics bounds what Prometheus sees.
+type Metrics struct {
+	LimitsMax int `yaml:"limits_max" min:"1" max:"100000" doc:"Limits with series of their own, over all domains. The others are counted together under limit=\"other\"."`
+}
+
+// Log says how the process logs, always to standard error.
+type Log struct {
+	Level  string `yaml:"level" oneof:"debug|info|warn|error" doc:"Least severe level that is written."`
+	Format string `yaml:"format" oneof:"text|json" doc:"One line of key=value, or of JSON, per record."`
+}
+
+// Runtime tunes Go's garbage collector.
+type Runtime struct {
+	GCPercent   int   `yaml:"gc_percent" min:"10" max:"10000" doc:"Garbage collection target in percent of the live heap. Ignored if GOGC is set."`
+	MemoryLimit Bytes `yaml:"memory_limit" min:"0" max:"16TiB" doc:"Soft memory limit of the process: near it the garbage collector works harder. 0: none. Ignored if GOMEMLIMIT is set."`
+}
+
+// Default returns the settings of a process that is told nothing.
+func Default() Config {
+	return Config{
+		Policy: Policy{
+			OnUnknownDomain: "allow",
+			Debounce:        200 * time.Millisecond,
+			PollInterval:    10 * time.Second,
+		},
+		GRPC: GRPC{
+			Addr:               ":8081",
+			Reflection:         true,
+			ConnectionsMax:     10_000,
+			StreamsMax:         1_000,
+			MessageBytesMax:    1 * MiB,
+			DescriptorsMax:     32,
+			EntriesMax:         256,
+			KeyBytesMax:        256,
+			ValueBytesMax:      4 * KiB,
+			KeepaliveInterval:  time.Minute,
+			KeepaliveTimeout:   20 * time.Second,
+			KeepaliveClientMin: 5 * time.Second,
+		},
+		HTTP:  HTTP{Addr: ":8080", ConnectionsMax: 1_000},
+		Admin: Admin{Addr: "127.0.0.1:8082", ConnectionsMax: 100, TopKeys: 100},
+		Table: Table{
+			EntriesMax:    16 << 20,
+			BytesMax:      1 * GiB,
+			SharePercent:  50,
+			OnFull:        "allow",
+			Save:          true,
+			SweepInterval: 10 * time.Millisecond,
+		},
+		Shutdown: Shutdown{DrainDelay: 5 * time.Second, Timeout: 30 * time.Second},
+		Metrics:  Metrics{LimitsMax: 1_000},
+		Log:      Log{Level: "info", Format: "text"},
+		Runtime:  Runtime{GCPercent: 400},
+	}
+}
+
+// DefaultDataDir returns the data directory of a process that is given none:
+// $STATE_DIRECTORY (systemd), else /var/lib/headgate for root, else
+// $XDG_STATE_HOME/headgate, else $HOME/.local/state/headgate, else
+// headgate-data in the working directory.
+func DefaultDataDir(getenv func(string) string, uid int) string {
+	if d := getenv("STATE_DIRECTORY"); d != "" {
+		return d
+	}
+	if uid == 0 {
+		return "/var/lib/headgate"
+	}
+	if d := getenv("XDG_STATE_HOME"); d != "" {
+		return d + "/headgate"
+	}
+	if d := getenv("HOME"); d != "" {
+		return d + "/.local/state/headgate"
+	}
+	return "headgate-data"
+}

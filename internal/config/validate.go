@@ -1,0 +1,62 @@
+package config
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+)
+
+// Validate reports every setting that is out of bounds or contradicts another,
+// as Problems, or nil.
+func (c *Config) Validate() error {
+	var ps Problems
+	for _, f := range Fields(c) {
+		if !f.inBounds() {
+			ps = append(ps, Problem{Path: f.Path, Value: f.Text(), Bound: "must be " + f.Bound})
+		}
+	}
+	ps = append(ps, c.Admin.problems()...)
+	ps = append(ps, c.Shutdown.problems()...)
+	if len(ps) > 0 {
+		return ps
+	}
+	return nil
+}
+
+func (a *Admin) problems() Problems {
+	if !validAddr(a.Addr) || isLoopback(a.Addr) {
+		return nil
+	}
+	return Problems{{
+		Path: "admin.addr", Value: a.Addr,
+		Bound: "must be a loopback address such as 127.0.0.1:8082: the admin API has no access control yet",
+	}}
+}
+
+func (s *Shutdown) problems() Problems {
+	if s.DrainDelay < s.Timeout {
+		return nil
+	}
+	return Problems{{
+		Path: "shutdown.drain_delay", Value: s.DrainDelay.String(),
+		Bound: "must be shorter than shutdown.timeout, " + s.Timeout.String(),
+	}}
+}
+
+// isLoopback reports whether addr, a valid one, is reached from this machine
+// only.
+func isLoopback(addr string) bool {
+	host, _, _ := net.SplitHostPort(addr)
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+// asProblems returns the problems that Validate reported.
+func asProblems(err error) Problems {
+	var ps Problems
+	errors.As(err, &ps)
+	return ps
+}
