@@ -27,8 +27,8 @@ func TestEveryFieldIsDocumentedAndBounded(t *testing.T) {
 		if f.Bound == "" && f.Path != "data_dir" && f.Path != "policy.paths" {
 			t.Errorf("%s: no bound", f.Path)
 		}
-		if min := f.tag.Get("min"); min != "" {
-			for _, text := range []string{min, f.tag.Get("max")} {
+		if low := f.tag.Get("min"); low != "" {
+			for _, text := range []string{low, f.tag.Get("max")} {
 				if _, want := parseNumber(f.value, text); want != "" {
 					t.Errorf("%s: bound %q %s", f.Path, text, want)
 				}

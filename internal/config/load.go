@@ -1,9 +1,7 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"regexp"
 	"strings"
@@ -70,17 +68,12 @@ func newLoader() *loader {
 }
 
 func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
+	text, err := os.ReadFile(name) //nolint:gosec // the operator names the file
 	if err != nil {
-		return nil, fmt.Errorf("config: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, FileBytesMax+1))
-	if err != nil {
-		return nil, fmt.Errorf("config: read file=%s: %w", name, err)
+		return nil, fmt.Errorf("config: read settings: %w", err)
 	}
 	if len(text) > FileBytesMax {
-		return nil, fmt.Errorf("config: read file=%s: %w", name, errors.New("larger than 1 MiB"))
+		return nil, fmt.Errorf("config: read settings: %s is larger than %v", name, Bytes(FileBytesMax))
 	}
 	return text, nil
 }

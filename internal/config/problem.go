@@ -30,7 +30,7 @@ func (p Problem) String() string {
 }
 
 // Problems are all that is wrong, in the order of the sources.
-type Problems []Problem
+type Problems []Problem //nolint:errname // named for what it holds
 
 // Error returns the problems, one a line.
 func (ps Problems) Error() string {
