@@ -1,0 +1,122 @@
+package api
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/headgate/headgate/limiter"
+)
+
+// keepBytesMax is how much room an exchange keeps for the next request.
+const keepBytesMax = 64 << 10
+
+// A Desk is where doors take their requests: it lends exchanges, has the gate
+// decide them, and waits, within a bound, for a Decider that takes its time.
+// It is safe for concurrent use.
+type Desk struct {
+	gate    *Gate
+	now     func() limiter.Instant
+	timeout time.Duration
+	pool    sync.Pool
+	stripe  atomic.Uint32
+	late    atomic.Uint64
+}
+
+// NewDesk returns a desk at gate. A decision takes at most timeout, which is
+// positive. now is the node's clock.
+func NewDesk(gate *Gate, now func() limiter.Instant, timeout time.Duration) *Desk {
+	d := &Desk{gate: gate, now: now, timeout: timeout}
+	d.pool.New = func() any {
+		x := &Exchange{Stripe: d.stripe.Add(1), done: make(chan struct{}, 1)}
+		x.Call.Done = func(*limiter.Call) { x.done <- struct{}{} }
+		return x
+	}
+	return d
+}
+
+// Now returns the node's time.
+func (d *Desk) Now() limiter.Instant { return d.now() }
+
+// Late returns how many decisions were not made in time, so that on_unavailable
+// decided.
+func (d *Desk) Late() uint64 { return d.late.Load() }
+
+// Open lends an empty exchange. The caller owns it until it calls Close, or
+// Wait, which may trade it for another.
+func (d *Desk) Open() *Exchange {
+	x, _ := d.pool.Get().(*Exchange) // the pool holds nothing else
+	return x
+}
+
+// Close takes x back. Neither x nor anything in it may be used afterwards. An
+// exchange in an unknown state, after a panic, must not be given back.
+func (d *Desk) Close(x *Exchange) {
+	x.Req.Reset()
+	x.Call.Reset()
+	x.Snapshot, x.Outcome = nil, 0
+	x.In, x.Out = keep(x.In), keep(x.Out)
+	d.pool.Put(x)
+}
+
+func keep(b []byte) []byte {
+	if cap(b) > keepBytesMax {
+		return nil
+	}
+	return b[:0]
+}
+
+// Decide decides x.Req and returns the exchange that holds the decisions: see
+// Wait.
+func (d *Desk) Decide(ctx context.Context, x *Exchange) *Exchange {
+	now := d.now()
+	if d.Begin(ctx, now, x) {
+		return x
+	}
+	return d.Wait(ctx, now, x)
+}
+
+// Begin matches and decides x.Req. If it returns false, the Decider has x and
+// the caller must call Wait, with the same now.
+func (d *Desk) Begin(ctx context.Context, now limiter.Instant, x *Exchange) (done bool) {
+	timeout := d.timeout
+	if at, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(at))
+	}
+	x.deadline = now.Add(timeout)
+	x.Call.Deadline = x.deadline
+	return d.gate.Begin(now, x)
+}
+
+// Wait waits until x, which Begin left to the Decider, is decided, at most
+// until its deadline, and returns the exchange that holds the decisions. That
+// is x if the Decider was in time. Otherwise x stays with the Decider for good,
+// and another one is returned, decided by on_unavailable: what the Decider
+// charges after the deadline stays charged.
+func (d *Desk) Wait(ctx context.Context, now limiter.Instant, x *Exchange) *Exchange {
+	// A caller that went away gets no answer either way; the Decider has the
+	// deadline. What is left of it counts from the present: a batch waits for
+	// its checks one after the other.
+	ctx, cancel := context.WithTimeout(ctx, x.deadline.Sub(d.now()))
+	defer cancel()
+	select {
+	case <-x.done:
+		d.gate.End(now, x)
+		return x
+	case <-ctx.Done():
+		select {
+		case <-x.done: // just in time
+			d.gate.End(now, x)
+			return x
+		default:
+		}
+	}
+	d.late.Add(1)
+	// The copy's entries point into x, which is never used again, so the
+	// garbage collector keeps them as long as the copy needs them.
+	y := d.Open()
+	y.Req = x.Req
+	d.gate.Unavailable(now, y)
+	return y
+}

@@ -1,0 +1,266 @@
+package rls
+
+import (
+	"math"
+	"strconv"
+	"time"
+
+	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/policy"
+)
+
+// Field tags of RateLimitResponse and of the messages in it: number << 3 | type.
+const (
+	tagOverallCode = 1<<3 | byte(protowire.VarintType)
+	tagStatus      = 2<<3 | byte(protowire.BytesType)
+	tagHeader      = 3<<3 | byte(protowire.BytesType)
+
+	tagStatusCode      = 1<<3 | byte(protowire.VarintType)
+	tagStatusLimit     = 2<<3 | byte(protowire.BytesType)
+	tagStatusRemaining = 3<<3 | byte(protowire.VarintType)
+	tagStatusReset     = 4<<3 | byte(protowire.BytesType)
+
+	tagLimitAmount     = 1<<3 | byte(protowire.VarintType)
+	tagLimitUnit       = 2<<3 | byte(protowire.VarintType)
+	tagLimitName       = 3<<3 | byte(protowire.BytesType)
+	tagLimitMultiplier = 4<<3 | byte(protowire.BytesType)
+
+	tagHeaderKey   = 1<<3 | byte(protowire.BytesType)
+	tagHeaderValue = 2<<3 | byte(protowire.BytesType)
+
+	tagFirstVarint = 1<<3 | byte(protowire.VarintType) // wrappers' value, Duration's seconds
+)
+
+const (
+	codeOK        = byte(rlsv3.RateLimitResponse_OK)
+	codeOverLimit = byte(rlsv3.RateLimitResponse_OVER_LIMIT)
+)
+
+// Append appends the RateLimitResponse for x, which is decided and has no
+// Fault, and returns the extended buffer. It allocates only to grow dst.
+func (h *Headers) Append(dst []byte, x *api.Exchange) []byte {
+	verdict, by := x.Verdict()
+	overall := codeOK
+	if verdict == limiter.Denied {
+		overall = codeOverLimit
+	}
+	dst = append(dst, tagOverallCode, overall)
+
+	charges := x.Call.Charges()
+	var strictest [policy.DescriptorsMax]*limiter.Charge
+	for i := range charges {
+		ch := &charges[i]
+		for bits, d := ch.Descriptors, 0; bits != 0; bits, d = bits>>1, d+1 {
+			if bits&1 != 0 && (strictest[d] == nil || stricter(ch, strictest[d])) {
+				strictest[d] = ch
+			}
+		}
+	}
+	for d := range x.Req.Descriptors() {
+		if strictest[d] != nil {
+			dst = appendStatus(dst, strictest[d])
+			continue
+		}
+		code := codeOK
+		if x.Outcome == policy.UnknownDomainDeny {
+			code = codeOverLimit
+		}
+		dst = append(dst, tagStatus, 2, tagStatusCode, code)
+	}
+	return h.appendHeaders(dst, charges, verdict, by)
+}
+
+// stricter reports whether a, rather than b, is what a descriptor's status
+// tells: an enforced denial before all else, the longest wait first; then the
+// enforced limit with the least left; a shadow limit only if there is no other.
+func stricter(a, b *limiter.Charge) bool {
+	if ra, rb := rank(a), rank(b); ra != rb {
+		return ra > rb
+	}
+	da, db := &a.Decision, &b.Decision
+	if da.RetryAfter != db.RetryAfter {
+		return da.RetryAfter > db.RetryAfter
+	}
+	if da.Remaining != db.Remaining {
+		return da.Remaining < db.Remaining
+	}
+	return da.ResetAfter > db.ResetAfter
+}
+
+func rank(ch *limiter.Charge) int {
+	switch {
+	case ch.Limit.Shadow:
+		return 0
+	case ch.Decision.Verdict == limiter.Denied:
+		return 2
+	default:
+		return 1
+	}
+}
+
+// appendStatus appends a DescriptorStatus. As in Envoy's own service, a shadow
+// limit's code is OK, and an unlimited one has no current_limit.
+func appendStatus(dst []byte, ch *limiter.Charge) []byte {
+	dst, at := open(dst, tagStatus)
+	code := codeOK
+	if rank(ch) == 2 {
+		code = codeOverLimit
+	}
+	dst = append(dst, tagStatusCode, code)
+	if ch.Limit.Kind != limiter.KindUnlimited {
+		dst = appendLimit(dst, ch.Limit)
+	}
+	if remaining := clamp(ch.Decision.Remaining); remaining > 0 {
+		dst = protowire.AppendVarint(append(dst, tagStatusRemaining), remaining)
+	}
+	if ch.Limit.Kind != limiter.KindUnlimited {
+		var inner int
+		dst, inner = open(dst, tagStatusReset)
+		if s := seconds(ch.Decision.ResetAfter); s > 0 {
+			dst = protowire.AppendVarint(append(dst, tagFirstVarint), s)
+		}
+		dst = shut(dst, inner)
+	}
+	return shut(dst, at)
+}
+
+// appendLimit appends a RateLimit.
+func appendLimit(dst []byte, l *limiter.Limit) []byte {
+	dst, at := open(dst, tagStatusLimit)
+	amount, unit, multiplier := perUnit(l)
+	if amount > 0 {
+		dst = protowire.AppendVarint(append(dst, tagLimitAmount), amount)
+	}
+	dst = append(dst, tagLimitUnit, byte(unit))
+	dst = appendString(dst, tagLimitName, l.Name)
+	if multiplier > 1 {
+		var inner int
+		dst, inner = open(dst, tagLimitMultiplier)
+		dst = protowire.AppendVarint(append(dst, tagFirstVarint), multiplier)
+		dst = shut(dst, inner)
+	}
+	return shut(dst, at)
+}
+
+// perUnit says l's amount and period in the words of Envoy: the largest unit
+// that divides the period, and how often it goes into it. A period of no whole
+// number of seconds is told as the amount that passes in one second, rounded
+// down.
+func perUnit(l *limiter.Limit) (amount uint64, unit rlsv3.RateLimitResponse_RateLimit_Unit, multiplier uint64) {
+	const day = 24 * time.Hour
+	p := l.Period
+	amount = clamp(l.Amount)
+	times := func(unit time.Duration) uint64 { return uint64(p / unit) } //nolint:gosec // periods are positive
+	switch {
+	case p%time.Second != 0:
+		perSecond := float64(l.Amount) * float64(time.Second) / float64(p)
+		return clamp(uint64(perSecond)), rlsv3.RateLimitResponse_RateLimit_SECOND, 1
+	case p%time.Minute != 0:
+		return amount, rlsv3.RateLimitResponse_RateLimit_SECOND, times(time.Second)
+	case p%time.Hour != 0:
+		return amount, rlsv3.RateLimitResponse_RateLimit_MINUTE, times(time.Minute)
+	case p%day != 0:
+		return amount, rlsv3.RateLimitResponse_RateLimit_HOUR, times(time.Hour)
+	case p%(365*day) == 0:
+		return amount, rlsv3.RateLimitResponse_RateLimit_YEAR, times(365 * day)
+	case p%(30*day) == 0:
+		return amount, rlsv3.RateLimitResponse_RateLimit_MONTH, times(30 * day)
+	case p%(7*day) == 0:
+		return amount, rlsv3.RateLimitResponse_RateLimit_WEEK, times(7 * day)
+	default:
+		return amount, rlsv3.RateLimitResponse_RateLimit_DAY, times(day)
+	}
+}
+
+// appendHeaders appends response_headers_to_add.
+func (h *Headers) appendHeaders(dst []byte, charges []limiter.Charge, verdict limiter.Verdict, by int) []byte {
+	if verdict == limiter.Denied {
+		name := api.UnknownDomainLimit
+		if by >= 0 {
+			name = charges[by].Limit.Name
+			if wait := charges[by].Decision.RetryAfter; wait != limiter.Never && h.RetryAfter != "" {
+				var digits [20]byte
+				dst = appendHeader(dst, h.RetryAfter, strconv.AppendUint(digits[:0], max(seconds(wait), 1), 10))
+			}
+		}
+		if h.Limit != "" {
+			dst = appendHeader(dst, h.Limit, name)
+		}
+	}
+	if degraded := degraded(charges, by); degraded != limiter.NotDegraded && h.Degraded != "" {
+		dst = appendHeader(dst, h.Degraded, degraded.String())
+	}
+	return dst
+}
+
+// degraded returns the reason of the charge that decides, else the first reason
+// of all charges.
+func degraded(charges []limiter.Charge, by int) limiter.Degraded {
+	if by >= 0 && charges[by].Decision.Degraded != limiter.NotDegraded {
+		return charges[by].Decision.Degraded
+	}
+	for i := range charges {
+		if d := charges[i].Decision.Degraded; d != limiter.NotDegraded {
+			return d
+		}
+	}
+	return limiter.NotDegraded
+}
+
+// appendHeader appends a HeaderValue. Bytes that a header can't hold become '?':
+// a limit's name may be any text.
+func appendHeader[T string | []byte](dst []byte, key string, value T) []byte {
+	dst, at := open(dst, tagHeader)
+	dst = appendString(dst, tagHeaderKey, key)
+	dst = protowire.AppendVarint(append(dst, tagHeaderValue), uint64(len(value)))
+	for i := range len(value) {
+		c := value[i]
+		if c < ' ' || c > '~' {
+			c = '?'
+		}
+		dst = append(dst, c)
+	}
+	return shut(dst, at)
+}
+
+func appendString(dst []byte, tag byte, s string) []byte {
+	dst = protowire.AppendVarint(append(dst, tag), uint64(len(s)))
+	return append(dst, s...)
+}
+
+// open starts a message whose length is not known yet; shut ends it.
+func open(dst []byte, tag byte) (_ []byte, at int) {
+	dst = append(dst, tag, 0)
+	return dst, len(dst)
+}
+
+// shut writes the length of the message that began at at, and makes room where
+// it takes more than the one byte that open left.
+func shut(dst []byte, at int) []byte {
+	n := uint64(len(dst) - at) //nolint:gosec // not negative
+	if n < 0x80 {
+		dst[at-1] = byte(n)
+		return dst
+	}
+	more := protowire.SizeVarint(n) - 1
+	for range more {
+		dst = append(dst, 0)
+	}
+	copy(dst[at+more:], dst[at:])
+	protowire.AppendVarint(dst[:at-1], n)
+	return dst
+}
+
+// seconds returns d in whole seconds, rounded up.
+func seconds(d time.Duration) uint64 {
+	if d <= 0 {
+		return 0
+	}
+	return uint64((d-1)/time.Second) + 1 //nolint:gosec // positive
+}
+
+func clamp(n uint64) uint64 { return min(n, math.MaxUint32) }

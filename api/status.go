@@ -1,0 +1,38 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+)
+
+// Code returns the gRPC status code of an error of this package or of a door.
+// It is the only mapping: the doors have none of their own.
+//
+// TooManyCharges is a failed precondition and not an exhausted resource: the
+// request can't pass until the policy changes, and gateways take exhaustion for
+// a rate limit of their own.
+func Code(err error) codes.Code {
+	var f *Fault
+	switch {
+	case err == nil:
+		return codes.OK
+	case errors.As(err, &f):
+		switch f.Reason {
+		case Malformed, OutOfBounds:
+			return codes.InvalidArgument
+		case UnknownDomain:
+			return codes.NotFound
+		case TooManyCharges:
+			return codes.FailedPrecondition
+		}
+		return codes.Internal
+	case errors.Is(err, context.Canceled):
+		return codes.Canceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return codes.DeadlineExceeded
+	default:
+		return codes.Internal
+	}
+}
