@@ -110,7 +110,8 @@ func (c *Call) Scratch() *Limit {
 func (c *Call) Finish() { c.Done(c) }
 
 // Verdict merges the decisions: the call is Denied if an enforced ordinary
-// limit denied it, or if it has enforced AnyOf limits and all of them did.
+// limit denied it, or if it has AnyOf limits and all of them did; a shadow one
+// never denies, so beside it they never all do (as in Envoy's service).
 // A call without charges is Allowed. by is the index of the charge that
 // decides a denial, the one with the longest RetryAfter, and −1 otherwise.
 func (c *Call) Verdict() (v Verdict, by int) {
@@ -119,6 +120,9 @@ func (c *Call) Verdict() (v Verdict, by int) {
 	for i := range c.charges[:c.n] {
 		ch := &c.charges[i]
 		if ch.Limit.Shadow {
+			if ch.Limit.AnyOf {
+				anyOf++
+			}
 			continue
 		}
 		denied := ch.Decision.Verdict == Denied
