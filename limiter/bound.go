@@ -71,16 +71,16 @@ func (s *Spec) checkRate(b *boundCheck) {
 	if !amountOK {
 		b.fail("Amount", s.Amount, "in [1, %d], at most %d a second", amountMax, RateMax)
 	}
-	burstMax := uint64(AmountMax)
-	if periodOK && amountOK {
-		// The most that refills within HorizonMax. Amount ≤ Period, so the
-		// quotient is at most HorizonMax.
+	switch {
+	case s.Burst > AmountMax:
+		b.fail("Burst", s.Burst, "at most %d", uint64(AmountMax))
+	case periodOK && amountOK:
+		// Amount ≤ Period, so the quotient is at most HorizonMax.
 		hi, lo := bits.Mul64(uint64(HorizonMax), s.Amount)
 		refilled, _ := bits.Div64(hi, lo, uint64(s.Period))
-		burstMax = min(burstMax, refilled)
-	}
-	if s.Burst > burstMax {
-		b.fail("Burst", s.Burst, "at most %d, what refills in %v", burstMax, HorizonMax)
+		if s.Burst > refilled {
+			b.fail("Burst", s.Burst, "at most %d, what refills in %v", refilled, HorizonMax)
+		}
 	}
 }
 

@@ -30,6 +30,8 @@ func Convert(c Counter, from, to *Limit, now Instant) Counter {
 		if end := windowEnd(now, to.Period).Add(to.Period); c.Due > end {
 			c.Due = end
 		}
+	case KindUnlimited:
+		return Counter{}
 	}
 	return c
 }

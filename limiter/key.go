@@ -55,8 +55,8 @@ func NewKeyHasher(secret [16]byte) KeyHasher {
 }
 
 // Key returns the key of b, the canonical bytes of a LimitID and its matched
-// values (each preceded by its length, so that no two lists of values have the
-// same bytes). It is SipHash-2-4 with 128 bits of output. A Lo of 0 is mapped
+// values (each appended with [AppendValue], so that no two lists of values have
+// the same bytes). It is SipHash-2-4 with 128 bits of output. A Lo of 0 is mapped
 // to 1: tables use 0 to mark an empty slot.
 func (h KeyHasher) Key(b []byte) Key {
 	lo, hi := siphash.Hash128(h.k0, h.k1, b)
@@ -64,4 +64,10 @@ func (h KeyHasher) Key(b []byte) Key {
 		lo = 1
 	}
 	return Key{Hi: hi, Lo: lo}
+}
+
+// AppendValue appends a matched value to the bytes that [KeyHasher.Key] takes:
+// its length as an unsigned varint, then v itself.
+func AppendValue(b, v []byte) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
 }
