@@ -1,0 +1,335 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+	"net"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+const (
+	frameHeaderLen = 9
+	// frameMax is the largest frame that we take: HTTP/2's default.
+	frameMax = 16 << 10
+	// receiveWindow is how much a server may send on one stream, and so how long
+	// an answer may be: more than 1,000 items of a batch with 1 KiB each.
+	receiveWindow = 1 << 20
+	// connectionWindow is how much a server may send on a connection before we
+	// renew it, which is done at half.
+	connectionWindow = 1 << 28
+	headersMax       = 64 << 10 // one header block
+	controlMax       = 10_000   // answers to PING and SETTINGS that wait to be written
+	streamIDMax      = 1<<31 - 1
+)
+
+// A conn is one HTTP/2 connection. Everything in it is guarded by its lane's
+// mutex, except that only the reader reads br.
+type conn struct {
+	l    *lane
+	nc   net.Conn
+	made time.Time
+	br   *bufio.Reader
+	fr   *http2.Framer // reads from br, writes control frames to out
+
+	out, spare []byte // frames to write; the other buffer
+	writing    bool   // somebody writes, and will write out next
+	control    int    // control frames in out
+
+	header  *headerBlock
+	streams []stream // by (id/2) mod its length, a power of two ≥ 2 × InFlight
+	nextID  uint32
+	active  int
+	limit   int      // of active
+	waiting []uint32 // streams whose body is not all sent
+
+	// What the server grants.
+	window       int64 // bytes of DATA on the connection
+	streamWindow int64 // on a new stream
+	frameMax     int
+
+	received int // bytes of DATA since the connection's window was renewed
+
+	headers responseHeaders
+	now     int64 // when what is being read arrived
+	retired bool  // takes no new requests
+	gone    chan struct{}
+}
+
+// A stream is one request that is not answered. Its buffers are reused.
+type stream struct {
+	id       uint32 // 0: free
+	attempts uint8
+	answered bool
+	status   int // gRPC's, −1: not seen
+	start    int64
+	window   int64  // bytes of DATA that the server takes
+	rest     []byte // of the body, not yet sent
+	partial  []byte // of the answer
+	outcome  outcome
+}
+
+// connect dials the lane's target and exchanges SETTINGS.
+func connect(ctx context.Context, l *lane) (*conn, error) {
+	c := l.config
+	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout)
+	defer cancel()
+	var d net.Dialer
+	nc, err := d.DialContext(ctx, "tcp", l.target)
+	if err != nil {
+		return nil, fmt.Errorf("bench: dial %s: %w", l.target, err)
+	}
+	k := newConn(l, nc)
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	err = k.handshake()
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("bench: HTTP/2 with %s: %w", l.target, err)
+	}
+	return k, nil
+}
+
+func newConn(l *lane, nc net.Conn) *conn {
+	c := &conn{
+		l:            l,
+		nc:           nc,
+		made:         time.Now(),
+		br:           bufio.NewReaderSize(nc, 4*frameMax),
+		header:       newHeaderBlock(l.target, l.workload.path),
+		streams:      make([]stream, 1<<bits.Len(uint(2*l.config.InFlight-1))),
+		nextID:       1,
+		limit:        l.config.InFlight,
+		window:       65_535,
+		streamWindow: 65_535,
+		frameMax:     frameMax,
+		gone:         make(chan struct{}),
+	}
+	c.fr = http2.NewFramer((*outbox)(c), c.br)
+	c.fr.SetMaxReadFrameSize(frameMax)
+	c.headers.dec = hpack.NewDecoder(4096, c.headers.field)
+	c.headers.dec.SetMaxStringLength(headersMax)
+	return c
+}
+
+// An outbox is a conn seen as the place where frames wait to be written.
+type outbox conn
+
+func (o *outbox) Write(p []byte) (int, error) {
+	o.out = append(o.out, p...)
+	return len(p), nil
+}
+
+// handshake sends the preface and waits for the server's SETTINGS: until then
+// its bounds are not known.
+func (c *conn) handshake() error {
+	c.out = append(c.out, http2.ClientPreface...)
+	err := errors.Join(
+		c.fr.WriteSettings(
+			http2.Setting{ID: http2.SettingEnablePush, Val: 0},
+			http2.Setting{ID: http2.SettingInitialWindowSize, Val: receiveWindow},
+		),
+		c.fr.WriteWindowUpdate(0, connectionWindow-65_535),
+	)
+	if err != nil {
+		return err
+	}
+	if _, err := c.nc.Write(c.out); err != nil {
+		return err
+	}
+	c.out = c.out[:0]
+	f, err := c.fr.ReadFrame()
+	if err != nil {
+		return err
+	}
+	s, ok := f.(*http2.SettingsFrame)
+	if !ok || s.IsAck() {
+		return fmt.Errorf("the server's first frame is %s, not SETTINGS", f.Header())
+	}
+	return c.onSettings(s)
+}
+
+// open starts a request that was due at start.
+func (c *conn) open(start int64, attempts uint8) {
+	s := c.slot()
+	s.start, s.attempts = start, attempts
+	s.answered, s.status, s.outcome = false, -1, outcome{}
+	s.window = c.streamWindow
+	s.partial = s.partial[:0]
+	c.active++
+	c.l.active++
+
+	block := c.header.next()
+	c.out = appendFrameHeader(c.out, len(block), http2.FrameHeaders, http2.FlagHeadersEndHeaders, s.id)
+	c.out = append(c.out, block...)
+	w := c.l.workload
+	if n := int64(len(w.body)); n <= c.window && n <= s.window && n <= int64(c.frameMax) {
+		c.out = appendFrameHeader(c.out, len(w.body), http2.FrameData, http2.FlagDataEndStream, s.id)
+		c.out = w.appendBody(c.out, c.l.keys)
+		c.window -= n
+		s.window -= n
+		s.rest = s.rest[:0]
+		return
+	}
+	s.rest = w.appendBody(s.rest[:0], c.l.keys)
+	if !c.pump(s) {
+		c.waiting = append(c.waiting, s.id)
+	}
+}
+
+// slot returns a free stream with the next number whose place is free: numbers
+// may be skipped. There is one, since at most half of the places are taken.
+func (c *conn) slot() *stream {
+	for {
+		id := c.nextID
+		c.nextID += 2
+		if s := c.at(id); s.id == 0 {
+			s.id = id
+			return s
+		}
+	}
+}
+
+func (c *conn) at(id uint32) *stream { return &c.streams[int(id/2)&(len(c.streams)-1)] }
+
+// find returns the stream with the given number, or nil if it is over.
+func (c *conn) find(id uint32) *stream {
+	if s := c.at(id); id != 0 && s.id == id {
+		return s
+	}
+	return nil
+}
+
+// canOpen reports whether the server lets us make one more request. A stream
+// waits for a window of its own, but none is opened only to wait for the
+// connection's.
+func (c *conn) canOpen() bool {
+	return !c.retired && c.active < c.limit && c.window > 0
+}
+
+// usedUp reports whether the numbers of streams run out: c must be replaced.
+func (c *conn) usedUp() bool { return c.nextID > streamIDMax-4*uint32(len(c.streams)) }
+
+// pump sends what may be sent of s's body and reports whether that was all.
+func (c *conn) pump(s *stream) bool {
+	for len(s.rest) > 0 {
+		n := int(min(int64(len(s.rest)), int64(c.frameMax), c.window, s.window))
+		if n <= 0 {
+			return false
+		}
+		var flags http2.Flags
+		if n == len(s.rest) {
+			flags = http2.FlagDataEndStream
+		}
+		c.out = appendFrameHeader(c.out, n, http2.FrameData, flags, s.id)
+		c.out = append(c.out, s.rest[:n]...)
+		c.window -= int64(n)
+		s.window -= int64(n)
+		s.rest = s.rest[:copy(s.rest, s.rest[n:])]
+	}
+	return true
+}
+
+// pumpWaiting sends on after the server has granted more.
+func (c *conn) pumpWaiting() {
+	kept := c.waiting[:0]
+	for _, id := range c.waiting {
+		if s := c.find(id); s != nil && !c.pump(s) {
+			kept = append(kept, id)
+		}
+	}
+	c.waiting = kept
+}
+
+// grow adds to a window and reports whether it stays within HTTP/2's bound.
+func grow(window *int64, by int64) bool {
+	*window += by
+	return *window <= math.MaxInt32
+}
+
+// retire makes c take no new requests. The lane then connects anew.
+func (c *conn) retire() {
+	if !c.retired {
+		c.retired = true
+		close(c.gone)
+	}
+	if c.l.current == c {
+		c.l.current = nil
+	}
+}
+
+// flush writes what waits in out, unless somebody is about to. It is called with
+// the lane's mutex held and gives it up while it writes.
+func (c *conn) flush() {
+	if c.writing {
+		return
+	}
+	c.writing = true
+	for len(c.out) > 0 {
+		b := c.out
+		c.out, c.control = c.spare[:0], 0
+		c.l.mu.Unlock()
+		_, err := c.nc.Write(b)
+		c.l.mu.Lock()
+		c.spare = b[:0]
+		if err != nil {
+			c.nc.Close() // the reader sees it, and ends c
+			break
+		}
+	}
+	c.writing = false
+}
+
+// free ends s.
+func (c *conn) free(s *stream) {
+	s.id = 0
+	c.active--
+	c.l.active--
+}
+
+// fail ends s without an answer.
+func (c *conn) fail(s *stream, f fault) {
+	c.l.recordFault(s.start, f)
+	c.free(s)
+}
+
+// repeat ends s, which the server has not looked at, and has it sent again.
+func (c *conn) repeat(s *stream) {
+	if s.attempts >= attemptsMax {
+		c.fail(s, faultReset)
+		return
+	}
+	c.l.repeats = append(c.l.repeats, repeat{s.start, s.attempts + 1})
+	c.free(s)
+}
+
+// end accounts for what will not be answered any more.
+func (c *conn) end(cause error) {
+	c.retire()
+	if c.active > 0 && !c.l.aborted {
+		c.l.trouble = cause
+	}
+	f := faultLost
+	if c.l.aborted {
+		f = faultTimeout
+	}
+	for i := range c.streams {
+		if s := &c.streams[i]; s.id != 0 {
+			c.fail(s, f)
+		}
+	}
+}
+
+func appendFrameHeader(dst []byte, n int, t http2.FrameType, f http2.Flags, id uint32) []byte {
+	dst = append(dst, byte(n>>16), byte(n>>8), byte(n), byte(t), byte(f))
+	return binary.BigEndian.AppendUint32(dst, id)
+}

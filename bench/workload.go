@@ -1,0 +1,171 @@
+package bench
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	common "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
+	rls "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	"google.golang.org/protobuf/proto"
+
+	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
+)
+
+// The methods that are called.
+const (
+	rlsPath   = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+	checkPath = "/headgate.v1.DecisionService/Check"
+	batchPath = "/headgate.v1.DecisionService/CheckBatch"
+)
+
+// placeholder stands for the key's number in a descriptor's value.
+const placeholder = "%d"
+
+// grpcPrefixLen is the length of what gRPC puts before a message: a flag and
+// the message's length.
+const grpcPrefixLen = 5
+
+// A workload is the requests of a run: one body, in which the numbers of the
+// keys are the only thing that differs. Immutable; shared by all lanes.
+type workload struct {
+	path   string
+	body   []byte // gRPC prefix and message
+	digits []int  // where in body each number begins, in order
+	width  int    // of a number, in digits
+	keys   uint64 // how many numbers there are; 1 without a placeholder
+	checks int    // how many a request carries
+	decode func([]byte, *outcome) bool
+}
+
+func newWorkload(c *Config) (*workload, error) {
+	w := &workload{
+		width:  len(fmt.Sprint(c.Keys - 1)),
+		keys:   uint64(c.Keys),
+		checks: c.checks(),
+	}
+	// All digits of the two numbers differ, and nothing else does.
+	zeros, err := w.message(c, strings.Repeat("0", w.width))
+	if err != nil {
+		return nil, err
+	}
+	ones, err := w.message(c, strings.Repeat("1", w.width))
+	if err != nil {
+		return nil, err
+	}
+	w.body = make([]byte, grpcPrefixLen, grpcPrefixLen+len(zeros))
+	binary.BigEndian.PutUint32(w.body[1:], uint32(len(zeros)))
+	w.body = append(w.body, zeros...)
+	left := 0 // digits left of the number that is being skipped
+	for i := range zeros {
+		switch {
+		case zeros[i] == ones[i]:
+		case left > 0:
+			left--
+		default:
+			w.digits = append(w.digits, grpcPrefixLen+i)
+			left = w.width - 1
+		}
+	}
+	if len(w.digits) == 0 {
+		w.keys = 1
+	}
+	return w, nil
+}
+
+// message renders the request for the key whose number is given.
+func (w *workload) message(c *Config, number string) ([]byte, error) {
+	var m proto.Message
+	switch c.Protocol {
+	case RLS:
+		w.path, w.decode = rlsPath, decodeRLS
+		r := &rls.RateLimitRequest{Domain: c.Domain, HitsAddend: c.Hits}
+		for _, d := range c.Descriptors {
+			entries, err := parseDescriptor(d)
+			if err != nil {
+				return nil, fmt.Errorf("bench: %w", err)
+			}
+			rd := &common.RateLimitDescriptor{}
+			for _, e := range entries {
+				rd.Entries = append(rd.Entries, &common.RateLimitDescriptor_Entry{
+					Key: e.key, Value: strings.ReplaceAll(e.value, placeholder, number),
+				})
+			}
+			r.Descriptors = append(r.Descriptors, rd)
+		}
+		m = r
+	default:
+		entries, err := parseDescriptor(c.Descriptors[0])
+		if err != nil {
+			return nil, fmt.Errorf("bench: %w", err)
+		}
+		check := &headgatev1.CheckRequest{Domain: c.Domain}
+		if c.Hits != 1 {
+			check.Cost = proto.Uint64(uint64(c.Hits))
+		}
+		for _, e := range entries {
+			check.Attributes = append(check.Attributes, &headgatev1.Attribute{
+				Key: e.key, Value: strings.ReplaceAll(e.value, placeholder, number),
+			})
+		}
+		w.path, w.decode, m = checkPath, decodeCheck, check
+		if c.Protocol == Batch {
+			b := &headgatev1.CheckBatchRequest{}
+			for range c.Batch {
+				b.Checks = append(b.Checks, check)
+			}
+			w.path, w.decode, m = batchPath, decodeBatch, b
+		}
+	}
+	b, err := proto.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("bench: encode the request: %w", err)
+	}
+	return b, nil
+}
+
+// appendBody appends the body of the next request to dst. Each check has a key
+// of its own; all of a check's placeholders have the same number.
+func (w *workload) appendBody(dst []byte, k *keyGenerator) []byte {
+	start := len(dst)
+	dst = append(dst, w.body...)
+	perCheck := len(w.digits) / w.checks
+	var n uint64
+	for i, at := range w.digits {
+		if i%perCheck == 0 {
+			n = k.next()
+		}
+		putDigits(dst[start+at:start+at+w.width], n)
+	}
+	return dst
+}
+
+// putDigits writes n in decimal with leading zeros, as many digits as fit dst.
+func putDigits(dst []byte, n uint64) {
+	for i := len(dst) - 1; i >= 0; i-- {
+		dst[i] = byte('0' + n%10)
+		n /= 10
+	}
+}
+
+type entry struct{ key, value string }
+
+// parseDescriptor reads "key=value[,key=value…]".
+func parseDescriptor(s string) ([]entry, error) {
+	if s == "" {
+		return nil, errors.New("must not be empty")
+	}
+	var entries []entry
+	for pair := range strings.SplitSeq(s, ",") {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			return nil, fmt.Errorf("%q is not key=value", pair)
+		}
+		if strings.Contains(key, placeholder) {
+			return nil, fmt.Errorf("%q: %s stands for the key's number in values only", pair, placeholder)
+		}
+		entries = append(entries, entry{key, value})
+	}
+	return entries, nil
+}
