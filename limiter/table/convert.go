@@ -1,0 +1,111 @@
+package table
+
+import "github.com/headgate/headgate/limiter"
+
+// startConverting puts every shard into converting mode.
+func (t *Table) startConverting() {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		if !s.converting {
+			s.converting = true
+			t.pending.Add(1)
+		}
+		s.hand = 0
+		s.mu.Unlock()
+	}
+}
+
+// in returns the definition that decides for a limit in converting mode, its
+// ref, and its limit: the one that replaced l's, or l's own.
+func (r *registry) in(l *limiter.Limit) (uint32, *definition, *limiter.Limit) {
+	d := r.def(l.Ref)
+	if next := d.next.Load(); next != 0 && d.limit.ID == l.ID {
+		if n := r.def(next); n.limit.ID == l.ID {
+			return next, n, &n.limit
+		}
+	}
+	return l.Ref, d, l
+}
+
+// adopt makes the entry at i of a, which is about to be charged under l, an
+// entry of the definition in force and returns that definition's limit.
+func (t *Table) adopt(a *array, i int, l *limiter.Limit, now limiter.Instant) *limiter.Limit {
+	ref, d, l := t.reg.in(l)
+	if tag := a.tags[i]; tag != ref {
+		from := t.reg.def(tag)
+		if from.limit.Kind != 0 && from.limit.ID == l.ID {
+			a.slots[i].c = limiter.Convert(a.slots[i].c, &from.limit, l, now)
+			t.converted.Add(1)
+		}
+		from.add(-1)
+		d.add(1)
+		a.tags[i] = ref
+	}
+	return l
+}
+
+// convert takes a counter tagged tag over to the definition that replaced its
+// own, if one did, and returns the tag that it has then.
+func (t *Table) convert(c *limiter.Counter, tag uint32, now limiter.Instant) uint32 {
+	from := t.reg.def(tag)
+	next := from.next.Load()
+	if next == 0 {
+		return tag
+	}
+	to := t.reg.def(next)
+	*c = limiter.Convert(*c, &from.limit, &to.limit, now)
+	from.add(-1)
+	to.add(1)
+	t.converted.Add(1)
+	return next
+}
+
+// ConvertStep converts counters whose definition was replaced, visiting about
+// slots slots, and reports whether none are left and converting mode has
+// ended. It holds a shard's mutex for at most about 50 µs at a time.
+//
+// Call it in the background after an Install, until it returns true, and
+// begin no earlier than all calls matched against the policy before are
+// decided (a second is ample): a call of a replaced definition that comes
+// after converting mode has ended is decided by the terms of its own.
+func (t *Table) ConvertStep(now limiter.Instant, slots int64) (done bool) {
+	t.walk.Lock()
+	defer t.walk.Unlock()
+	for t.pending.Load() > 0 && slots > 0 {
+		s := &t.shards[t.walk.convert]
+		visited, finished := t.convertHold(s, now)
+		slots -= int64(visited)
+		if finished {
+			t.walk.convert = (t.walk.convert + 1) % len(t.shards)
+		}
+	}
+	return t.pending.Load() == 0
+}
+
+// convertHold does one bounded step of the conversion of s and reports whether
+// s is done.
+func (t *Table) convertHold(s *shard, now limiter.Instant) (visited int, done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.converting {
+		return 1, true
+	}
+	if s.moving { // which converts, too
+		t.move(s, now, sweepHold)
+		return sweepHold, false
+	}
+	to := min(s.hand+sweepHold, len(s.slots))
+	visited = 1 + to - s.hand
+	for ; s.hand < to; s.hand++ {
+		if sl := &s.slots[s.hand]; sl.lo != 0 {
+			s.tags[s.hand] = t.convert(&sl.c, s.tags[s.hand], now)
+		}
+	}
+	if s.hand < len(s.slots) {
+		return visited, false
+	}
+	s.hand, s.converting = 0, false
+	t.pending.Add(-1)
+	return visited, true
+}

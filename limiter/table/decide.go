@@ -1,0 +1,213 @@
+package table
+
+import (
+	"time"
+
+	"github.com/headgate/headgate/limiter"
+)
+
+// fullRetryAfter is the RetryAfter of a charge that was denied for want of
+// room: when there will be some is not known.
+const fullRetryAfter = time.Second
+
+// A keep says what a charge leaves behind.
+type keep uint8
+
+const (
+	keepAll     keep = iota // what the limit makes of it
+	keepAllowed             // nothing if it is denied, count_denied or not
+)
+
+// Decide decides every charge of c and returns true. It never waits for
+// anything but a shard's mutex, and holds one at a time: charges in a row that
+// are of one partition share it.
+//
+// In mode AllOrNothing the charges are made in order. On the first denial by an
+// enforced limit, or at the end if all AnyOf limits deny, what was charged is
+// given back, and the other charges are only looked at, so that every charge
+// has a decision. In this mode a denied charge leaves nothing behind, whatever
+// count_denied says. Between a charge and its undoing, a call of someone else
+// may be denied units that are about to be free again, unless all the charges
+// are of one partition. Give-backs and peeks are done as they come and are
+// not undone.
+func (t *Table) Decide(now limiter.Instant, c *limiter.Call) bool {
+	if c.Mode == limiter.AllOrNothing {
+		t.decideAtomic(now, c)
+		return true
+	}
+	var held *shard
+	charges := c.Charges()
+	for i := range charges {
+		ch := &charges[i]
+		if ch.Limit.Kind == limiter.KindUnlimited {
+			decideUnlimited(ch)
+			continue
+		}
+		held = t.hold(held, ch.Partition)
+		ch.Decision = t.charge(held, now, ch, ch.Op, keepAll)
+	}
+	if held != nil {
+		held.mu.Unlock()
+	}
+	return true
+}
+
+// decideUnlimited decides a charge that needs no counter.
+func decideUnlimited(ch *limiter.Charge) {
+	var none limiter.Counter
+	ch.Decision = ch.Limit.Apply(&none, 0, ch.Op, ch.Cost)
+}
+
+// hold returns the shard of p, locked; held, if another, is unlocked first.
+func (t *Table) hold(held *shard, p limiter.Partition) *shard {
+	s := t.shard(p)
+	if s != held {
+		if held != nil {
+			held.mu.Unlock()
+		}
+		s.mu.Lock()
+	}
+	return s
+}
+
+// decideAtomic is Decide for calls in mode AllOrNothing.
+func (t *Table) decideAtomic(now limiter.Instant, c *limiter.Call) {
+	var held *shard
+	charges := c.Charges()
+	denied := len(charges) // the first charge that is only looked at
+	for i := range charges {
+		ch := &charges[i]
+		if ch.Limit.Kind == limiter.KindUnlimited {
+			decideUnlimited(ch)
+			continue
+		}
+		held = t.hold(held, ch.Partition)
+		if i >= denied {
+			t.look(held, now, ch)
+			continue
+		}
+		ch.Decision = t.charge(held, now, ch, ch.Op, keepAllowed)
+		if ch.Decision.Verdict == limiter.Denied && !ch.Limit.Shadow && !ch.Limit.AnyOf {
+			denied = i + 1
+		}
+	}
+	if v, _ := c.Verdict(); v == limiter.Denied {
+		for i := range charges[:denied] {
+			if ch := &charges[i]; charged(ch) {
+				held = t.hold(held, ch.Partition)
+				ch.Decision = t.charge(held, now, ch, limiter.OpGiveBack, keepAll)
+			}
+		}
+	}
+	if held != nil {
+		held.mu.Unlock()
+	}
+}
+
+// charged reports whether ch, which was decided, took units of a counter.
+func charged(ch *limiter.Charge) bool {
+	return ch.Op == limiter.OpCharge && ch.Limit.Kind != limiter.KindUnlimited &&
+		ch.Decision.Verdict == limiter.Allowed && ch.Decision.Degraded == limiter.NotDegraded
+}
+
+// look decides a charge of a call that is denied already: as if it were made,
+// with nothing charged. A give-back has nothing to do with the denial.
+func (t *Table) look(s *shard, now limiter.Instant, ch *limiter.Charge) {
+	op := ch.Op
+	if op == limiter.OpCharge {
+		op = limiter.OpPeek
+	}
+	ch.Decision = t.charge(s, now, ch, op, keepAll)
+}
+
+// charge does op with ch to its counter in s, which is locked, and keeps what
+// k says.
+func (t *Table) charge(s *shard, now limiter.Instant, ch *limiter.Charge, op limiter.Op, k keep) limiter.Decision {
+	l := ch.Limit
+	a, i, ok := s.find(ch.Key)
+	if s.converting {
+		if ok {
+			l = t.adopt(a, i, l, now)
+		} else {
+			_, _, l = t.reg.in(l)
+		}
+	}
+	var c limiter.Counter
+	if ok {
+		c = a.slots[i].c
+	}
+	d := l.Apply(&c, now, op, ch.Cost)
+	switch {
+	case k == keepAllowed && d.Verdict == limiter.Denied:
+	case ok:
+		a.slots[i].c = c
+	case c.Due > now && op == limiter.OpCharge:
+		t.insert(s, now, ch, c, &d)
+	}
+	return d
+}
+
+// insert stores c as the counter of ch's key, which s does not have, or
+// changes d to what is decided if there is no room.
+func (t *Table) insert(s *shard, now limiter.Instant, ch *limiter.Charge, c limiter.Counter, d *limiter.Decision) {
+	ref := ch.Limit.Ref
+	if s.converting {
+		ref, _, _ = t.reg.in(ch.Limit)
+	}
+	if why := t.store(s, now, slot{ch.Key.Lo, ch.Key.Hi, c}, ref); why != limiter.NotDegraded {
+		t.full(why, d)
+	}
+}
+
+// store adds an entry, which s does not have, or says why there is no room.
+func (t *Table) store(s *shard, now limiter.Instant, sl slot, ref uint32) limiter.Degraded {
+	if len(s.slots) == 0 {
+		t.grow(s, now)
+	}
+	if len(s.slots) == 0 {
+		return limiter.TableFull
+	}
+	def := t.reg.def(ref)
+	i, over := s.place(sl.lo, now-staleMax)
+	why := t.admit(s, def, over)
+	if why != limiter.NotDegraded && t.sweep(s, now, sweepStep) > 0 {
+		i, over = s.place(sl.lo, now-staleMax)
+		why = t.admit(s, def, over)
+	}
+	if why != limiter.NotDegraded {
+		return why
+	}
+	if over {
+		gone := tally{t: t}
+		gone.add(s, s.tags[i])
+		gone.flush()
+	}
+	s.slots[i], s.tags[i] = sl, ref
+	s.n++
+	t.tend(s, now)
+	return limiter.NotDegraded
+}
+
+// admit counts one more entry of def, or says why there is no room for it. over
+// says that it will take the place of an entry that is due, which the caller
+// then forgets.
+func (t *Table) admit(s *shard, def *definition, over bool) limiter.Degraded {
+	spare := int64(0)
+	if over {
+		spare = 1
+	}
+	if s.n-int(spare) >= loadHard(len(s.slots)) {
+		return limiter.TableFull
+	}
+	if t.entries.Add(1) > t.cfg.EntriesMax+spare {
+		t.entries.Add(-1)
+		return limiter.TableFull
+	}
+	def.add(1)
+	if def.domain != nil && t.reg.several.Load() && def.domain.live.Load() > t.share {
+		def.add(-1)
+		t.entries.Add(-1)
+		return limiter.ShareFull
+	}
+	return limiter.NotDegraded
+}

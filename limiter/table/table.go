@@ -1,0 +1,58 @@
+package table
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/headgate/headgate/limiter"
+)
+
+// A Table keeps counters and decides calls. Make one with New. It is safe for
+// concurrent use; each shard's mutex guards that shard, and no method holds
+// two locks at once.
+type Table struct {
+	shards [limiter.PartitionCount]shard // shard i holds partition i
+
+	cfg   Config
+	share int64 // entries that one domain fills at most while several are installed
+	reg   registry
+
+	// The counters below are written on every insert: they stay off the lines
+	// that a decision reads.
+	_         [64]byte
+	entries   atomic.Int64 // slots in use, live or due
+	bytes     atomic.Int64 // of all arrays
+	capacity  atomic.Int64 // slots of all arrays but those being moved out of
+	converted atomic.Int64 // counters that were taken over by a new definition
+	fulls     [2][2]atomic.Int64
+	refused   atomic.Int64 // arrays that BytesMax or the system refused
+	pending   atomic.Int64 // shards in converting mode
+
+	// walk guards the hands of the background passes; it is never held
+	// together with a shard's mutex for more than a bounded step.
+	walk struct {
+		sync.Mutex
+		sweep, convert int
+	}
+}
+
+// New returns an empty table. The error joins one error for each setting that
+// is out of bounds.
+func New(cfg Config) (*Table, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	t := &Table{cfg: cfg, share: max(1, int64(float64(cfg.EntriesMax)*cfg.ShareMax))}
+	t.reg.init()
+	for i := range t.shards {
+		t.shards[i].id = limiter.Partition(i)
+	}
+	return t, nil
+}
+
+// shard returns the shard of p. A partition out of range is a caller's bug; it
+// is wrapped rather than let through to a panic under a lock.
+func (t *Table) shard(p limiter.Partition) *shard {
+	return &t.shards[p%limiter.PartitionCount]
+}
