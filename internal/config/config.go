@@ -58,9 +58,9 @@ type Admin struct {
 
 // Table bounds the counters in memory.
 type Table struct {
-	EntriesMax    int           `yaml:"entries_max" min:"1024" max:"4294967296" doc:"Counters in memory."`
-	BytesMax      Bytes         `yaml:"bytes_max" min:"1MiB" max:"16TiB" doc:"Memory for counters."`
-	SharePercent  int           `yaml:"share_percent" min:"1" max:"100" doc:"Percent of the table that one domain fills at most."`
+	EntriesMax    int           `yaml:"entries_max" min:"1024" max:"17179869184" doc:"Counters in memory."`
+	BytesMax      Bytes         `yaml:"bytes_max" min:"1MiB" max:"1TiB" doc:"Memory for counters."`
+	SharePercent  int           `yaml:"share_percent" min:"1" max:"100" doc:"Percent of the table that one domain fills at most while there are several domains."`
 	OnFull        string        `yaml:"on_full" oneof:"allow|deny" doc:"What a call gets whose counter finds no room."`
 	Save          bool          `yaml:"save" doc:"Save counters in the data directory on a graceful stop and load them at start."`
 	SweepInterval time.Duration `yaml:"sweep_interval" min:"1ms" max:"1h" doc:"How often a part of the table is searched for counters that equal fresh ones, to reclaim them."`

@@ -1,0 +1,114 @@
+package obs
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/headgate/headgate/limiter"
+)
+
+// Config bounds and feeds Metrics. Funcs are called when somebody scrapes; a
+// nil one reads as zero.
+type Config struct {
+	LimitsMax int // limits with series of their own, ≥ 1
+	TopKeys   int // keys tracked per ranking, ≥ 1
+	Stripes   int // counters side by side, rounded up to a power of two
+
+	Now func() limiter.Instant // the node's clock; required
+
+	Build  Build
+	Table  func() TableReading
+	Edge   func() EdgeReading
+	Policy func() PolicyReading
+	Ready  func() bool
+}
+
+// Build says which program runs.
+type Build struct{ Version, Revision, Go string }
+
+// A TableReading is the state of the counter table.
+type TableReading struct {
+	Entries, EntriesMax uint64
+	Bytes, BytesMax     uint64
+	Full, ShareFull     uint64 // charges that found no room since start
+	Reclaimed           uint64 // counters forgotten because they equalled fresh ones
+}
+
+// An EdgeReading is the state of the doors.
+type EdgeReading struct {
+	Connections uint64 // open now
+	Late        uint64 // decisions not made in time: on_unavailable decided
+	Shed        uint64 // requests answered without deciding, for overload
+	Panics      uint64 // recovered: the request failed, the process went on
+}
+
+// A PolicyReading is what is in force.
+type PolicyReading struct {
+	Version  uint64 // counts the policies that this process applied
+	Hash     string
+	Limits   int
+	Domains  int
+	LoadedAt limiter.Instant
+	Rejected bool // the files are not what is in force: the last reload was refused
+}
+
+// Metrics holds every metric of the process. Make one with New.
+type Metrics struct {
+	// Decisions counts what was decided; it is the gate's observer.
+	Decisions *Decisions
+	// Hot and Denied are the keys that were charged, and denied, most.
+	Hot, Denied *Top
+
+	registry *prometheus.Registry
+	reloads  *prometheus.CounterVec
+}
+
+// New returns the metrics of a process.
+func New(c Config) *Metrics {
+	m := &Metrics{
+		Hot:      newTop(c.TopKeys),
+		Denied:   newTop(c.TopKeys),
+		registry: prometheus.NewRegistry(),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "headgate_policy_reloads_total",
+			Help: "Times that changed policy files were read, by result.",
+		}, []string{"result"}),
+	}
+	m.Decisions = newDecisions(c, m.Hot, m.Denied)
+	for _, result := range []ReloadResult{ReloadApplied, ReloadUnchanged, ReloadRejected} {
+		m.reloads.WithLabelValues(string(result))
+	}
+	m.registry.MustRegister(
+		m.Decisions, m.reloads, newReadings(c),
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return m
+}
+
+// A ReloadResult is how reading changed policy files ended.
+type ReloadResult string
+
+// The results.
+const (
+	ReloadApplied   ReloadResult = "applied"
+	ReloadUnchanged ReloadResult = "unchanged"
+	ReloadRejected  ReloadResult = "rejected"
+)
+
+// Reloaded counts one reading of changed policy files.
+func (m *Metrics) Reloaded(r ReloadResult) { m.reloads.WithLabelValues(string(r)).Inc() }
+
+// scrapesMax is how many scrapes are answered at once; more get 503.
+const scrapesMax = 4
+
+// Handler answers scrapes.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		MaxRequestsInFlight: scrapesMax,
+		EnableOpenMetrics:   true,
+	})
+}

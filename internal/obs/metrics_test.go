@@ -1,0 +1,107 @@
+package obs
+
+import (
+	"bytes"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/headgate/headgate/limiter"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// Every metric has a line in the reference, and every line a metric.
+func TestReferenceListsEveryMetric(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reference/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(headgate_[a-z_]+)`").FindAllSubmatch(page, -1) {
+		documented[string(m[1])] = true
+	}
+	m := New(testConfig())
+	l := limit(1, "shop", "a")
+	m.Decisions.Install([]*limiter.Limit{l}, noOverrides)
+	for series := range gather(t, m, "headgate_") {
+		name, _, _ := strings.Cut(series, "{")
+		if _, ok := documented[name]; !ok {
+			t.Errorf("%s is not in the reference", name)
+		}
+		documented[name] = false
+	}
+	for name, missing := range documented {
+		if missing {
+			t.Errorf("%s is in the reference but not registered", name)
+		}
+	}
+}
+
+func TestReadingsBecomeMetrics(t *testing.T) {
+	c := testConfig()
+	c.Build = Build{"v1", "abc", "go1"}
+	c.Table = func() TableReading {
+		return TableReading{Entries: 1, EntriesMax: 2, Bytes: 3, BytesMax: 4, Full: 5, ShareFull: 6, Reclaimed: 7}
+	}
+	c.Edge = func() EdgeReading { return EdgeReading{Connections: 1, Late: 2, Shed: 3, Panics: 4} }
+	c.Policy = func() PolicyReading {
+		return PolicyReading{Version: 3, Hash: "cafe", Limits: 4, Domains: 5, LoadedAt: 1_500_000_000, Rejected: true}
+	}
+	c.Ready = func() bool { return true }
+	m := New(c)
+	m.Reloaded(ReloadRejected)
+	got := gather(t, m, "headgate_")
+	for name, want := range map[string]float64{
+		"headgate_build_info{go1,abc,v1}":            1,
+		"headgate_ready{}":                           1,
+		"headgate_policy_info{cafe}":                 3,
+		"headgate_policy_loaded_timestamp_seconds{}": 1.5,
+		"headgate_policy_rejected{}":                 1,
+		"headgate_policy_limits{}":                   4,
+		"headgate_policy_domains{}":                  5,
+		"headgate_policy_reloads_total{applied}":     0,
+		"headgate_policy_reloads_total{unchanged}":   0,
+		"headgate_policy_reloads_total{rejected}":    1,
+		"headgate_table_entries{}":                   1,
+		"headgate_table_entries_max{}":               2,
+		"headgate_table_bytes{}":                     3,
+		"headgate_table_bytes_max{}":                 4,
+		"headgate_table_full_total{table}":           5,
+		"headgate_table_full_total{share}":           6,
+		"headgate_table_reclaimed_total{}":           7,
+		"headgate_grpc_connections{}":                1,
+		"headgate_late_total{}":                      2,
+		"headgate_shed_total{}":                      3,
+		"headgate_panics_total{}":                    4,
+	} {
+		if g, ok := got[name]; !ok || g != want {
+			t.Errorf("%s = %v (present %v), want %v", name, g, ok, want)
+		}
+	}
+}
+
+func TestHandlerAnswersScrapes(t *testing.T) {
+	m := New(testConfig())
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != 200 || !strings.Contains(w.Body.String(), "headgate_requests_total{outcome=\"allowed\"} 0") || !strings.Contains(w.Body.String(), "go_goroutines") {
+		t.Errorf("%d\n%s", w.Code, w.Body.String())
+	}
+}
+
+func TestLoggerHonoursLevelAndFormat(t *testing.T) {
+	var b bytes.Buffer
+	NewLogger(&b, "warn", "json").Info("quiet")
+	NewLogger(&b, "warn", "json").Warn("loud")
+	NewLogger(&b, "nonsense", "text").Debug("quiet")
+	NewLogger(&b, "nonsense", "text").Info("plain")
+	got := b.String()
+	if strings.Contains(got, "quiet") || !strings.Contains(got, `"msg":"loud"`) || !strings.Contains(got, "msg=plain") {
+		t.Errorf("log:\n%s", got)
+	}
+}

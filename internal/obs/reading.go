@@ -1,0 +1,113 @@
+package obs
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// readings turns what the components say of themselves into metrics, one call
+// to each of them per scrape.
+type readings struct {
+	config Config
+	build  prometheus.Metric
+
+	ready, policyInfo, policyLoaded, policyRejected, policyLimits, policyDomains *prometheus.Desc
+	tableEntries, tableEntriesMax, tableBytes, tableBytesMax                     *prometheus.Desc
+	tableFull, tableReclaimed                                                    *prometheus.Desc
+	connections, late, shed, panics                                              *prometheus.Desc
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("headgate_"+name, help, labels, nil)
+}
+
+func newReadings(c Config) *readings {
+	return &readings{
+		config: c,
+		build: prometheus.MustNewConstMetric(
+			desc("build_info", "Always 1; the labels say which program runs.", "version", "revision", "go"),
+			prometheus.GaugeValue, 1, c.Build.Version, c.Build.Revision, c.Build.Go),
+
+		ready:          desc("ready", "1 if the node takes requests, 0 while it starts or drains."),
+		policyInfo:     desc("policy_info", "The number of policies that this process applied; the label is the hash of the one in force.", "hash"),
+		policyLoaded:   desc("policy_loaded_timestamp_seconds", "When the policy in force was applied, Unix time."),
+		policyRejected: desc("policy_rejected", "1 if the policy files were refused and an older policy is in force."),
+		policyLimits:   desc("policy_limits", "Limits of the policy in force."),
+		policyDomains:  desc("policy_domains", "Domains of the policy in force."),
+
+		tableEntries:    desc("table_entries", "Counters in memory."),
+		tableEntriesMax: desc("table_entries_max", "Bound of headgate_table_entries."),
+		tableBytes:      desc("table_bytes", "Memory of the counter table."),
+		tableBytesMax:   desc("table_bytes_max", "Bound of headgate_table_bytes."),
+		tableFull:       desc("table_full_total", "Charges whose counter found no room, so that on_full decided, by what was full.", "bound"),
+		tableReclaimed:  desc("table_reclaimed_total", "Counters forgotten because they equalled fresh ones."),
+
+		connections: desc("grpc_connections", "gRPC connections open now."),
+		late:        desc("late_total", "Decisions that were not made in time, so that on_unavailable decided."),
+		shed:        desc("shed_total", "Requests answered without deciding them, for overload."),
+		panics:      desc("panics_total", "Panics recovered: the request failed, the process went on."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (r *readings) Describe(ch chan<- *prometheus.Desc) {
+	ch <- r.build.Desc()
+	for _, d := range []*prometheus.Desc{
+		r.ready, r.policyInfo, r.policyLoaded, r.policyRejected, r.policyLimits, r.policyDomains,
+		r.tableEntries, r.tableEntriesMax, r.tableBytes, r.tableBytesMax, r.tableFull, r.tableReclaimed,
+		r.connections, r.late, r.shed, r.panics,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (r *readings) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	ch <- r.build
+	gauge(r.ready, truth(read(r.config.Ready)))
+
+	p := read(r.config.Policy)
+	gauge(r.policyInfo, float64(p.Version), p.Hash)
+	gauge(r.policyLoaded, float64(p.LoadedAt)/float64(time.Second))
+	gauge(r.policyRejected, truth(p.Rejected))
+	gauge(r.policyLimits, float64(p.Limits))
+	gauge(r.policyDomains, float64(p.Domains))
+
+	t := read(r.config.Table)
+	gauge(r.tableEntries, float64(t.Entries))
+	gauge(r.tableEntriesMax, float64(t.EntriesMax))
+	gauge(r.tableBytes, float64(t.Bytes))
+	gauge(r.tableBytesMax, float64(t.BytesMax))
+	counter(r.tableFull, t.Full, "table")
+	counter(r.tableFull, t.ShareFull, "share")
+	counter(r.tableReclaimed, t.Reclaimed)
+
+	e := read(r.config.Edge)
+	gauge(r.connections, float64(e.Connections))
+	counter(r.late, e.Late)
+	counter(r.shed, e.Shed)
+	counter(r.panics, e.Panics)
+}
+
+// read calls f, if there is one.
+func read[T any](f func() T) T {
+	if f == nil {
+		var zero T
+		return zero
+	}
+	return f()
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
