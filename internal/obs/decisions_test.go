@@ -44,7 +44,7 @@ func exchange(stripe uint32, charges ...limiter.Charge) *api.Exchange {
 
 // gather returns the value of each series that starts with prefix, by
 // "name{label,label}".
-func gather(t testing.TB, m *Metrics, prefix string) map[string]float64 {
+func gather(t *testing.T, m *Metrics, prefix string) map[string]float64 {
 	t.Helper()
 	families, err := m.registry.Gather()
 	if err != nil {
