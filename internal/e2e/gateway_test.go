@@ -196,7 +196,9 @@ func TestReloadsUnderTraffic(t *testing.T) {
 	const last = 200
 	for burst := clientLimit; burst <= last; burst += 10 {
 		s.headgate.writePolicy(t, "domain: edge\nlimits: [{name: broken, rate: lots}]\n")
-		wait(ctx, 60*time.Millisecond)
+		eventually(t, "the broken file to be refused", func() error {
+			return s.headgate.metric("headgate_policy_rejected 1")
+		})
 		s.headgate.writePolicy(t, string(render(t, "policy.yaml.tmpl", map[string]int{"Burst": burst})))
 		eventually(t, fmt.Sprintf("a burst of %d to count", burst), func() error {
 			if n := eve.count(allowed); n < burst {

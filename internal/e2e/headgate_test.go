@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -66,6 +67,18 @@ func (h *headgate) writePolicy(t *testing.T, text string) {
 	if err := os.Rename(next, h.policy); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// metric returns an error unless the node's metrics have the given line.
+func (h *headgate) metric(line string) error {
+	page, err := get("http://" + h.http + "/metrics")
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(page, "\n"+line+"\n") {
+		return fmt.Errorf("no %q in /metrics", line)
+	}
+	return nil
 }
 
 // freeAddr returns a loopback address that nobody listens on at the moment.
