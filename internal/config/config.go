@@ -4,11 +4,12 @@ import "time"
 
 // A Config is all settings of a process. Tags: yaml is the key, doc one or two
 // sentences for the reference, min, max and oneof the bounds that Validate
-// checks, and kind=addr marks a listening address.
+// checks, kind=addr a listening address and kind=header the name of a header.
 type Config struct {
 	DataDir  string   `yaml:"data_dir" doc:"Directory of the node's own files: the key secret, the saved counters, the lock. Created with mode 0700. Empty: chosen by the environment, see below."`
 	Policy   Policy   `yaml:"policy"`
 	GRPC     GRPC     `yaml:"grpc"`
+	RLS      RLS      `yaml:"rls"`
 	HTTP     HTTP     `yaml:"http"`
 	Admin    Admin    `yaml:"admin"`
 	Table    Table    `yaml:"table"`
@@ -37,10 +38,19 @@ type GRPC struct {
 	EntriesMax         int           `yaml:"entries_max" min:"1" max:"256" doc:"Entries of all descriptors of one request."`
 	KeyBytesMax        Bytes         `yaml:"key_bytes_max" min:"1" max:"64KiB" doc:"Length of an entry's key, and of a domain."`
 	ValueBytesMax      Bytes         `yaml:"value_bytes_max" min:"1" max:"1MiB" doc:"Length of an entry's value."`
+	BatchChecksMax     int           `yaml:"batch_checks_max" min:"1" max:"1000" doc:"Checks per CheckBatch request."`
+	DecideTimeout      time.Duration `yaml:"decide_timeout" min:"1ms" max:"10s" doc:"How long a decision takes at most; then on_unavailable decides. On one node none waits."`
 	ConnectionAgeMax   time.Duration `yaml:"connection_age_max" min:"0" max:"8760h" doc:"A connection is asked to go away (GOAWAY) at this age, so that clients spread over new nodes. 0: never."`
 	KeepaliveInterval  time.Duration `yaml:"keepalive_interval" min:"1s" max:"24h" doc:"A silent connection is pinged after this long."`
 	KeepaliveTimeout   time.Duration `yaml:"keepalive_timeout" min:"100ms" max:"1h" doc:"A connection whose ping is not answered for this long is closed."`
 	KeepaliveClientMin time.Duration `yaml:"keepalive_client_min" min:"0" max:"24h" doc:"A client that pings more often than this is disconnected."`
+}
+
+// RLS shapes the answers to Envoy.
+type RLS struct {
+	RetryAfterHeader string `yaml:"retry_after_header" kind:"header" doc:"Response header that says on a denial after how many seconds the same cost could pass. Empty: none."`
+	LimitHeader      string `yaml:"limit_header" kind:"header" doc:"Response header that names on a denial the limit that denied. Empty: none."`
+	DegradedHeader   string `yaml:"degraded_header" kind:"header" doc:"Response header that says why a decision was made without its counter. Empty: none."`
 }
 
 // HTTP is the door of probes and metrics.
@@ -58,12 +68,11 @@ type Admin struct {
 
 // Table bounds the counters in memory.
 type Table struct {
-	EntriesMax    int           `yaml:"entries_max" min:"1024" max:"17179869184" doc:"Counters in memory."`
-	BytesMax      Bytes         `yaml:"bytes_max" min:"1MiB" max:"1TiB" doc:"Memory for counters."`
-	SharePercent  int           `yaml:"share_percent" min:"1" max:"100" doc:"Percent of the table that one domain fills at most while there are several domains."`
-	OnFull        string        `yaml:"on_full" oneof:"allow|deny" doc:"What a call gets whose counter finds no room."`
-	Save          bool          `yaml:"save" doc:"Save counters in the data directory on a graceful stop and load them at start."`
-	SweepInterval time.Duration `yaml:"sweep_interval" min:"1ms" max:"1h" doc:"How often a part of the table is searched for counters that equal fresh ones, to reclaim them."`
+	EntriesMax   int    `yaml:"entries_max" min:"1024" max:"17179869184" doc:"Counters in memory."`
+	BytesMax     Bytes  `yaml:"bytes_max" min:"1MiB" max:"1TiB" doc:"Memory for counters."`
+	SharePercent int    `yaml:"share_percent" min:"1" max:"100" doc:"Percent of the table that one domain fills at most while there are several domains."`
+	OnFull       string `yaml:"on_full" oneof:"allow|deny" doc:"What a call gets whose counter finds no room."`
+	Save         bool   `yaml:"save" doc:"Save counters in the data directory on a graceful stop and load them at start."`
 }
 
 // Shutdown bounds a graceful stop.
@@ -107,19 +116,25 @@ func Default() Config {
 			EntriesMax:         256,
 			KeyBytesMax:        256,
 			ValueBytesMax:      4 * KiB,
+			BatchChecksMax:     1_000,
+			DecideTimeout:      15 * time.Millisecond,
 			KeepaliveInterval:  time.Minute,
 			KeepaliveTimeout:   20 * time.Second,
 			KeepaliveClientMin: 5 * time.Second,
 		},
+		RLS: RLS{
+			RetryAfterHeader: "retry-after",
+			LimitHeader:      "x-headgate-limit",
+			DegradedHeader:   "x-headgate-degraded",
+		},
 		HTTP:  HTTP{Addr: ":8080", ConnectionsMax: 1_000},
 		Admin: Admin{Addr: "127.0.0.1:8082", ConnectionsMax: 100, TopKeys: 100},
 		Table: Table{
-			EntriesMax:    16 << 20,
-			BytesMax:      1 * GiB,
-			SharePercent:  50,
-			OnFull:        "allow",
-			Save:          true,
-			SweepInterval: 10 * time.Millisecond,
+			EntriesMax:   16 << 20,
+			BytesMax:     1 * GiB,
+			SharePercent: 50,
+			OnFull:       "allow",
+			Save:         true,
 		},
 		Shutdown: Shutdown{DrainDelay: 5 * time.Second, Timeout: 30 * time.Second},
 		Metrics:  Metrics{LimitsMax: 1_000},

@@ -181,6 +181,11 @@ func TestProblemsNameSourcePathValueAndBound(t *testing.T) {
 			},
 		},
 		{
+			name: "bad header",
+			file: "rls:\n  limit_header: X-Limit\n",
+			want: []string{`FILE:2:17: rls.limit_header: "X-Limit": must be lower-case letters, digits, -, _ and .`},
+		},
+		{
 			name: "admin beyond loopback",
 			env:  []string{"HEADGATE_ADMIN_ADDR=0.0.0.0:8082"},
 			want: []string{`HEADGATE_ADMIN_ADDR: admin.addr: "0.0.0.0:8082": must be a loopback address such as 127.0.0.1:8082: the admin API has no access control yet`},

@@ -136,8 +136,11 @@ func boundOf(tag reflect.StructTag, v reflect.Value) string {
 	if one := tag.Get("oneof"); one != "" {
 		return "one of " + strings.ReplaceAll(one, "|", ", ")
 	}
-	if tag.Get("kind") == "addr" {
+	switch tag.Get("kind") {
+	case "addr":
 		return "host:port, port 0 to 65535"
+	case "header":
+		return "lower-case letters, digits, -, _ and ."
 	}
 	if tag.Get("min") != "" {
 		return tag.Get("min") + " to " + tag.Get("max")
@@ -158,8 +161,11 @@ func (f Field) inBounds() bool {
 		}
 		return false
 	}
-	if f.tag.Get("kind") == "addr" {
+	switch f.tag.Get("kind") {
+	case "addr":
 		return validAddr(f.value.String())
+	case "header":
+		return strings.Trim(f.value.String(), "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 	}
 	if f.tag.Get("min") == "" {
 		return true
