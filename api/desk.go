@@ -22,6 +22,7 @@ type Desk struct {
 	pool    sync.Pool
 	stripe  atomic.Uint32
 	late    atomic.Uint64
+	faults  atomic.Uint64
 }
 
 // NewDesk returns a desk at gate. A decision takes at most timeout, which is
@@ -42,6 +43,13 @@ func (d *Desk) Now() limiter.Instant { return d.now() }
 // Late returns how many decisions were not made in time, so that on_unavailable
 // decided.
 func (d *Desk) Late() uint64 { return d.late.Load() }
+
+// Faults returns how many requests were not decided.
+func (d *Desk) Faults() uint64 { return d.faults.Load() }
+
+// CountFault counts a request that was not decided. Doors call it where they
+// answer with an error.
+func (d *Desk) CountFault() { d.faults.Add(1) }
 
 // Open lends an empty exchange. The caller owns it until it calls Close, or
 // Wait, which may trade it for another.
@@ -71,7 +79,7 @@ func keep(b []byte) []byte {
 // Wait.
 func (d *Desk) Decide(ctx context.Context, x *Exchange) *Exchange {
 	now := d.now()
-	if d.Begin(ctx, now, x) {
+	if d.Begin(now, x) {
 		return x
 	}
 	return d.Wait(ctx, now, x)
@@ -79,25 +87,19 @@ func (d *Desk) Decide(ctx context.Context, x *Exchange) *Exchange {
 
 // Begin matches and decides x.Req. If it returns false, the Decider has x and
 // the caller must call Wait, with the same now.
-func (d *Desk) Begin(ctx context.Context, now limiter.Instant, x *Exchange) (done bool) {
-	timeout := d.timeout
-	if at, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(at))
-	}
-	x.deadline = now.Add(timeout)
+func (d *Desk) Begin(now limiter.Instant, x *Exchange) (done bool) {
+	x.deadline = now.Add(d.timeout)
 	x.Call.Deadline = x.deadline
 	return d.gate.Begin(now, x)
 }
 
 // Wait waits until x, which Begin left to the Decider, is decided, at most
-// until its deadline, and returns the exchange that holds the decisions. That
+// until its deadline and ctx's, and returns the exchange that holds the decisions. That
 // is x if the Decider was in time. Otherwise x stays with the Decider for good,
 // and another one is returned, decided by on_unavailable: what the Decider
 // charges after the deadline stays charged.
 func (d *Desk) Wait(ctx context.Context, now limiter.Instant, x *Exchange) *Exchange {
-	// A caller that went away gets no answer either way; the Decider has the
-	// deadline. What is left of it counts from the present: a batch waits for
-	// its checks one after the other.
+	// What is left of it at present: a batch waits for its checks one by one.
 	ctx, cancel := context.WithTimeout(ctx, x.deadline.Sub(d.now()))
 	defer cancel()
 	select {

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Code returns the gRPC status code of an error of this package or of a door.
@@ -35,4 +36,12 @@ func Code(err error) codes.Code {
 	default:
 		return codes.Internal
 	}
+}
+
+// Status returns err as gRPC sends it, with the code that Code says.
+func Status(err error) error {
+	if err == nil {
+		return nil
+	}
+	return status.Error(Code(err), err.Error())
 }

@@ -57,7 +57,7 @@ func (d *decoder) request(b []byte) error {
 		case num == 3 && typ == protowire.VarintType:
 			var v uint64
 			v, ok = w.varint()
-			d.addend = uint32(v) //nolint:gosec // a uint32 field is the low 32 bits of its varint
+			d.addend = uint32(v)
 		default:
 			ok = w.skip(num, typ)
 		}

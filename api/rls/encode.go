@@ -154,7 +154,7 @@ func perUnit(l *limiter.Limit) (amount uint64, unit rlsv3.RateLimitResponse_Rate
 	const day = 24 * time.Hour
 	p := l.Period
 	amount = clamp(l.Amount)
-	times := func(unit time.Duration) uint64 { return uint64(p / unit) } //nolint:gosec // periods are positive
+	times := func(unit time.Duration) uint64 { return uint64(p / unit) }
 	switch {
 	case p%time.Second != 0:
 		perSecond := float64(l.Amount) * float64(time.Second) / float64(p)
@@ -241,7 +241,7 @@ func open(dst []byte, tag byte) (_ []byte, at int) {
 // shut writes the length of the message that began at at, and makes room where
 // it takes more than the one byte that open left.
 func shut(dst []byte, at int) []byte {
-	n := uint64(len(dst) - at) //nolint:gosec // not negative
+	n := uint64(len(dst) - at)
 	if n < 0x80 {
 		dst[at-1] = byte(n)
 		return dst
@@ -260,7 +260,7 @@ func seconds(d time.Duration) uint64 {
 	if d <= 0 {
 		return 0
 	}
-	return uint64((d-1)/time.Second) + 1 //nolint:gosec // positive
+	return uint64((d-1)/time.Second) + 1
 }
 
 func clamp(n uint64) uint64 { return min(n, math.MaxUint32) }

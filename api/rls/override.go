@@ -31,10 +31,10 @@ func (o *override) merge(b []byte) bool {
 			return false
 		case num == 1 && typ == protowire.VarintType:
 			v, ok = w.varint()
-			o.amount = uint32(v) //nolint:gosec // a uint32 field is the low 32 bits of its varint
+			o.amount = uint32(v)
 		case num == 2 && typ == protowire.VarintType:
 			v, ok = w.varint()
-			o.unit = int32(v) //nolint:gosec // an enum is the low 32 bits of its varint
+			o.unit = int32(v)
 		case num == 3 && typ == protowire.BytesType:
 			var m []byte
 			if m, ok = w.bytes(); ok {
@@ -63,7 +63,7 @@ func (o *override) add(r *policy.Request, i int) error {
 	}
 	multiplier := uint32(1)
 	if o.multiplierSet {
-		multiplier = uint32(o.multiplier) //nolint:gosec // a uint32 field is the low 32 bits of its varint
+		multiplier = uint32(o.multiplier)
 	}
 	most := uint32(limiter.PeriodMax / unit.Duration())
 	if multiplier < 1 || multiplier > most {

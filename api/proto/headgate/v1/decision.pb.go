@@ -208,9 +208,9 @@ func (DegradedReason) EnumDescriptor() ([]byte, []int) {
 // Attribute is one key/value pair that describes a call.
 type Attribute struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What is described, such as "path" or "api_key". Valid UTF-8, 1 to 256 bytes.
+	// What is described, such as "path" or "api_key". 1 to 256 bytes.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// Its value. Valid UTF-8, at most 4,096 bytes. It may be empty.
+	// Its value. At most 4,096 bytes; it may be empty.
 	Value         string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -260,12 +260,13 @@ func (x *Attribute) GetValue() string {
 	return ""
 }
 
-// CheckRequest describes one call.
+// CheckRequest describes one call. The bounds below are the defaults: a server
+// may be set to take less.
 type CheckRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The policy to decide by. Must not be empty.
+	// The policy to decide by. 1 to 256 bytes.
 	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
-	// What is known of the call, at most 64 pairs. The order matters only to
+	// What is known of the call, at most 256 pairs. The order matters only to
 	// `descriptor` rules, which are Envoy's: they match exactly these pairs in
 	// exactly this order. Repeating a key is allowed.
 	Attributes []*Attribute `protobuf:"bytes,2,rep,name=attributes,proto3" json:"attributes,omitempty"`
@@ -357,15 +358,15 @@ type CheckResponse struct {
 	// `retry_after` if several did; empty if the call is allowed. It is
 	// "on_unknown_domain" if the domain is unknown and the server denies those.
 	DeniedBy string `protobuf:"bytes,2,opt,name=denied_by,json=deniedBy,proto3" json:"denied_by,omitempty"`
-	// How many units could still pass now: the least of all enforced limits. Unset
-	// if no limit counted the call.
+	// How many units could still pass now by all enforced limits together. Unset
+	// if none of them counted the call.
 	Remaining *uint64 `protobuf:"varint,3,opt,name=remaining,proto3,oneof" json:"remaining,omitempty"`
 	// Set only on a denial: the shortest wait after which the same cost could pass
 	// if nobody else acts. Unset on a denial means that waiting doesn't help: the
 	// cost is above what the limit can ever let pass at once.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
-	// How long until every limit that counted the call is as if unused, if nobody
-	// acts. Unset if no limit counted the call.
+	// How long until every enforced limit that counted the call is as if unused,
+	// if nobody acts. Unset if none of them counted the call.
 	ResetAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
 	// Why the decision, or part of it, was made without its counter. Unspecified
 	// if all of it was made with them.

@@ -43,6 +43,7 @@ const (
 //	                     `on_unknown_domain: error`
 //	FAILED_PRECONDITION  the policy makes this request owe more than 32 charges
 //	RESOURCE_EXHAUSTED   the message is larger than the server takes
+//	INTERNAL             the bytes are no protobuf message of their type
 //	UNAVAILABLE          the server is stopping, or has no room for the connection
 type DecisionServiceClient interface {
 	// Check decides one call: it charges every limit that the call's attributes
@@ -96,6 +97,7 @@ func (c *decisionServiceClient) CheckBatch(ctx context.Context, in *CheckBatchRe
 //	                     `on_unknown_domain: error`
 //	FAILED_PRECONDITION  the policy makes this request owe more than 32 charges
 //	RESOURCE_EXHAUSTED   the message is larger than the server takes
+//	INTERNAL             the bytes are no protobuf message of their type
 //	UNAVAILABLE          the server is stopping, or has no room for the connection
 type DecisionServiceServer interface {
 	// Check decides one call: it charges every limit that the call's attributes

@@ -1,0 +1,148 @@
+package decision
+
+import (
+	"math"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/headgate/headgate/api"
+	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
+	"github.com/headgate/headgate/limiter"
+)
+
+// respond turns x, which is decided and has no Fault, into an answer.
+func respond(x *api.Exchange, explain bool) *headgatev1.CheckResponse {
+	v, by := x.Verdict()
+	charges := x.Call.Charges()
+	resp := &headgatev1.CheckResponse{Verdict: verdict(v)}
+	if v == limiter.Denied {
+		resp.DeniedBy = api.UnknownDomainLimit
+		if by >= 0 {
+			resp.DeniedBy = charges[by].Limit.Name
+			resp.RetryAfter = retryAfter(&charges[by].Decision)
+		}
+	}
+	summarize(resp, charges)
+	resp.Limits = make([]*headgatev1.LimitResult, len(charges))
+	for i := range charges {
+		resp.Limits[i] = result(&charges[i])
+		if explain {
+			resp.Limits[i].Explanation = explanation(&charges[i])
+		}
+	}
+	if by >= 0 && charges[by].Decision.Degraded != limiter.NotDegraded {
+		resp.Degraded = degraded(charges[by].Decision.Degraded)
+	}
+	return resp
+}
+
+// summarize sets what all charges say together. Of AnyOf limits the most
+// generous one counts, since one of them is enough to pass.
+func summarize(resp *headgatev1.CheckResponse, charges []limiter.Charge) {
+	remaining, anyOf, reset := uint64(math.MaxUint64), uint64(0), time.Duration(0)
+	counted, alternatives := false, false
+	for i := range charges {
+		ch := &charges[i]
+		if ch.Decision.Degraded != limiter.NotDegraded && resp.Degraded == 0 {
+			resp.Degraded = degraded(ch.Decision.Degraded)
+		}
+		if ch.Limit.Shadow || ch.Limit.Kind == limiter.KindUnlimited {
+			continue
+		}
+		counted = true
+		reset = max(reset, ch.Decision.ResetAfter)
+		if ch.Limit.AnyOf {
+			alternatives = true
+			anyOf = max(anyOf, ch.Decision.Remaining)
+		} else {
+			remaining = min(remaining, ch.Decision.Remaining)
+		}
+	}
+	if alternatives {
+		remaining = min(remaining, anyOf)
+	}
+	if counted {
+		resp.Remaining, resp.ResetAfter = &remaining, durationpb.New(reset)
+	}
+}
+
+func result(ch *limiter.Charge) *headgatev1.LimitResult {
+	l, d := ch.Limit, &ch.Decision
+	r := &headgatev1.LimitResult{
+		Name:       l.Name,
+		Kind:       kind(l.Kind),
+		Verdict:    verdict(d.Verdict),
+		Shadow:     l.Shadow,
+		Amount:     l.Amount,
+		Remaining:  d.Remaining,
+		ResetAfter: durationpb.New(d.ResetAfter),
+		Degraded:   degraded(d.Degraded),
+	}
+	if d.Verdict == limiter.Denied {
+		r.RetryAfter = retryAfter(d)
+	}
+	if l.Period > 0 {
+		r.Period = durationpb.New(l.Period)
+	}
+	if l.Kind == limiter.KindRate {
+		r.Burst = l.Burst
+		if r.Burst == 0 {
+			r.Burst = l.Amount
+		}
+	}
+	return r
+}
+
+func explanation(ch *limiter.Charge) *headgatev1.Explanation {
+	return &headgatev1.Explanation{KeyFingerprint: ch.Key.Fingerprint()}
+}
+
+// retryAfter returns nil if waiting doesn't help.
+func retryAfter(d *limiter.Decision) *durationpb.Duration {
+	if d.RetryAfter == limiter.Never {
+		return nil
+	}
+	return durationpb.New(d.RetryAfter)
+}
+
+func verdict(v limiter.Verdict) headgatev1.Verdict {
+	switch v {
+	case limiter.Allowed:
+		return headgatev1.Verdict_VERDICT_ALLOWED
+	case limiter.Denied:
+		return headgatev1.Verdict_VERDICT_DENIED
+	default:
+		return headgatev1.Verdict_VERDICT_UNSPECIFIED
+	}
+}
+
+func kind(k limiter.Kind) headgatev1.LimitKind {
+	switch k {
+	case limiter.KindRate:
+		return headgatev1.LimitKind_LIMIT_KIND_RATE
+	case limiter.KindFixed:
+		return headgatev1.LimitKind_LIMIT_KIND_WINDOW
+	case limiter.KindSliding:
+		return headgatev1.LimitKind_LIMIT_KIND_SLIDING_WINDOW
+	case limiter.KindUnlimited:
+		return headgatev1.LimitKind_LIMIT_KIND_UNLIMITED
+	default:
+		return headgatev1.LimitKind_LIMIT_KIND_UNSPECIFIED
+	}
+}
+
+func degraded(d limiter.Degraded) headgatev1.DegradedReason {
+	switch d {
+	case limiter.TableFull:
+		return headgatev1.DegradedReason_DEGRADED_REASON_TABLE_FULL
+	case limiter.ShareFull:
+		return headgatev1.DegradedReason_DEGRADED_REASON_TABLE_SHARE_FULL
+	case limiter.Overload:
+		return headgatev1.DegradedReason_DEGRADED_REASON_OVERLOAD
+	case limiter.Unavailable:
+		return headgatev1.DegradedReason_DEGRADED_REASON_UNAVAILABLE
+	default:
+		return headgatev1.DegradedReason_DEGRADED_REASON_UNSPECIFIED
+	}
+}

@@ -1,0 +1,48 @@
+package rpc
+
+import (
+	"context"
+	"runtime/debug"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// recovered turns a panic of a handler into an INTERNAL status. It is deferred.
+func (s *Server) recovered(method string, err *error) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	s.panics.Add(1)
+	if s.events.Panic != nil {
+		s.events.Panic(method, v, debug.Stack())
+	}
+	*err = status.Error(codes.Internal, "internal error")
+}
+
+// guardUnary recovers panics of unary calls.
+func (s *Server) guardUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+	defer s.recovered(info.FullMethod, &err)
+	return handler(ctx, req)
+}
+
+// guardStream recovers panics of streams, and ends them when the server drains:
+// a health watch would hold it up for ever.
+func (s *Server) guardStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+	defer s.recovered(info.FullMethod, &err)
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	defer context.AfterFunc(s.draining, cancel)()
+	return handler(srv, &guardedStream{stream, ctx})
+}
+
+// A guardedStream is a stream with a context that ends when the server drains.
+type guardedStream struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // grpc.ServerStream has it as a method
+}
+
+// Context returns the stream's context.
+func (g *guardedStream) Context() context.Context { return g.ctx }

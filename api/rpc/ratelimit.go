@@ -1,0 +1,42 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+
+	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
+
+	"github.com/headgate/headgate/api"
+)
+
+// rateLimitService describes Envoy's service as grpc-go's generated code does,
+// except that the handler gets and returns bytes.
+func (s *Server) rateLimitService() *grpc.ServiceDesc {
+	d := rlsv3.RateLimitService_ServiceDesc
+	d.HandlerType = (*any)(nil)
+	d.Methods = []grpc.MethodDesc{{MethodName: "ShouldRateLimit", Handler: s.shouldRateLimit}}
+	return &d
+}
+
+// shouldRateLimit is a grpc.MethodHandler. It runs no interceptor: it recovers
+// by itself.
+func (s *Server) shouldRateLimit(_ any, ctx context.Context, receive func(any) error, _ grpc.UnaryServerInterceptor) (reply any, err error) { //nolint:revive // grpc.MethodHandler has this order
+	defer s.recovered(rlsv3.RateLimitService_ShouldRateLimit_FullMethodName, &err)
+	x := s.desk.Open()
+	if err := receive(x); err != nil {
+		s.desk.Close(x)
+		return nil, err // grpc-go's own status
+	}
+	x, err = s.limits.ShouldRateLimit(ctx, x)
+	if err != nil {
+		s.desk.CountFault()
+		err = api.Status(err)
+	} else {
+		// The transport keeps the bytes for longer than x is ours.
+		reply = mem.SliceBuffer(bytes.Clone(x.Out))
+	}
+	s.desk.Close(x)
+	return reply, err
+}
