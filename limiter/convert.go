@@ -38,13 +38,14 @@ func Convert(c Counter, from, to *Limit, now Instant) Counter {
 
 func convertRate(c Counter, from, to *rateTerms, now Instant) Counter {
 	tat := from.tat(&c, now)
-	empty := Counter{now + Instant(to.full.up), to.full.short}
-	if tat.up-uint64(now) > from.full.up {
-		return empty // more than from's burst: another clock's counter
+	// More than from's burst is another clock's counter, and too far for used.
+	units, rest := to.burst, uint64(0)
+	if tat.up-uint64(now) <= from.full.up {
+		units, rest = from.used(tat, now)
 	}
-	units, rest := from.used(tat, now)
 	if units >= to.burst {
-		return empty
+		empty := to.empty(now)
+		return Counter{Instant(empty.up), empty.short}
 	}
 	// used = units + rest/from.p; in q-ths of a nanosecond of to it is
 	// units·p + ⌈rest·p/from.p⌉, below burst·p, so dividing by q gives at most

@@ -45,7 +45,7 @@ func FuzzApply(f *testing.F) {
 			}
 		}
 		if now >= 0 && now <= InstantMax {
-			if got := Convert(c, l, l, now); got.Due > now.Add(2*HorizonMax) {
+			if got := Convert(c, l, l, now); got.Due > now.Add(HorizonMax) {
 				t.Fatalf("converted to %v at %d", got, now)
 			}
 		}
@@ -122,7 +122,8 @@ func fuzzGiveBack(t *testing.T, l *Limit, before Counter, now Instant, d Decisio
 func fuzzRetry(t *testing.T, l *Limit, c Counter, now Instant, cost uint64, d Decision) {
 	t.Helper()
 	if d.RetryAfter == Never {
-		if max(cost, 1) <= l.Capacity() {
+		// A foreign counter can be due at the end of time itself.
+		if max(cost, 1) <= l.Capacity() && c.Due < math.MaxInt64 {
 			t.Fatalf("cost %d of %d is never to pass", cost, l.Capacity())
 		}
 		return

@@ -107,6 +107,11 @@ func (t *rateTerms) tat(c *Counter, now Instant) ticks {
 	return ticks{uint64(c.Due), c.Word}
 }
 
+// empty returns the TAT of an empty bucket.
+func (t *rateTerms) empty(now Instant) ticks {
+	return ticks{uint64(now) + t.full.up, t.full.short}
+}
+
 // used returns how many units lie between now and tat, as a whole number of
 // units and the rest in p-ths of a unit. tat must be at most t.full after now,
 // so that the quotient is at most the burst.
@@ -120,10 +125,9 @@ func (t *rateTerms) used(tat ticks, now Instant) (units, rest uint64) {
 	return bits.Div64(hi-borrow, lo, t.p)
 }
 
-// remaining returns the whole units that could still pass; empty is the TAT of
-// an empty bucket.
-func (t *rateTerms) remaining(tat, empty ticks, now Instant) uint64 {
-	if !empty.after(tat) {
+// remaining returns the whole units that could still pass.
+func (t *rateTerms) remaining(tat ticks, now Instant) uint64 {
+	if !t.empty(now).after(tat) {
 		return 0
 	}
 	units, rest := t.used(tat, now)
@@ -134,35 +138,33 @@ func (t *rateTerms) remaining(tat, empty ticks, now Instant) uint64 {
 }
 
 // applyRate charges cost to the bucket, or only looks if !charge.
-func (l *Limit) applyRate(c *Counter, now Instant, cost uint64, charge bool) Decision {
+func (l *Limit) applyRate(c *Counter, now Instant, cost uint64, charge bool) outcome {
 	t := &l.rate
 	tat := t.tat(c, now)
-	empty := ticks{uint64(now) + t.full.up, t.full.short}
-	d := Decision{Verdict: Allowed}
+	empty := t.empty(now)
+	o := outcome{verdict: Allowed}
 
-	// cost ≤ burst keeps the span within HorizonMax and the sum within 64 bits.
 	var next ticks
-	if cost <= t.burst {
+	fits := cost <= t.burst // else its span could be too long to add
+	if fits {
 		s, _ := t.span(cost)
 		next = t.add(tat, s)
+		fits = !next.after(empty)
 	}
-	switch {
-	case cost <= t.burst && !next.after(empty):
-		if charge {
-			tat = next
-			c.Due, c.Word = Instant(tat.up), tat.short
-		}
-	default:
-		d.Verdict = Denied
-		if charge && l.CountDenied && empty.after(tat) {
-			tat = empty
-			c.Due, c.Word = Instant(tat.up), tat.short
-		}
-		d.RetryAfter = t.retryAfter(tat, empty, cost)
+	if !fits {
+		o.verdict = Denied
+		next = empty
 	}
-	d.Remaining = t.remaining(tat, empty, now)
-	d.ResetAfter = Instant(tat.up).Sub(now)
-	return d
+	if charge && (fits || (l.CountDenied && empty.after(tat))) {
+		tat = next
+		c.Due, c.Word = Instant(tat.up), tat.short
+	}
+	if !fits {
+		o.retryAfter = t.retryAfter(tat, empty, cost)
+	}
+	o.remaining = t.remaining(tat, now)
+	o.resetAfter = Instant(tat.up).Sub(now)
+	return o
 }
 
 // retryAfter returns how long it takes until cost, which does not fit now,
@@ -177,7 +179,7 @@ func (t *rateTerms) retryAfter(tat, empty ticks, cost uint64) time.Duration {
 }
 
 // giveBackRate undoes units, at most until the bucket is full.
-func (l *Limit) giveBackRate(c *Counter, now Instant, units uint64) Decision {
+func (l *Limit) giveBackRate(c *Counter, now Instant, units uint64) outcome {
 	t := &l.rate
 	tat, full := t.tat(c, now), ticks{uint64(now), 0}
 	s, ok := t.span(units)
@@ -187,9 +189,9 @@ func (l *Limit) giveBackRate(c *Counter, now Instant, units uint64) Decision {
 		tat = full
 	}
 	c.Due, c.Word = Instant(tat.up), tat.short
-	return Decision{
-		Verdict:    Allowed,
-		Remaining:  t.remaining(tat, ticks{uint64(now) + t.full.up, t.full.short}, now),
-		ResetAfter: Instant(tat.up).Sub(now),
+	return outcome{
+		verdict:    Allowed,
+		remaining:  t.remaining(tat, now),
+		resetAfter: Instant(tat.up).Sub(now),
 	}
 }

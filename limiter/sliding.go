@@ -99,47 +99,42 @@ func (s slide) fitsAt(amount, cost uint64, period time.Duration) Instant {
 }
 
 // applySliding charges cost to the window, or only looks if !charge.
-func (l *Limit) applySliding(c *Counter, now Instant, cost uint64, charge bool) Decision {
+func (l *Limit) applySliding(c *Counter, now Instant, cost uint64, charge bool) outcome {
 	s := l.slideAt(c, now)
 	used := s.used(now, l.Period)
-	if cost <= l.Amount && used <= l.Amount-cost {
-		if charge {
-			s.present += cost
-			used += cost
-			*c = s.counter(l.Period)
-		}
-		return l.slidingDecision(s, used, now)
-	}
-	if charge && l.CountDenied {
+	fits := cost <= l.Amount && used <= l.Amount-cost
+	if charge && (fits || l.CountDenied) {
 		counted := addSaturating(s.present, cost, slidingCountMax)
 		used += counted - s.present
 		s.present = counted
 		*c = s.counter(l.Period)
 	}
-	d := l.slidingDecision(s, used, now)
-	d.Verdict = Denied
-	d.RetryAfter = Never
-	if cost <= l.Amount {
-		d.RetryAfter = s.fitsAt(l.Amount, cost, l.Period).Sub(now)
+	o := l.slidingOutcome(s, used, now)
+	if !fits {
+		o.verdict = Denied
+		o.retryAfter = Never
+		if cost <= l.Amount {
+			o.retryAfter = s.fitsAt(l.Amount, cost, l.Period).Sub(now)
+		}
 	}
-	return d
+	return o
 }
 
 // giveBackSliding undoes units of the present window, then of the previous one.
-func (l *Limit) giveBackSliding(c *Counter, now Instant, units uint64) Decision {
+func (l *Limit) giveBackSliding(c *Counter, now Instant, units uint64) outcome {
 	s := l.slideAt(c, now)
 	fromPresent := min(units, s.present)
 	s.present -= fromPresent
 	s.previous = subSaturating(s.previous, units-fromPresent)
 	*c = s.counter(l.Period)
-	return l.slidingDecision(s, s.used(now, l.Period), now)
+	return l.slidingOutcome(s, s.used(now, l.Period), now)
 }
 
-// slidingDecision returns an allowed decision for the state s.
-func (l *Limit) slidingDecision(s slide, used uint64, now Instant) Decision {
-	d := Decision{Verdict: Allowed, Remaining: subSaturating(l.Amount, used)}
+// slidingOutcome returns an allowed outcome for the state s.
+func (l *Limit) slidingOutcome(s slide, used uint64, now Instant) outcome {
+	o := outcome{verdict: Allowed, remaining: subSaturating(l.Amount, used)}
 	if c := s.counter(l.Period); c.Due > now {
-		d.ResetAfter = c.Due.Sub(now)
+		o.resetAfter = c.Due.Sub(now)
 	}
-	return d
+	return o
 }

@@ -27,46 +27,41 @@ func (l *Limit) fixedWindow(c *Counter, now Instant) (end Instant, count uint64)
 }
 
 // applyFixed charges cost to the window, or only looks if !charge.
-func (l *Limit) applyFixed(c *Counter, now Instant, cost uint64, charge bool) Decision {
+func (l *Limit) applyFixed(c *Counter, now Instant, cost uint64, charge bool) outcome {
 	end, count := l.fixedWindow(c, now)
-	d := Decision{Verdict: Allowed}
-	switch fits := cost <= l.Amount && count <= l.Amount-cost; {
-	case fits:
-		if charge {
-			count += cost
-			c.Due, c.Word = end, count
-		}
-	default:
-		d.Verdict = Denied
-		d.RetryAfter = Never
+	o := outcome{verdict: Allowed}
+	fits := cost <= l.Amount && count <= l.Amount-cost
+	if charge && (fits || l.CountDenied) {
+		count = addSaturating(count, cost, math.MaxUint64)
+		c.Due, c.Word = end, count
+	}
+	if !fits {
+		o.verdict = Denied
+		o.retryAfter = Never
 		if cost <= l.Amount {
-			d.RetryAfter = end.Sub(now)
-		}
-		if charge && l.CountDenied {
-			count = addSaturating(count, cost, math.MaxUint64)
-			c.Due, c.Word = end, count
+			o.retryAfter = end.Sub(now)
 		}
 	}
-	d.Remaining = subSaturating(l.Amount, count)
+	o.remaining = subSaturating(l.Amount, count)
 	if count > 0 {
-		d.ResetAfter = end.Sub(now)
+		o.resetAfter = end.Sub(now)
 	}
-	return d
+	return o
 }
 
 // giveBackFixed undoes units that were charged in the present window; those of
 // an earlier one are forgotten anyway.
-func (l *Limit) giveBackFixed(c *Counter, now Instant, units uint64) Decision {
+func (l *Limit) giveBackFixed(c *Counter, now Instant, units uint64) outcome {
 	end, count := l.fixedWindow(c, now)
 	count = subSaturating(count, units)
-	d := Decision{Verdict: Allowed, Remaining: subSaturating(l.Amount, count)}
+	o := outcome{verdict: Allowed, remaining: subSaturating(l.Amount, count)}
 	if count == 0 {
 		*c = Counter{}
-		return d
+		return o
 	}
 	c.Due, c.Word = end, count
-	d.ResetAfter = end.Sub(now)
-	return d
+	o.resetAfter = end.Sub(now)
+	return o
 }
 
 // addSaturating returns a + b, or limit if that is less.
