@@ -190,7 +190,7 @@ func address(path, s string, required bool) error {
 }
 
 func between[T int | uint32 | float64 | time.Duration](path string, v, low, high T) error {
-	if !(v >= low && v <= high) { // refuses NaN
+	if v != v || v < low || v > high { // NaN is unequal to itself
 		return fmt.Errorf("%s: %v is not between %v and %v", path, v, low, high)
 	}
 	return nil

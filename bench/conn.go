@@ -87,13 +87,13 @@ func connect(ctx context.Context, l *lane) (*conn, error) {
 		return nil, fmt.Errorf("bench: dial %s: %w", l.target, err)
 	}
 	k := newConn(l, nc)
-	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	stop := context.AfterFunc(ctx, k.hangUp)
 	err = k.handshake()
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		nc.Close()
+		k.hangUp()
 		return nil, fmt.Errorf("bench: HTTP/2 with %s: %w", l.target, err)
 	}
 	return k, nil
@@ -282,12 +282,15 @@ func (c *conn) flush() {
 		c.l.mu.Lock()
 		c.spare = b[:0]
 		if err != nil {
-			c.nc.Close() // the reader sees it, and ends c
+			c.hangUp() // the reader sees it, and ends c
 			break
 		}
 	}
 	c.writing = false
 }
+
+// hangUp closes the connection; whoever reads or writes it returns.
+func (c *conn) hangUp() { _ = c.nc.Close() }
 
 // free ends s.
 func (c *conn) free(s *stream) {

@@ -34,7 +34,7 @@ func (c *conn) read() {
 		l.mu.Lock()
 		c.now = now
 	}
-	c.nc.Close()
+	c.hangUp()
 	c.end(err)
 	l.turn(c) // what was refused goes out on the next connection
 	l.mu.Unlock()
@@ -62,22 +62,30 @@ func (c *conn) onFrame() error {
 		return err
 	}
 	switch h.Type {
-	case http2.FrameData, http2.FrameHeaders, http2.FrameContinuation:
-		p, err := c.br.Peek(int(h.Length))
-		if err != nil {
-			return err
-		}
-		if h.Type == http2.FrameData {
-			err = c.onData(h, p)
-		} else {
-			err = c.onHeaders(h, p)
-		}
-		if err != nil {
-			return err
-		}
-		_, err = c.br.Discard(len(p))
+	case http2.FrameData:
+		return c.inPlace(h, c.onData)
+	case http2.FrameHeaders, http2.FrameContinuation:
+		return c.inPlace(h, c.onHeaders)
+	default:
+		return c.onOther(h)
+	}
+}
+
+// inPlace has the payload of a frame handled where it is in br.
+func (c *conn) inPlace(h http2.FrameHeader, on func(http2.FrameHeader, []byte) error) error {
+	p, err := c.br.Peek(int(h.Length))
+	if err != nil {
 		return err
 	}
+	if err := on(h, p); err != nil {
+		return err
+	}
+	_, err = c.br.Discard(len(p))
+	return err
+}
+
+// onOther reads the payload of a frame that is no part of an answer.
+func (c *conn) onOther(h http2.FrameHeader) error {
 	f, err := c.fr.ReadFrameForHeader(h)
 	if err != nil {
 		return err
@@ -107,7 +115,7 @@ func (c *conn) onSettings(f *http2.SettingsFrame) error {
 		if err := s.Valid(); err != nil {
 			return err
 		}
-		switch s.ID {
+		switch s.ID { //nolint:exhaustive // the others are about what we don't do
 		case http2.SettingMaxConcurrentStreams:
 			c.limit = int(min(s.Val, uint32(c.l.config.InFlight)))
 		case http2.SettingMaxFrameSize:

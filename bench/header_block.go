@@ -37,7 +37,7 @@ func (h *headerBlock) next() []byte {
 		h.uses++
 		h.buf.Reset()
 		for _, f := range h.fields {
-			h.enc.WriteField(f) //nolint:errcheck // a bytes.Buffer takes everything
+			_ = h.enc.WriteField(f) // a bytes.Buffer takes everything
 		}
 		h.block = append(h.block[:0], h.buf.Bytes()...)
 	}

@@ -119,7 +119,7 @@ func (l *lane) keepConnected(ctx context.Context, c *conn) {
 			if l.over {
 				l.mu.Unlock()
 				if err == nil {
-					next.nc.Close()
+					next.hangUp()
 				}
 				return
 			}
@@ -280,7 +280,7 @@ func (l *lane) finish() {
 	close(l.end)
 	for _, c := range l.conns {
 		c.retire()
-		c.nc.Close()
+		c.hangUp()
 	}
 }
 

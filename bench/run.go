@@ -70,7 +70,6 @@ type run struct {
 	pid         int
 	lanes       []*lane
 	before, at  sample // when measuring began; when it ended
-	warnings    []string
 	interrupted bool
 	began       time.Time
 }
@@ -138,7 +137,7 @@ func (r *run) connect(ctx context.Context) ([]*conn, error) {
 		}
 		for _, c := range conns {
 			if c != nil {
-				c.nc.Close()
+				c.hangUp()
 			}
 		}
 		return nil, fmt.Errorf("%w: %w", err, ErrConnect)

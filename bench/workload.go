@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	common "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
@@ -41,7 +42,7 @@ type workload struct {
 
 func newWorkload(c *Config) (*workload, error) {
 	w := &workload{
-		width:  len(fmt.Sprint(c.Keys - 1)),
+		width:  len(strconv.Itoa(c.Keys - 1)),
 		keys:   uint64(c.Keys),
 		checks: c.checks(),
 	}

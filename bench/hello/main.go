@@ -34,7 +34,8 @@ func main() {
 }
 
 func serve(addr string) error {
-	l, err := net.Listen("tcp", addr)
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("hello: listen on %s: %w", addr, err)
 	}
