@@ -15,7 +15,6 @@ const valueShownMax = 80
 // A Problem is one thing wrong with a policy.
 type Problem struct {
 	Position
-	Domain     string // the document's, if it is known by then
 	Path       string // such as limits[3].rate; empty for the whole document
 	Value      string // what was written, shortened; empty if something is missing
 	Message    string // what is wrong with it

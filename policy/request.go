@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/headgate/headgate/limiter"
+import (
+	"math/bits"
+
+	"github.com/headgate/headgate/limiter"
+)
 
 // Bounds of a Request. The edge refuses what does not fit, with a clear error.
 const (
@@ -41,12 +45,19 @@ type Request struct {
 	overrides   [DescriptorsMax]Override
 	entries     [EntriesMax]Entry
 	nd, ne      int
+
+	// What a match works with; it is kept so that matching allocates nothing.
+	attrs [EntriesMax]uint32        // interned keys of the descriptor at hand, plus 1; 0: no rule names it
+	terms [limiter.ChargesMax]*term // of the charges; nil: the request's own limit
+	key   []byte                    // LimitID and values of a counter
+	edge  []byte                    // what is looked up in the tree
 }
 
 // Reset empties r.
 func (r *Request) Reset() {
 	clear(r.descriptors[:r.nd])
 	clear(r.entries[:r.ne])
+	clear(r.overrides[:r.nd])
 	r.Domain, r.nd, r.ne = nil, 0, 0
 }
 
@@ -86,3 +97,12 @@ func (r *Request) SetOverride(o Override) {
 // Descriptors returns the descriptors in order. The slice is valid until the
 // next AddDescriptor or Reset.
 func (r *Request) Descriptors() []Descriptor { return r.descriptors[:r.nd] }
+
+// firstDescriptor returns the first of the descriptors in mask, or nil.
+func (r *Request) firstDescriptor(mask uint32) *Descriptor {
+	i := bits.TrailingZeros32(mask)
+	if i >= r.nd {
+		return nil
+	}
+	return &r.descriptors[i]
+}

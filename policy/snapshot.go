@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/headgate/headgate/limiter"
+import (
+	"slices"
+
+	"github.com/headgate/headgate/limiter"
+)
 
 // An Outcome says what a match found. The zero value means that the request
 // owes what the Call now carries (perhaps nothing: no rule matched, allow it).
@@ -13,10 +17,115 @@ const (
 	UnknownDomainDeny          // no such domain: an enforced denial
 	UnknownDomainError         // no such domain: an error
 	TooManyCharges             // the request owes more than limiter.ChargesMax charges: an error
+	InvalidOverride            // the request carries a limit that is out of bounds: an error
 )
 
-// A Snapshot is one version of all policies, compiled. It is immutable.
-type Snapshot struct{}
+// A Snapshot is one version of all policies, compiled. It is immutable and safe
+// for concurrent use. The zero Snapshot has no domain and allows all requests.
+type Snapshot struct {
+	version uint64
+	hash    string
+	unknown Outcome
+	hasher  limiter.KeyHasher
+	domains map[string]*domain
+	limits  []*limiter.Limit
+	origins map[*limiter.Limit]origin
+}
 
-// Match appends to c the charges that r owes and sets c.Mode.
-func (s *Snapshot) Match(r *Request, c *limiter.Call) Outcome { return Matched }
+// A domain is one compiled document. Rules with when and by are found by their
+// attributes, rules with a descriptor in the tree.
+type domain struct {
+	name      string
+	mode      limiter.Mode
+	override  *limiter.Limit // stands for the limits that requests carry
+	replacing bool           // some term replaces others
+	selectors selectors
+	tree      tree
+}
+
+// A term is one limit as matching needs it.
+type term struct {
+	id        limiter.LimitID
+	limit     *limiter.Limit
+	overrides *overrides // nil: none
+	name      uint32     // number of the author's name in the domain; 0: none given
+	replaces  []uint32   // numbers of names
+}
+
+// An origin is where a limit comes from.
+type origin struct {
+	rule     *LimitRule
+	selector string
+	path     string
+}
+
+// Version returns Options.Version.
+func (s *Snapshot) Version() uint64 { return s.version }
+
+// Hash returns a SHA-256 of the canonical text of all documents, in
+// hexadecimal: equal policies have equal hashes, whatever their files, comments
+// and spellings.
+func (s *Snapshot) Hash() string { return s.hash }
+
+// Domains returns the names of the domains, sorted.
+func (s *Snapshot) Domains() []string {
+	names := make([]string, 0, len(s.domains))
+	for name := range s.domains {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Limits returns every limit that a match can owe, for a counter table to
+// register: those of the rules, those of their overrides (which share the
+// rule's LimitID), and for each domain one that stands for the limits that
+// requests carry, whose Ref they copy. The caller must not change the slice.
+func (s *Snapshot) Limits() []*limiter.Limit { return s.limits }
+
+// A Rule says where a limit was written and whom it is for.
+type Rule struct {
+	Position
+	Path     string // such as limits[3].limits[0]
+	Selector string // such as "when plan: free by api_key"
+	Labels   bool   // the matched values are kept as text
+}
+
+// Rule returns the rule of a limit that this snapshot's Match gave a charge.
+// For a limit that the request carried itself, and for limits of other
+// snapshots, the Rule has only a Selector.
+func (s *Snapshot) Rule(l *limiter.Limit) Rule {
+	o, ok := s.origins[l]
+	if !ok {
+		return Rule{Selector: "the request's own limit"}
+	}
+	return Rule{o.rule.Pos, o.path, o.selector, o.rule.Labels}
+}
+
+// A Label is an attribute and its value, as text.
+type Label struct{ Key, Value string }
+
+// Labels returns the values that chose the counter of a charge which Match
+// owed for r: those of `by` in alphabetical order of attributes, or all entries
+// of the descriptor. It allocates: for rules with labels and for explanations.
+func (s *Snapshot) Labels(r *Request, ch *limiter.Charge) []Label {
+	d := r.firstDescriptor(ch.Descriptors)
+	if d == nil {
+		return nil
+	}
+	o, ok := s.origins[ch.Limit]
+	if !ok || len(o.rule.Descriptor) > 0 {
+		labels := make([]Label, len(d.Entries))
+		for i, e := range d.Entries {
+			labels[i] = Label{string(e.Key), string(e.Value)}
+		}
+		return labels
+	}
+	labels := make([]Label, 0, len(o.rule.By))
+	for _, attr := range slices.Sorted(slices.Values(o.rule.By)) {
+		if i := slices.IndexFunc(d.Entries, func(e Entry) bool { return string(e.Key) == attr }); i >= 0 {
+			labels = append(labels, Label{attr, string(d.Entries[i].Value)})
+		}
+	}
+	return labels
+}

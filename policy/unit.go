@@ -39,3 +39,26 @@ func (u Unit) Duration() time.Duration {
 		return 0
 	}
 }
+
+// String returns the unit's shortest name that a policy file accepts, such as
+// "s", "min" or "month"; "invalid" for an invalid unit.
+func (u Unit) String() string {
+	switch u {
+	case UnitSecond:
+		return "s"
+	case UnitMinute:
+		return "min"
+	case UnitHour:
+		return "h"
+	case UnitDay:
+		return "day"
+	case UnitWeek:
+		return "week"
+	case UnitMonth:
+		return "month"
+	case UnitYear:
+		return "year"
+	default:
+		return "invalid"
+	}
+}

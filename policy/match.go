@@ -1,0 +1,309 @@
+package policy
+
+import (
+	"encoding/binary"
+	"math"
+	"time"
+
+	"github.com/headgate/headgate/limiter"
+)
+
+// Match appends to c the charges that r owes and sets c.Mode. Every rule with
+// a descriptor and every rule with when and by is matched against each of r's
+// descriptors. A counter that several descriptors reach through when and by is
+// charged once for each operation, with the greatest cost; one that they reach
+// through the tree is charged for each, as Envoy's service does. r keeps
+// scratch memory for the next match; it must not be used by two at a time.
+//
+// If the outcome is not Matched, c may hold charges that must not be decided.
+func (s *Snapshot) Match(r *Request, c *limiter.Call) Outcome {
+	d := s.domains[string(r.Domain)]
+	if d == nil {
+		return max(s.unknown, UnknownDomainAllow)
+	}
+	c.Mode = d.mode
+	for i := range r.descriptors[:r.nd] {
+		m := matching{s.hasher, d, r, c, &r.descriptors[i], 1 << i}
+		outcome := Matched
+		if m.desc.Override != nil {
+			outcome = m.override()
+		} else if !m.tree() || !m.selectors() {
+			outcome = TooManyCharges
+		}
+		if outcome != Matched {
+			return outcome
+		}
+	}
+	if d.replacing {
+		dropReplaced(r, c)
+	}
+	return Matched
+}
+
+// matching is the match of one descriptor.
+type matching struct {
+	hasher limiter.KeyHasher
+	domain *domain
+	req    *Request
+	call   *limiter.Call
+	desc   *Descriptor
+	bit    uint32 // of the descriptor, in Charge.Descriptors
+}
+
+// idBytes is where the values begin in the bytes that make a key.
+const idBytes = len(limiter.LimitID{})
+
+// startKey leaves room for a LimitID in the request's scratch memory.
+func (m *matching) startKey() []byte {
+	var room limiter.LimitID
+	return append(m.req.key[:0], room[:]...)
+}
+
+// owe charges terms, whose counters key tells apart after the LimitID.
+// overrideValue is the value that overrides are about. It returns false if the
+// call has no room.
+func (m *matching) owe(terms []term, key, overrideValue []byte, merge bool) bool {
+	m.req.key = key
+	for i := range terms {
+		t := &terms[i]
+		copy(key, t.id[:])
+		limit := t.limit
+		if t.overrides != nil {
+			if o := t.overrides.find(overrideValue); o != nil {
+				limit = o
+			}
+		}
+		if !m.charge(m.hasher.Key(key), limit, t, merge) {
+			return false
+		}
+	}
+	return true
+}
+
+// charge adds one charge. With merge, a charge of an earlier descriptor for the
+// same counter and operation takes it in.
+func (m *matching) charge(key limiter.Key, limit *limiter.Limit, t *term, merge bool) bool {
+	if merge && m.bit > 1 {
+		charges := m.call.Charges()
+		for i := range charges {
+			if ch := &charges[i]; ch.Key == key && ch.Op == m.desc.Op {
+				ch.Cost = max(ch.Cost, m.desc.Cost)
+				ch.Descriptors |= m.bit
+				return true
+			}
+		}
+	}
+	n := len(m.call.Charges())
+	if n == limiter.ChargesMax {
+		return false
+	}
+	m.req.terms[n] = t
+	return m.call.Add(limiter.Charge{
+		Key: key, Limit: limit, Cost: m.desc.Cost, Op: m.desc.Op,
+		Partition: key.Partition(), Descriptors: m.bit,
+	})
+}
+
+// tree owes what the tree says of the descriptor.
+func (m *matching) tree() bool {
+	t := &m.domain.tree
+	last := len(m.desc.Entries) - 1
+	if last < 0 || last >= t.depth {
+		return true
+	}
+	key, node := m.startKey(), uint32(0)
+	for i := range m.desc.Entries {
+		e := m.desc.Entries[i]
+		next, how, text := t.step(node, e, m.req.edge)
+		m.req.edge = text
+		n := &t.nodes[next]
+		if next == 0 || (i < last && n.leaf) {
+			m.req.key = key
+			return true
+		}
+		key = appendStep(key, n, e, how, text)
+		node = next
+	}
+	return m.owe(t.nodes[node].terms, key, m.desc.Entries[last].Value, false)
+}
+
+// selectors owes what the rules with when and by say of the descriptor.
+func (m *matching) selectors() bool {
+	x := &m.domain.selectors
+	for i := range m.desc.Entries {
+		attr, known := x.attrs[string(m.desc.Entries[i].Key)]
+		m.req.attrs[i] = 0
+		// Only the first of several entries with one key counts.
+		if known && m.find(attr, i) < 0 {
+			m.req.attrs[i] = attr + 1
+		}
+	}
+	for _, rule := range x.always {
+		if !m.rule(&x.rules[rule]) {
+			return false
+		}
+	}
+	for i := range m.desc.Entries {
+		if attr := m.req.attrs[i]; attr != 0 && !m.attribute(&x.byAttr[attr-1], m.desc.Entries[i].Value) {
+			return false
+		}
+	}
+	return true
+}
+
+// find returns the index of the entry with an attribute, among the first n, or
+// −1.
+func (m *matching) find(attr uint32, n int) int {
+	for i, a := range m.req.attrs[:n] {
+		if a == attr+1 {
+			return i
+		}
+	}
+	return -1
+}
+
+// attribute tries the rules that an attribute's index finds for value.
+func (m *matching) attribute(x *attrIndex, value []byte) bool {
+	if !m.rules(x.present) {
+		return false
+	}
+	if x.exact != nil {
+		if s, ok := x.exact[string(value)]; ok && !m.rules(s) {
+			return false
+		}
+	}
+	for w := x.prefixes.walk(value); ; {
+		s, ok := w.next()
+		if !ok {
+			break
+		}
+		if !m.rules(s) {
+			return false
+		}
+	}
+	if x.networks == nil {
+		return true
+	}
+	addr, ok := parseAddress(value)
+	if !ok {
+		return true
+	}
+	if at, ok := x.networks.Lookup(addr); ok {
+		for i := int32(at); i >= 0; i = x.nested[i].outer {
+			if !m.rules(x.nested[i].span) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// rules tries the rules of a span.
+func (m *matching) rules(s span) bool {
+	x := &m.domain.selectors
+	for _, rule := range x.found[s.offset : s.offset+s.n] {
+		if !m.rule(&x.rules[rule]) {
+			return false
+		}
+	}
+	return true
+}
+
+// rule owes a rule's terms if the descriptor fulfils it. It returns false if
+// the call has no room.
+func (m *matching) rule(r *selectorRule) bool {
+	entries := m.desc.Entries
+	for i := range r.checks {
+		c := &r.checks[i]
+		at := m.find(c.attr, len(entries))
+		var value []byte
+		if at >= 0 {
+			value = entries[at].Value
+		}
+		if !c.holds(value, at >= 0) {
+			return true
+		}
+	}
+	key := m.startKey()
+	var overrideValue []byte
+	for i, attr := range r.by {
+		at := m.find(attr, len(entries))
+		if at < 0 {
+			m.req.key = key
+			return true
+		}
+		value := entries[at].Value
+		key = binary.AppendUvarint(key, uint64(len(value)))
+		key = append(key, value...)
+		if i == r.last {
+			overrideValue = value
+		}
+	}
+	return m.owe(r.terms, key, overrideValue, true)
+}
+
+// override owes the limit that the descriptor itself carries, instead of all
+// that the policy says of it.
+func (m *matching) override() Outcome {
+	o := m.desc.Override
+	unit := o.Unit.Duration()
+	if unit == 0 || o.Multiplier == 0 || time.Duration(o.Multiplier) > math.MaxInt64/unit {
+		return InvalidOverride
+	}
+	limit := m.call.Scratch()
+	if limit == nil {
+		return TooManyCharges
+	}
+	stands := m.domain.override
+	spec := stands.Spec
+	spec.Amount, spec.Period = o.Amount, unit*time.Duration(o.Multiplier)
+	if limit.Init(spec) != nil {
+		return InvalidOverride
+	}
+	limit.Ref = stands.Ref
+
+	key := m.startKey()
+	copy(key, spec.ID[:])
+	key = binary.AppendUvarint(key, uint64(spec.Period))
+	for _, e := range m.desc.Entries {
+		key = binary.AppendUvarint(key, uint64(len(e.Key)))
+		key = append(key, e.Key...)
+		key = binary.AppendUvarint(key, uint64(len(e.Value)))
+		key = append(key, e.Value...)
+	}
+	m.req.key = key
+	if !m.charge(m.hasher.Key(key), limit, nil, false) {
+		return TooManyCharges
+	}
+	return Matched
+}
+
+// dropReplaced removes the charges whose names others replace. One that is
+// replaced itself still replaces others, and what is unlimited stays, as in
+// Envoy's service.
+func dropReplaced(r *Request, c *limiter.Call) {
+	n := len(c.Charges())
+	for i := n - 1; i >= 0; i-- {
+		t := r.terms[i]
+		if t == nil || t.name == 0 || c.Charges()[i].Limit.Kind == limiter.KindUnlimited {
+			continue
+		}
+		if isReplaced(r.terms[:n], t.name) {
+			c.Remove(i)
+		}
+	}
+}
+
+func isReplaced(terms []*term, name uint32) bool {
+	for _, t := range terms {
+		if t == nil {
+			continue
+		}
+		for _, other := range t.replaces {
+			if other == name {
+				return true
+			}
+		}
+	}
+	return false
+}

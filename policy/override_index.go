@@ -1,0 +1,100 @@
+package policy
+
+import (
+	"net/netip"
+
+	"github.com/gaissmai/bart"
+
+	"github.com/headgate/headgate/limiter"
+)
+
+// overrides finds the limit that named values have instead of a term's own.
+type overrides struct {
+	limits   []*limiter.Limit
+	exact    map[string]uint32 // to limits
+	networks *bart.Table[uint32]
+	prefixes prefixTree // a span's offset is an index to limits
+	globs    []globOverride
+}
+
+type globOverride struct {
+	glob  glob
+	limit uint32
+}
+
+// find returns the most specific limit for value, or nil.
+func (o *overrides) find(value []byte) *limiter.Limit {
+	if i, ok := o.exact[string(value)]; ok {
+		return o.limits[i]
+	}
+	if o.networks != nil {
+		if addr, ok := parseAddress(value); ok {
+			if i, ok := o.networks.Lookup(addr); ok {
+				return o.limits[i]
+			}
+		}
+	}
+	var longest *limiter.Limit
+	for w := o.prefixes.walk(value); ; {
+		at, ok := w.next()
+		if !ok {
+			break
+		}
+		longest = o.limits[at.offset]
+	}
+	if longest != nil {
+		return longest
+	}
+	for i := range o.globs {
+		if o.globs[i].glob.matches(value) {
+			return o.limits[o.globs[i].limit]
+		}
+	}
+	return nil
+}
+
+// overrides compiles the overrides of the term at a place, whose own limit is s.
+func (b *builder) overrides(s limiter.Spec, at place, rule *LimitRule, selector string) *overrides {
+	o := &overrides{exact: map[string]uint32{}}
+	prefixes := map[string]span{}
+	own := rule.Terms[at.term].Overrides
+	for i := range own {
+		v := &own[i]
+		s.Amount, s.Burst = v.Amount, v.Burst
+		if v.Unlimited {
+			s.Kind, s.Amount, s.Burst, s.Period = limiter.KindUnlimited, 0, 0, 0
+		} else {
+			s.Kind, s.Period = rule.Terms[at.term].Kind, rule.Terms[at.term].Every
+		}
+		n := uint32(len(o.limits))
+		o.limits = append(o.limits, b.limit(s, at, rule, selector))
+		for _, value := range v.Values.Values {
+			switch {
+			case v.Values.Kind == MatchExact:
+				o.exact[value] = n
+			case v.Values.Kind == MatchCIDR:
+				o.addNetwork(value, n)
+			case v.Values.Kind == MatchPrefix:
+				prefixes[value] = span{offset: n}
+			case isPrefixGlob(value) && value != "*":
+				prefixes[literalPrefix(value)] = span{offset: n}
+			default:
+				b.unindexed++
+				o.globs = append(o.globs, globOverride{newGlob(value), n})
+			}
+		}
+	}
+	o.prefixes = newPrefixTree(prefixes)
+	return o
+}
+
+func (o *overrides) addNetwork(text string, limit uint32) {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return // Parse keeps networks in canonical form
+	}
+	if o.networks == nil {
+		o.networks = new(bart.Table[uint32])
+	}
+	o.networks.Insert(prefix, limit)
+}

@@ -1,0 +1,343 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/headgate/headgate/limiter"
+)
+
+// termKeys are the keys of one limit.
+func termKeys() []string {
+	return []string{
+		"name", "rate", "window", "sliding_window", "unlimited", "burst", "shadow", "any_of",
+		"count_denied", "on_unavailable", "replaces", "overrides",
+	}
+}
+
+// laterKind returns the kind that a key belongs to if Headgate is to have that
+// kind but this version does not.
+func laterKind(key string) string {
+	switch key {
+	case "quota", "concurrency", "pace":
+		return key
+	case "time_zone":
+		return "quota"
+	case "max_wait":
+		return "pace"
+	default:
+		return ""
+	}
+}
+
+// A termReader collects what the fields of one limit say together.
+type termReader struct {
+	*reader
+	term     Term
+	kinds    []*field // rate, window, sliding_window, unlimited: true
+	unknowns int      // keys that no limit has
+	known    []string // the keys that may be there
+
+	amount, every, burst *node // where Amount, Every and Burst were read
+	overrides            *field
+}
+
+// term reads the limit at n from its fields; rule has the selector already,
+// known are the keys to name where a key is unknown.
+func (r *reader) term(n *node, fs fields, rule *LimitRule, known []string) Term {
+	t := &termReader{reader: r, known: known}
+	for _, f := range fs {
+		t.field(f, fs)
+	}
+	switch {
+	case t.unknowns > 0 && len(t.kinds) == 0:
+		return t.term // one of them was probably meant to be the limit
+	case len(t.kinds) == 0:
+		r.fail(n, &flaw{message: "says no limit", expected: "one of rate, window, sliding_window, unlimited: true"})
+		return t.term
+	case len(t.kinds) > 1:
+		r.failKey(t.kinds[1], &flaw{
+			message:  fmt.Sprintf("can't stand beside %s", t.kinds[0].key),
+			expected: "one of rate, window, sliding_window, unlimited: true; several limits for one selector go in a list, limits: [{…}, {…}]",
+		})
+		return t.term
+	}
+	if t.term.Kind != 0 {
+		t.checkBounds(limiter.Spec{Kind: t.term.Kind, Amount: t.term.Amount, Period: t.term.Every, Burst: t.term.Burst})
+	}
+	if t.overrides != nil {
+		t.readOverrides(rule)
+	}
+	return t.term
+}
+
+// field reads one field of a limit.
+func (t *termReader) field(f *field, all fields) {
+	switch f.key {
+	case "name":
+		t.term.Name = t.name(&f.node)
+	case "rate":
+		t.limit(f, limiter.KindRate)
+	case "window":
+		t.limit(f, limiter.KindFixed)
+	case "sliding_window":
+		t.limit(f, limiter.KindSliding)
+	case "unlimited":
+		if t.boolean(&f.node) {
+			t.kinds = append(t.kinds, f)
+			t.term.Kind = limiter.KindUnlimited
+		}
+	case "burst":
+		t.term.Burst, t.burst = t.positive(&f.node)
+	case "shadow":
+		t.term.Shadow = t.boolean(&f.node)
+	case "any_of":
+		t.term.AnyOf = t.boolean(&f.node)
+	case "count_denied":
+		b := t.boolean(&f.node)
+		t.term.CountDenied = &b
+	case "on_unavailable":
+		t.term.OnUnavailable = limiter.OnUnavailable(max(0, t.choice(&f.node, "allow", "deny", "local")))
+	case "replaces":
+		t.term.Replaces = t.replaces(&f.node)
+	case "overrides":
+		t.overrides = f
+	default:
+		t.unknown(f, all)
+	}
+}
+
+// unknown reports a key that no limit has: some belong to kinds that are still
+// to come.
+func (t *termReader) unknown(f *field, all fields) {
+	t.unknowns++
+	kind := laterKind(f.key)
+	if kind == f.key {
+		t.failKey(f, &flaw{
+			message:  fmt.Sprintf("this version of Headgate does not have the kind %q", kind),
+			expected: "one of rate, window, sliding_window, unlimited: true",
+		})
+		return
+	}
+	if kind != "" && all.get(kind) != nil {
+		return // reported with its kind
+	}
+	t.failKey(f, &flaw{message: "unknown key", expected: "one of " + strings.Join(t.known, ", "), suggestion: closest(f.key, t.known)})
+}
+
+// name reads a name: printable ASCII, so that it fits headers and metrics.
+func (t *termReader) name(n *node) string {
+	s, ok := t.text(n)
+	if !ok {
+		return ""
+	}
+	if len(s) > NameBytesMax || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) {
+		t.fail(n, &flaw{message: "not a name", expected: fmt.Sprintf("1 to %d printable ASCII characters", NameBytesMax)})
+	}
+	return s
+}
+
+// replaces reads a list of names.
+func (t *termReader) replaces(n *node) []string {
+	var names []string
+	for _, item := range t.sequence(n, limiter.ChargesMax) {
+		name := t.name(item)
+		if name != "" && slices.Contains(names, name) {
+			t.fail(item, &flaw{message: "the name is listed twice"})
+			continue
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// positive reads a whole number of at least 1 and returns where it was.
+func (r *reader) positive(n *node) (uint64, *node) {
+	v, ok := r.number(n)
+	if ok && v == 0 {
+		r.fail(n, &flaw{message: "is zero", expected: "at least 1"})
+	}
+	return v, n
+}
+
+// limit reads an amount per span, as N/SPAN or {amount: N, every: SPAN}.
+func (t *termReader) limit(f *field, kind limiter.Kind) {
+	t.kinds = append(t.kinds, f)
+	amount, every, ok := uint64(0), time.Duration(0), false
+	t.amount, t.every = &f.node, &f.node
+	if _, isMap := f.value.(*ast.MappingNode); isMap {
+		amount, every, ok = t.limitMapping(f)
+	} else if text, isText := t.scalar(&f.node); isText {
+		var bad *flaw
+		if amount, every, bad = parseLimit(text); bad != nil {
+			t.fail(&f.node, bad)
+		}
+		ok = bad == nil
+	}
+	if ok && t.term.Kind == 0 {
+		t.term.Kind, t.term.Amount, t.term.Every = kind, amount, every
+	}
+}
+
+func (t *termReader) limitMapping(f *field) (amount uint64, every time.Duration, ok bool) {
+	fs, _ := t.mapping(&f.node, []string{"amount", "every"})
+	amountField, everyField := fs.get("amount"), fs.get("every")
+	if amountField == nil || everyField == nil {
+		t.fail(&f.node, &flaw{message: "needs both amount and every", expected: wantLimit})
+		return 0, 0, false
+	}
+	t.amount, t.every = &amountField.node, &everyField.node
+	amount, amountOK := t.number(&amountField.node)
+	text, everyOK := t.scalar(&everyField.node)
+	if everyOK {
+		var bad *flaw
+		if every, bad = parseEvery(text); bad != nil {
+			t.fail(&everyField.node, bad)
+			everyOK = false
+		}
+	}
+	return amount, every, amountOK && everyOK
+}
+
+// checkBounds asks the kernel what it thinks of the numbers and reports it
+// where they were read.
+func (t *termReader) checkBounds(s limiter.Spec) {
+	s.Name = "unnamed"
+	_, err := limiter.NewLimit(s)
+	if err == nil {
+		return
+	}
+	for _, e := range unjoin(err) {
+		var bound *limiter.BoundError
+		if !errors.As(e, &bound) {
+			continue
+		}
+		n, f := &t.kinds[0].node, &flaw{message: "is out of bounds", expected: "a number " + bound.Bound}
+		switch bound.Field {
+		case "Amount":
+			if t.amount != nil {
+				n = t.amount
+			}
+			f.message = "the amount is out of bounds"
+		case "Period":
+			if t.every != nil {
+				n = t.every
+			}
+			f = &flaw{message: "the span is out of bounds", expected: "1ms to 366 days"}
+		case "Burst":
+			if t.burst != nil {
+				n = t.burst
+			}
+			f.message = "the burst is out of bounds"
+			if s.Kind != limiter.KindRate {
+				f = &flaw{message: "only a rate has a burst"}
+			}
+		}
+		t.fail(n, f)
+	}
+}
+
+// unjoin returns the errors that err joins.
+func unjoin(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // takes a join apart, looks for no type of error
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+// readOverrides reads `overrides`, a list of {values: MATCHER, amount: N}.
+func (t *termReader) readOverrides(rule *LimitRule) {
+	switch {
+	case t.term.Kind == limiter.KindUnlimited:
+		t.failKey(t.overrides, &flaw{message: "can't stand beside unlimited: true"})
+		return
+	case !hasOwnCounters(rule):
+		t.failKey(t.overrides, &flaw{
+			message:  "the limit has one counter for all values",
+			expected: "a `by`, or a `descriptor` whose last entry is a key alone or has an unshared wildcard",
+		})
+		return
+	}
+	items := t.sequence(&t.overrides.node, ValuesMax)
+	seen := map[string]bool{}
+	t.term.Overrides = make([]ValueOverride, len(items))
+	for i, item := range items {
+		o := t.override(item)
+		t.term.Overrides[i] = o
+		for _, v := range o.Values.Values {
+			id := strconv.Itoa(int(o.Values.Kind)) + v
+			if seen[id] {
+				t.fail(item, &flaw{message: "another override has the value " + strconv.Quote(v)})
+			}
+			seen[id] = true
+		}
+		if len(seen) > ValuesMax {
+			t.fail(item, &flaw{message: "the overrides name too many values", expected: fmt.Sprintf("at most %d", ValuesMax)})
+			return
+		}
+	}
+}
+
+// hasOwnCounters reports whether the last attribute or entry that a rule names
+// has a counter for each of its values.
+func hasOwnCounters(rule *LimitRule) bool {
+	if n := len(rule.Descriptor); n > 0 {
+		last := rule.Descriptor[n-1]
+		return !last.Shared && (last.Value == "" || strings.Contains(last.Key+last.Value, "*"))
+	}
+	return len(rule.By) > 0
+}
+
+// override reads one item of `overrides`.
+func (t *termReader) override(n *node) ValueOverride {
+	o := ValueOverride{Pos: t.position(n.value)}
+	fs, ok := t.mapping(n, []string{"values", "amount", "burst", "unlimited"})
+	if !ok {
+		return o
+	}
+	of := &termReader{reader: t.reader, kinds: t.kinds, every: t.every}
+	for _, f := range fs {
+		switch f.key {
+		case "values":
+			o.Values = t.overrideValues(&f.node)
+		case "amount":
+			o.Amount, _ = t.number(&f.node)
+			of.amount = &f.node
+		case "burst":
+			o.Burst, of.burst = t.positive(&f.node)
+		case "unlimited":
+			o.Unlimited = t.boolean(&f.node)
+		}
+	}
+	if fs.get("values") == nil {
+		t.fail(n, &flaw{message: "names no values", expected: "values: VALUE, [VALUE, …], {prefix: …}, {glob: …} or {cidr: …}"})
+	}
+	if o.Unlimited == (of.amount != nil) {
+		t.fail(n, &flaw{message: "says no amount, or two things", expected: "either amount: N or unlimited: true"})
+		return o
+	}
+	if t.term.Kind == 0 {
+		return o // the limit itself is wrong
+	}
+	s := limiter.Spec{Kind: t.term.Kind, Amount: o.Amount, Period: t.term.Every, Burst: o.Burst}
+	if o.Unlimited {
+		s = limiter.Spec{Kind: limiter.KindUnlimited, Burst: o.Burst}
+	}
+	of.checkBounds(s)
+	return o
+}
+
+// overrideValues reads a matcher that can say how specific it is.
+func (t *termReader) overrideValues(n *node) Matcher {
+	m := t.matcher(n)
+	if m.Not || m.Kind == MatchAny || m.Kind == MatchRegex {
+		t.fail(n, &flaw{message: "can't choose values for an override", expected: "VALUE, [VALUE, …], {prefix: …}, {glob: …} or {cidr: …}"})
+	}
+	return m
+}

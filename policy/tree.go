@@ -1,0 +1,214 @@
+package policy
+
+import (
+	"encoding/binary"
+	"strings"
+)
+
+// A tree finds the rules with a descriptor exactly as Envoy's rate limit
+// service does. Every node is a step of one entry and is known below its parent
+// by one text: `key_value`, or `key` alone for any value. An entry is looked up
+// as `key_value`; else the first pattern in the order of the document that
+// matches `key_value` is taken; else `key` is looked up. A limit applies only
+// where the last entry ends. One text for key and value means that the entry
+// {a_b, c} is the entry {a, b_c}, as it is there.
+type tree struct {
+	edges map[string]uint32 // parent (4 bytes) and text → node
+	nodes []treeNode        // the root first
+	depth int               // of the deepest node
+}
+
+type treeNode struct {
+	terms     []term
+	wildcards *wildcards // patterns among the children; nil: none
+	leaf      bool       // no children
+	shared    string     // the pattern, if its values share a counter
+}
+
+// wildcards are the patterns among the children of one node.
+type wildcards struct {
+	list   []wildcard // in the order of the document
+	prefix prefixTree // literal prefix → span of byPrefix
+	// byPrefix has indices to list, in ascending order in each span.
+	byPrefix []uint32
+}
+
+type wildcard struct {
+	glob       glob
+	prefixOnly bool // one `*` at the end
+	node       uint32
+}
+
+// first returns the first pattern's node that matches text.
+func (w *wildcards) first(text []byte) (node uint32, ok bool) {
+	best := len(w.list)
+	for walk := w.prefix.walk(text); ; {
+		at, ok := walk.next()
+		if !ok {
+			break
+		}
+		for _, i := range w.byPrefix[at.offset : at.offset+at.n] {
+			if int(i) >= best {
+				break
+			}
+			if w.list[i].prefixOnly || w.list[i].glob.matches(text) {
+				best = int(i)
+				break
+			}
+		}
+	}
+	if best == len(w.list) {
+		return 0, false
+	}
+	return w.list[best].node, true
+}
+
+// How an entry reached its node, which says what of it tells counters apart.
+const (
+	byText    = iota // nothing: the text is the node's
+	byPattern        // the text, unless it is shared
+	byKey            // the value
+)
+
+// step goes from a node along e. scratch has room that is used again.
+func (t *tree) step(parent uint32, e Entry, scratch []byte) (node uint32, how int, text []byte) {
+	scratch = binary.BigEndian.AppendUint32(scratch[:0], parent)
+	scratch = append(scratch, e.Key...)
+	scratch = append(scratch, '_')
+	scratch = append(scratch, e.Value...)
+	if n, ok := t.edges[string(scratch)]; ok {
+		return n, byText, scratch
+	}
+	if w := t.nodes[parent].wildcards; w != nil {
+		if n, ok := w.first(scratch[edgeParent:]); ok {
+			return n, byPattern, scratch
+		}
+	}
+	if n, ok := t.edges[string(scratch[:edgeParent+len(e.Key)])]; ok {
+		return n, byKey, scratch
+	}
+	return 0, byText, scratch
+}
+
+// edgeParent is how many bytes of an edge's key are the parent's number.
+const edgeParent = 4
+
+// appendStep appends what of an entry tells the counters of its node apart.
+// The parts of different kinds of steps never have the same bytes.
+func appendStep(key []byte, n *treeNode, e Entry, how int, text []byte) []byte {
+	part := e.Value
+	switch how {
+	case byText:
+		return append(key, 0)
+	case byPattern:
+		part = text[edgeParent:]
+		if n.shared != "" {
+			// What the service puts into the counter's name is the pattern
+			// without `key_`; and all of it if it does not begin so.
+			if len(n.shared) > len(e.Key) && n.shared[:len(e.Key)] == string(e.Key) && n.shared[len(e.Key)] == '_' {
+				return append(key, 0)
+			}
+			part = e.Key
+		}
+	}
+	key = binary.AppendUvarint(key, (uint64(len(part))<<1|uint64(how-byPattern))+1)
+	return append(key, part...)
+}
+
+// A treeBuilder adds rules to a tree.
+type treeBuilder struct {
+	*builder
+	tree     tree
+	edge     []byte
+	owner    map[uint32]int      // which rule ends at a node
+	patterns map[uint32][]string // texts with wildcards among a node's children, in order
+	sharedBy map[uint32]place    // which rule made a node
+}
+
+func newTreeBuilder(b *builder) *treeBuilder {
+	return &treeBuilder{
+		builder: b, tree: tree{edges: map[string]uint32{}, nodes: []treeNode{{leaf: true}}},
+		owner: map[uint32]int{}, patterns: map[uint32][]string{}, sharedBy: map[uint32]place{},
+	}
+}
+
+// edgeKey returns the key of the edge from a node by a text.
+func (b *treeBuilder) edgeKey(parent uint32, text string) string {
+	b.edge = binary.BigEndian.AppendUint32(b.edge[:0], parent)
+	return string(append(b.edge, text...))
+}
+
+// add adds rule i, whose terms are compiled.
+func (b *treeBuilder) add(i int, rule *LimitRule, terms []term) {
+	node := uint32(0)
+	for j, e := range rule.Descriptor {
+		text := e.Key
+		if e.Value != "" {
+			text += "_" + e.Value
+		}
+		edge := b.edgeKey(node, text)
+		next, ok := b.tree.edges[edge]
+		if !ok {
+			next = uint32(len(b.tree.nodes))
+			b.tree.edges[edge] = next
+			b.tree.nodes = append(b.tree.nodes, treeNode{leaf: true})
+			b.tree.nodes[node].leaf = false
+			b.sharedBy[next] = place{rule: i}
+			if strings.Contains(text, "*") {
+				b.patterns[node] = append(b.patterns[node], text)
+				if !isPrefixGlob(text) && (strings.HasPrefix(e.Key, "*") || strings.HasPrefix(e.Value, "*")) {
+					b.unindexed++
+				}
+			}
+			if e.Shared {
+				b.tree.nodes[next].shared = text
+			}
+		} else if e.Shared != (b.tree.nodes[next].shared != "") {
+			first := b.sharedBy[next]
+			b.fail(place{rule: i}, Problem{
+				Path: ".descriptor", Value: formatEntry(e),
+				Message:  "the entry is shared in one rule and not in another, " + first.path(&LimitRule{}),
+				Expected: "the same in all rules that begin with it",
+			})
+		}
+		b.tree.depth = max(b.tree.depth, j+1)
+		node = next
+	}
+	if first, ok := b.owner[node]; ok {
+		b.fail(place{rule: i}, Problem{
+			Path: ".descriptor", Value: strings.TrimPrefix(selectorText(rule), "descriptor "),
+			Message:  "the entries are those of " + place{rule: first}.path(&LimitRule{}),
+			Expected: "one rule for one list of entries; several limits for it go in the rule's own list, limits: [{…}, {…}]",
+		})
+		return
+	}
+	b.owner[node] = i
+	b.tree.nodes[node].terms = terms
+}
+
+// build indexes the patterns and returns the tree.
+func (b *treeBuilder) build() tree {
+	for parent, texts := range b.patterns {
+		w := &wildcards{list: make([]wildcard, len(texts))}
+		groups := map[string][]uint32{}
+		for i, text := range texts {
+			w.list[i] = wildcard{newGlob(text), isPrefixGlob(text), b.tree.edges[b.edgeKey(parent, text)]}
+			prefix := literalPrefix(text)
+			groups[prefix] = append(groups[prefix], uint32(i))
+		}
+		w.byPrefix, w.prefix = groupByPrefix(groups)
+		b.tree.nodes[parent].wildcards = w
+	}
+	return b.tree
+}
+
+// groupByPrefix lays groups out in one array and indexes them by their key.
+func groupByPrefix(groups map[string][]uint32) ([]uint32, prefixTree) {
+	var all []uint32
+	spans := make(map[string]span, len(groups))
+	for key, group := range groups {
+		spans[key] = span{uint32(len(all)), uint32(len(group))}
+		all = append(all, group...)
+	}
+	return all, newPrefixTree(spans)
+}
