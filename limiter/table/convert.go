@@ -17,30 +17,23 @@ func (t *Table) startConverting() {
 }
 
 // in returns the definition that decides for a limit in converting mode, its
-// ref, and its limit: the one that replaced l's, or l's own.
-func (r *registry) in(l *limiter.Limit) (uint32, *definition, *limiter.Limit) {
-	d := r.def(l.Ref)
-	if next := d.next.Load(); next != 0 && d.limit.ID == l.ID {
+// ref and its limit: the one that replaced l's, or l's own.
+func (r *registry) in(l *limiter.Limit) (uint32, *limiter.Limit) {
+	ref := r.ref(l)
+	if next := r.def(ref).next.Load(); next != 0 {
 		if n := r.def(next); n.limit.ID == l.ID {
-			return next, n, &n.limit
+			return next, &n.limit
 		}
 	}
-	return l.Ref, d, l
+	return ref, l
 }
 
 // adopt makes the entry at i of a, which is about to be charged under l, an
 // entry of the definition in force and returns that definition's limit.
 func (t *Table) adopt(a *array, i int, l *limiter.Limit, now limiter.Instant) *limiter.Limit {
-	ref, d, l := t.reg.in(l)
+	ref, l := t.reg.in(l)
 	if tag := a.tags[i]; tag != ref {
-		from := t.reg.def(tag)
-		if from.limit.Kind != 0 && from.limit.ID == l.ID {
-			a.slots[i].c = limiter.Convert(a.slots[i].c, &from.limit, l, now)
-			t.converted.Add(1)
-		}
-		from.add(-1)
-		d.add(1)
-		a.tags[i] = ref
+		a.tags[i] = t.retag(&a.slots[i].c, tag, ref, l, now)
 	}
 	return l
 }
@@ -50,15 +43,23 @@ func (t *Table) adopt(a *array, i int, l *limiter.Limit, now limiter.Instant) *l
 func (t *Table) convert(c *limiter.Counter, tag uint32, now limiter.Instant) uint32 {
 	from := t.reg.def(tag)
 	next := from.next.Load()
-	if next == 0 {
-		return tag
+	if to := t.reg.def(next); next != 0 && to.limit.ID == from.limit.ID {
+		return t.retag(c, tag, next, &to.limit, now)
 	}
-	to := t.reg.def(next)
-	*c = limiter.Convert(*c, &from.limit, &to.limit, now)
+	return tag
+}
+
+// retag makes a counter tagged tag one of the definition ref, whose limit is l,
+// and returns the tag that it has then.
+func (t *Table) retag(c *limiter.Counter, tag, ref uint32, l *limiter.Limit, now limiter.Instant) uint32 {
+	from := t.reg.def(tag)
+	if from.limit.Kind != 0 && from.limit.ID == l.ID {
+		*c = limiter.Convert(*c, &from.limit, l, now)
+		t.converted.Add(1)
+	}
 	from.add(-1)
-	to.add(1)
-	t.converted.Add(1)
-	return next
+	ref, _ = t.reg.enter(ref)
+	return ref
 }
 
 // ConvertStep converts counters whose definition was replaced, visiting about

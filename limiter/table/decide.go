@@ -129,7 +129,7 @@ func (t *Table) charge(s *shard, now limiter.Instant, ch *limiter.Charge, op lim
 		if ok {
 			l = t.adopt(a, i, l, now)
 		} else {
-			_, _, l = t.reg.in(l)
+			_, l = t.reg.in(l)
 		}
 	}
 	var c limiter.Counter
@@ -150,9 +150,9 @@ func (t *Table) charge(s *shard, now limiter.Instant, ch *limiter.Charge, op lim
 // insert stores c as the counter of ch's key, which s does not have, or
 // changes d to what is decided if there is no room.
 func (t *Table) insert(s *shard, now limiter.Instant, ch *limiter.Charge, c limiter.Counter, d *limiter.Decision) {
-	ref := ch.Limit.Ref
+	ref := t.reg.ref(ch.Limit)
 	if s.converting {
-		ref, _, _ = t.reg.in(ch.Limit)
+		ref, _ = t.reg.in(ch.Limit)
 	}
 	if why := t.store(s, now, slot{ch.Key.Lo, ch.Key.Hi, c}, ref); why != limiter.NotDegraded {
 		t.full(why, d)
@@ -167,12 +167,11 @@ func (t *Table) store(s *shard, now limiter.Instant, sl slot, ref uint32) limite
 	if len(s.slots) == 0 {
 		return limiter.TableFull
 	}
-	def := t.reg.def(ref)
 	i, over := s.place(sl.lo, now-staleMax)
-	why := t.admit(s, def, over)
+	tag, why := t.admit(s, ref, over)
 	if why != limiter.NotDegraded && t.sweep(s, now, sweepStep) > 0 {
 		i, over = s.place(sl.lo, now-staleMax)
-		why = t.admit(s, def, over)
+		tag, why = t.admit(s, ref, over)
 	}
 	if why != limiter.NotDegraded {
 		return why
@@ -182,32 +181,32 @@ func (t *Table) store(s *shard, now limiter.Instant, sl slot, ref uint32) limite
 		gone.add(s, s.tags[i])
 		gone.flush()
 	}
-	s.slots[i], s.tags[i] = sl, ref
+	s.slots[i], s.tags[i] = sl, tag
 	s.n++
 	t.tend(s, now)
 	return limiter.NotDegraded
 }
 
-// admit counts one more entry of def, or says why there is no room for it. over
-// says that it will take the place of an entry that is due, which the caller
-// then forgets.
-func (t *Table) admit(s *shard, def *definition, over bool) limiter.Degraded {
+// admit counts one more entry under ref and returns its tag, or says why there
+// is no room for it. over says that it will take the place of an entry that is
+// due, which the caller then forgets.
+func (t *Table) admit(s *shard, ref uint32, over bool) (tag uint32, why limiter.Degraded) {
 	spare := int64(0)
 	if over {
 		spare = 1
 	}
 	if s.n-int(spare) >= loadHard(len(s.slots)) {
-		return limiter.TableFull
+		return 0, limiter.TableFull
 	}
 	if t.entries.Add(1) > t.cfg.EntriesMax+spare {
 		t.entries.Add(-1)
-		return limiter.TableFull
+		return 0, limiter.TableFull
 	}
-	def.add(1)
+	tag, def := t.reg.enter(ref)
 	if def.domain != nil && t.reg.several.Load() && def.domain.live.Load() > t.share {
 		def.add(-1)
 		t.entries.Add(-1)
-		return limiter.ShareFull
+		return 0, limiter.ShareFull
 	}
-	return limiter.NotDegraded
+	return tag, limiter.NotDegraded
 }

@@ -39,7 +39,7 @@ func (t *Table) Load(r io.Reader, now limiter.Instant) (Loaded, error) {
 	err := l.load()
 	l.publish()
 	if err != nil {
-		t.clear()
+		t.Clear()
 		return Loaded{}, err
 	}
 	if t.reg.relink() {
@@ -53,29 +53,6 @@ func (r *registry) relink() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.edit().relink()
-}
-
-// clear forgets every counter.
-func (t *Table) clear() {
-	for i := range t.shards {
-		s := &t.shards[i]
-		s.mu.Lock()
-		gone := tally{t: t}
-		for _, a := range []*array{&s.old, &s.array} {
-			for j := range a.slots {
-				if (a == &s.array || j >= s.moved) && a.slots[j].lo != 0 {
-					gone.add(s, a.tags[j])
-				}
-			}
-		}
-		gone.flush()
-		t.bytes.Add(-arrayBytes(len(s.old.slots)) - arrayBytes(len(s.slots)))
-		t.capacity.Add(-int64(len(s.slots)))
-		s.old.release()
-		s.array.release()
-		s.moving, s.moved, s.hand, s.level, s.gone = false, 0, 0, 0, 0
-		s.mu.Unlock()
-	}
 }
 
 // A loader reads one file.

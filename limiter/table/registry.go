@@ -62,12 +62,43 @@ func (r *registry) def(ref uint32) *definition {
 	return defs[ref]
 }
 
-// add counts n more entries of d.
+// ref returns l.Ref, or 0 if l's definition was forgotten and its place taken.
+func (r *registry) ref(l *limiter.Limit) uint32 {
+	if d := r.def(l.Ref); d.limit.Kind != 0 && d.limit.ID != l.ID {
+		return 0
+	}
+	return l.Ref
+}
+
+// add counts n more entries of d, which has entries or is installed.
 func (d *definition) add(n int64) {
 	d.live.Add(n)
 	if d.domain != nil {
 		d.domain.live.Add(n)
 	}
+}
+
+// dead is what live of a forgotten definition counts up from. A definition is
+// forgotten only by going from 0 to dead in one step, so that none is while an
+// entry is being added to it.
+const dead = -1 << 62
+
+// enter counts one more entry under ref and returns what to tag it with: ref,
+// or 0 if that definition was forgotten.
+func (r *registry) enter(ref uint32) (uint32, *definition) {
+	d := r.def(ref)
+	if d.live.Add(1) < 0 {
+		d.live.Add(-1)
+		d = r.def(0)
+		d.live.Add(1)
+	}
+	if d.domain != nil {
+		d.domain.live.Add(1)
+	}
+	if d == r.def(0) {
+		ref = 0
+	}
+	return ref, d
 }
 
 // Install makes the definitions of a new policy known and sets the Ref of each
@@ -124,9 +155,8 @@ func (r *registry) install(limits []*limiter.Limit) bool {
 	}
 	r.several.Store(domains > 1)
 	e.forget()
-	changed := e.relink()
-	r.defs.Store(&e.defs)
-	return changed
+	r.defs.Store(&e.defs) // before anything points at what is new
+	return e.relink()
 }
 
 // An edit is a change of the registry in progress; registry.mu is held.
@@ -179,7 +209,7 @@ func (e *edit) domain(name string) *domain {
 func (e *edit) forget() {
 	unused := func(installed uint64) bool { return installed+1 < e.r.installs }
 	for ref, d := range e.defs {
-		if ref == 0 || d == nil || d.limit.Kind == 0 || !unused(d.installed) || d.live.Load() != 0 {
+		if ref == 0 || d == nil || d.limit.Kind == 0 || !unused(d.installed) || !d.live.CompareAndSwap(0, dead) {
 			continue
 		}
 		id := d.limit.ID
@@ -190,7 +220,7 @@ func (e *edit) forget() {
 		e.defs[ref] = nil
 	}
 	for name, d := range e.r.domains {
-		if unused(d.installed) && d.live.Load() == 0 {
+		if unused(d.installed) && d.live.Load() == 0 && e.defs[d.overrides].live.CompareAndSwap(0, dead) {
 			e.defs[d.overrides] = nil
 			delete(e.r.domains, name)
 		}

@@ -56,3 +56,26 @@ func New(cfg Config) (*Table, error) {
 func (t *Table) shard(p limiter.Partition) *shard {
 	return &t.shards[p%limiter.PartitionCount]
 }
+
+// Clear forgets every counter and gives the memory back. Definitions stay known.
+func (t *Table) Clear() {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		gone := tally{t: t}
+		for _, a := range []*array{&s.old, &s.array} {
+			for j := range a.slots {
+				if (a == &s.array || j >= s.moved) && a.slots[j].lo != 0 {
+					gone.add(s, a.tags[j])
+				}
+			}
+		}
+		gone.flush()
+		t.bytes.Add(-arrayBytes(len(s.old.slots)) - arrayBytes(len(s.slots)))
+		t.capacity.Add(-int64(len(s.slots)))
+		s.old.release()
+		s.array.release()
+		s.moving, s.moved, s.hand, s.level, s.gone = false, 0, 0, 0, 0
+		s.mu.Unlock()
+	}
+}
