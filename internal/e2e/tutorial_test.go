@@ -1,0 +1,102 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// tutorialTimeout bounds the whole tutorial, a build included.
+const tutorialTimeout = 4 * time.Minute
+
+// A step is one block of commands and what the page says they print.
+type step struct {
+	line     int // of the page, for messages
+	commands string
+	output   []string // each must be a line of the output, in order; … is any text
+}
+
+var fenced = regexp.MustCompile("(?ms)^```(sh|text)\n(.*?)^```$")
+
+// TestTutorialWorksAsWritten runs every command of docs/tutorial.md, in order,
+// in one shell, and compares what they print with what the page says. It uses
+// the page's own ports: they must be free.
+func TestTutorialWorksAsWritten(t *testing.T) {
+	page, err := os.ReadFile("../../docs/tutorial.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := tutorialSteps(string(page))
+	outputs := runSteps(t, steps)
+	for i, s := range steps {
+		if i >= len(outputs) {
+			t.Fatalf("line %d: the commands before it failed", s.line)
+		}
+		s.compare(t, outputs[i])
+	}
+}
+
+func tutorialSteps(page string) []step {
+	var steps []step
+	for _, m := range fenced.FindAllStringSubmatchIndex(page, -1) {
+		kind, text := page[m[2]:m[3]], page[m[4]:m[5]]
+		if kind == "sh" {
+			steps = append(steps, step{line: 1 + strings.Count(page[:m[0]], "\n"), commands: text})
+			continue
+		}
+		last := &steps[len(steps)-1]
+		last.output = strings.Split(strings.TrimSpace(text), "\n")
+	}
+	return steps
+}
+
+// runSteps returns what each step printed; fewer than steps if one failed.
+func runSteps(t *testing.T, steps []step) []string {
+	t.Helper()
+	const mark = "\x1e"
+	var script strings.Builder
+	script.WriteString("set -euo pipefail\nexec 2>&1\n")
+	for _, s := range steps {
+		fmt.Fprintf(&script, "%s\nprintf '%s'\n", s.commands, mark)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), tutorialTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", script.String())
+	cmd.Dir = "../.."
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	group := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = group
+	out, err := cmd.CombinedOutput()
+	_ = group() // what a failed step left behind
+	if err != nil {
+		t.Errorf("the tutorial ends with %v; it printed:\n%s", err, strings.ReplaceAll(string(out), mark, "--\n"))
+	}
+	outputs := strings.Split(string(out), mark)
+	return outputs[:len(outputs)-1] // what follows the last mark belongs to no finished step
+}
+
+// compare looks for the promised lines in what the commands printed.
+func (s *step) compare(t *testing.T, output string) {
+	t.Helper()
+	lines := strings.Split(strings.ReplaceAll(output, "\r", ""), "\n")
+	next := 0
+	for _, want := range s.output {
+		pattern := regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(want)), "…", ".*") + "$")
+		for next < len(lines) && !pattern.MatchString(strings.TrimSpace(lines[next])) {
+			next++
+		}
+		if next == len(lines) {
+			t.Errorf("docs/tutorial.md:%d: the commands do not print %q here; they print:\n%s", s.line, want, output)
+			return
+		}
+		next++
+	}
+}
