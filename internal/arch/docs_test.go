@@ -85,6 +85,22 @@ func TestPagesStayShort(t *testing.T) {
 	}
 }
 
+// TestTheBuiltInSampleIsTheExample keeps the two copies one: Go can only embed
+// what lies below the package.
+func TestTheBuiltInSampleIsTheExample(t *testing.T) {
+	example, err := os.ReadFile(filepath.Join(root, "examples/shop.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	builtIn, err := os.ReadFile(filepath.Join(root, "internal/app/sample.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(example, builtIn) {
+		t.Error("internal/app/sample.yaml is not examples/shop.yaml: copy it")
+	}
+}
+
 func eachFile(t *testing.T, suffix string, visit func(name string, text []byte)) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
