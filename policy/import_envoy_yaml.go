@@ -1,0 +1,451 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// envoyFieldsMax bounds the fields of one file: aliases make a small file a
+// large tree.
+const envoyFieldsMax = 1 << 19
+
+// An envoyReader turns one file of the reference service into descriptors.
+// What it can't read it reports and leaves out.
+type envoyReader struct {
+	*envoyImporter
+	file    string
+	anchors map[string]ast.Node
+	open    map[ast.Node]bool // mappings being read, to refuse an alias to itself
+	fields  int
+}
+
+// An envoyField is one field of a mapping, its anchors and aliases resolved.
+type envoyField struct {
+	name  string
+	at    Position
+	value ast.Node
+}
+
+// read returns the file's domain, nil if it has none worth going on with.
+func (r *envoyReader) read(content []byte) *envoyDomain {
+	f, err := parser.ParseBytes(content, 0)
+	if err != nil {
+		r.syntax(err)
+		return nil
+	}
+	if len(f.Docs) == 0 || f.Docs[0].Body == nil {
+		r.problem(Position{r.file, 1, 1}, "", "the file is empty: it has no domain")
+		return nil
+	}
+	root := f.Docs[0].Body
+	ast.Walk(r, root)
+	d := r.readRoot(root)
+	if len(f.Docs) > 1 {
+		at := r.pos(f.Docs[1].Body)
+		lost := r.loss(at, "", "the reference service reads only the first document of a file: this second one is not in force there")
+		if d != nil {
+			d.notes = append(d.notes, lost...)
+		}
+	}
+	return d
+}
+
+// Visit collects anchors. It makes envoyReader an ast.Visitor.
+func (r *envoyReader) Visit(n ast.Node) ast.Visitor {
+	if a, ok := n.(*ast.AnchorNode); ok && a.Name != nil && a.Name.GetToken() != nil {
+		r.anchors[a.Name.GetToken().Value] = a.Value
+	}
+	return r
+}
+
+func (r *envoyReader) syntax(err error) {
+	at := Position{r.file, 1, 1}
+	var se *yaml.SyntaxError
+	if errors.As(err, &se) && se.Token != nil && se.Token.Position != nil {
+		at = Position{r.file, se.Token.Position.Line, se.Token.Position.Column}
+		err = errors.New(se.Message)
+	}
+	r.problem(at, "", "not YAML: "+firstLine(err.Error()))
+}
+
+func (r *envoyReader) pos(n ast.Node) Position {
+	if n != nil {
+		if t := n.GetToken(); t != nil && t.Position != nil {
+			return Position{r.file, t.Position.Line, t.Position.Column}
+		}
+	}
+	return Position{r.file, 1, 1}
+}
+
+func (r *envoyReader) readRoot(root ast.Node) *envoyDomain {
+	d := &envoyDomain{at: r.pos(root)}
+	fields, ok := r.mapping(root, "")
+	if !ok {
+		return nil
+	}
+	for _, f := range fields {
+		switch f.name {
+		case "domain":
+			d.name, d.at = r.text(f, ""), f.at
+		case "descriptors":
+			d.roots = r.descriptors(f, "", 1)
+		default:
+			d.notes = append(d.notes, r.misplaced(f, "", "the top level")...)
+		}
+	}
+	if d.name == "" {
+		r.problem(d.at, "", "domain is missing or empty")
+		return nil
+	}
+	return d
+}
+
+// descriptors reads a list of descriptors, all of them siblings.
+func (r *envoyReader) descriptors(f envoyField, parent string, depth int) []*envoyNode {
+	items, ok := r.sequence(f, parent)
+	if !ok {
+		return nil
+	}
+	if depth > DepthMax {
+		r.problem(f.at, parent, fmt.Sprintf("descriptors are nested more than %d deep", DepthMax))
+		return nil
+	}
+	nodes := make([]*envoyNode, 0, len(items))
+	for _, item := range items {
+		if n := r.descriptor(item, parent, depth); n != nil {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+func (r *envoyReader) descriptor(item ast.Node, parent string, depth int) *envoyNode {
+	fields, ok := r.mapping(item, parent)
+	if !ok {
+		return nil
+	}
+	defer r.close(item)
+	n := &envoyNode{at: r.pos(item)}
+	if len(fields) > 0 {
+		n.at = fields[0].at
+	}
+	for _, f := range fields { // the path is needed to report the other fields
+		switch f.name {
+		case "key":
+			n.key = r.text(f, parent)
+		case "value":
+			n.value = r.text(f, parent)
+		}
+	}
+	n.path = joinEnvoyPath(parent, n.composite())
+	if n.key == "" {
+		r.problem(n.at, n.path, "descriptor has no key")
+		return nil
+	}
+	for _, f := range fields {
+		r.descriptorField(n, f, depth)
+	}
+	return n
+}
+
+func (r *envoyReader) descriptorField(n *envoyNode, f envoyField, depth int) {
+	switch f.name {
+	case "key", "value":
+	case "rate_limit":
+		n.limit = r.limit(f, n)
+	case "descriptors":
+		n.children = r.descriptors(f, n.path, depth+1)
+	case "shadow_mode":
+		n.shadow = r.boolean(f, n.path)
+	case "quota_mode":
+		n.quota = r.boolean(f, n.path)
+	case "share_threshold":
+		n.share = r.boolean(f, n.path)
+	case "detailed_metric":
+		n.detailed = r.boolean(f, n.path)
+	case "value_to_metric":
+		n.valueToMetric = r.boolean(f, n.path)
+	case "metadata":
+		at := f.at
+		n.metadata = &at
+	default:
+		n.notes = append(n.notes, r.misplaced(f, n.path, "a descriptor")...)
+	}
+}
+
+// limit reads a rate_limit block; null is none.
+func (r *envoyReader) limit(f envoyField, n *envoyNode) *envoyLimit {
+	if f.value.Type() == ast.NullType {
+		return nil
+	}
+	fields, ok := r.mapping(f.value, n.path)
+	if !ok {
+		return nil
+	}
+	defer r.close(f.value)
+	l := &envoyLimit{at: f.at}
+	unit, amount := "", false
+	for _, f := range fields {
+		switch f.name {
+		case "unit":
+			unit = r.text(f, n.path)
+		case "requests_per_unit":
+			l.amount, amount = r.amount(f, n.path), true
+		case "unlimited":
+			l.unlimited = r.boolean(f, n.path)
+		case "name":
+			l.name = r.text(f, n.path)
+		case "replaces":
+			l.replaces = r.replaces(f, n)
+		default:
+			n.notes = append(n.notes, r.misplaced(f, n.path, "rate_limit")...)
+		}
+	}
+	l.unit = envoyUnit(unit)
+	switch {
+	case l.unlimited && l.unit != 0:
+		r.problem(l.at, n.path, "an unlimited rate_limit has no unit")
+	case !l.unlimited && l.unit == 0:
+		r.problem(l.at, n.path, fmt.Sprintf("unit %q is not one of second, minute, hour, day, week, month, year", unit))
+	case !l.unlimited && !amount:
+		n.notes = append(n.notes, "requests_per_unit is missing: the reference service reads 0, which bans")
+	}
+	if l.name != "" && slices.Contains(l.replaces, l.name) {
+		r.problem(l.at, n.path, fmt.Sprintf("rate_limit %q replaces itself", l.name))
+	}
+	return l
+}
+
+func (r *envoyReader) replaces(f envoyField, n *envoyNode) []string {
+	items, ok := r.sequence(f, n.path)
+	if !ok {
+		return nil
+	}
+	var names []string
+	for _, item := range items {
+		fields, ok := r.mapping(item, n.path)
+		if !ok {
+			continue
+		}
+		r.close(item)
+		name := ""
+		for _, f := range fields {
+			if f.name == "name" {
+				name = r.text(f, n.path)
+			} else {
+				n.notes = append(n.notes, r.misplaced(f, n.path, "replaces")...)
+			}
+		}
+		if name == "" {
+			r.problem(r.pos(item), n.path, "replaces has an entry without a name")
+			continue
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// misplaced reports a field that has no meaning where it stands. One that the
+// reference service knows elsewhere it ignores here: that is a note, since
+// ignoring it too is exact.
+func (r *envoyReader) misplaced(f envoyField, path, where string) []string {
+	if isEnvoyKey(f.name) {
+		return []string{fmt.Sprintf("line %d: the reference service ignores %s in %s, and so does this import", f.at.Line, f.name, where)}
+	}
+	r.problem(f.at, path, fmt.Sprintf("unknown key %q", f.name))
+	return nil
+}
+
+// mapping returns the fields of n, merge keys (<<) expanded. The caller closes
+// n when it has read what is below it.
+func (r *envoyReader) mapping(n ast.Node, path string) ([]envoyField, bool) {
+	body := r.resolve(n)
+	var pairs []*ast.MappingValueNode
+	switch m := body.(type) {
+	case *ast.MappingNode:
+		pairs = m.Values
+	case *ast.MappingValueNode:
+		pairs = []*ast.MappingValueNode{m}
+	default:
+		r.problem(r.pos(n), path, "not a mapping of keys to values")
+		return nil, false
+	}
+	if r.open[body] {
+		r.problem(r.pos(n), path, "an alias refers to what contains it")
+		return nil, false
+	}
+	if r.fields += len(pairs) + 1; r.fields > envoyFieldsMax {
+		if r.fields-len(pairs)-1 <= envoyFieldsMax {
+			r.problem(r.pos(n), path, fmt.Sprintf("more than %d fields, aliases expanded", envoyFieldsMax))
+		}
+		return nil, false
+	}
+	r.open[body] = true
+	fields := make([]envoyField, 0, len(pairs))
+	var merged []envoyField
+	for _, p := range pairs {
+		if _, ok := p.Key.(*ast.MergeKeyNode); ok {
+			merged = append(merged, r.merge(p.Value, path)...)
+			continue
+		}
+		if s, ok := p.Key.(*ast.StringNode); ok {
+			fields = append(fields, envoyField{s.Value, r.pos(p.Key), r.resolve(p.Value)})
+			continue
+		}
+		r.problem(r.pos(p.Key), path, "a key is not a string")
+	}
+	for _, f := range merged {
+		if !slices.ContainsFunc(fields, func(g envoyField) bool { return g.name == f.name }) {
+			fields = append(fields, f)
+		}
+	}
+	return fields, true
+}
+
+// merge returns the fields that a merge key brings in: those of one mapping or
+// of a list of mappings, the first of which wins.
+func (r *envoyReader) merge(n ast.Node, path string) []envoyField {
+	sources := []ast.Node{n}
+	if s, ok := r.resolve(n).(*ast.SequenceNode); ok {
+		sources = s.Values
+	}
+	var fields []envoyField
+	for _, s := range sources {
+		more, ok := r.mapping(s, path)
+		if ok {
+			r.close(s)
+		}
+		for _, f := range more {
+			if !slices.ContainsFunc(fields, func(g envoyField) bool { return g.name == f.name }) {
+				fields = append(fields, f)
+			}
+		}
+	}
+	return fields
+}
+
+func (r *envoyReader) close(n ast.Node) { delete(r.open, r.resolve(n)) }
+
+// sequence returns the items of f; null is an empty list.
+func (r *envoyReader) sequence(f envoyField, path string) ([]ast.Node, bool) {
+	switch s := f.value.(type) {
+	case *ast.SequenceNode:
+		return s.Values, true
+	case *ast.NullNode:
+		return nil, true
+	default:
+		r.problem(f.at, path, f.name+" is not a list")
+		return nil, false
+	}
+}
+
+// resolve follows anchors, aliases and tags. An alias to nothing, or to
+// itself, resolves to null.
+func (r *envoyReader) resolve(n ast.Node) ast.Node {
+	for range len(r.anchors) + 8 {
+		switch m := n.(type) {
+		case *ast.AnchorNode:
+			n = m.Value
+		case *ast.TagNode:
+			n = m.Value
+		case *ast.AliasNode:
+			target, ok := r.anchors[m.Value.GetToken().Value]
+			if !ok {
+				r.problem(r.pos(n), "", fmt.Sprintf("no anchor is called %q (a value that starts with * needs quotes)", m.Value.GetToken().Value))
+				return ast.Null(n.GetToken())
+			}
+			n = target
+		case nil:
+			return ast.Null(token.New("null", "null", &token.Position{Line: 1, Column: 1}))
+		default:
+			return n
+		}
+	}
+	return ast.Null(n.GetToken())
+}
+
+// text returns a scalar as it is written; null is empty. As in the reference
+// service, numbers and booleans are taken as their text.
+func (r *envoyReader) text(f envoyField, path string) string {
+	switch s := f.value.(type) {
+	case *ast.StringNode:
+		return s.Value
+	case *ast.LiteralNode:
+		return s.Value.Value
+	case *ast.NullNode:
+		return ""
+	case *ast.IntegerNode, *ast.BoolNode, *ast.FloatNode:
+		return f.value.GetToken().Value
+	default:
+		r.problem(f.at, path, f.name+" is not a string")
+		return ""
+	}
+}
+
+func (r *envoyReader) amount(f envoyField, path string) uint64 {
+	switch f.value.(type) {
+	case *ast.NullNode:
+		return 0
+	case *ast.IntegerNode:
+		// The reference service's rules: base prefixes, a leading 0 is octal.
+		v, err := strconv.ParseUint(strings.ReplaceAll(f.value.GetToken().Value, "_", ""), 0, 32)
+		if err == nil {
+			return v
+		}
+	}
+	r.problem(f.at, path, fmt.Sprintf("requests_per_unit %q is not a whole number from 0 to 4294967295", f.value.GetToken().Value))
+	return 0
+}
+
+func (r *envoyReader) boolean(f envoyField, path string) bool {
+	switch b := f.value.(type) {
+	case *ast.BoolNode:
+		return b.Value
+	case *ast.NullNode:
+		return false
+	case *ast.StringNode: // YAML 1.1, which the reference service reads
+		if b.Token.Type == token.StringType {
+			switch strings.ToLower(b.Value) {
+			case "y", "yes", "on":
+				return true
+			case "n", "no", "off":
+				return false
+			}
+		}
+	}
+	r.problem(f.at, path, f.name+" is not true or false")
+	return false
+}
+
+// isEnvoyKey reports whether the reference service knows a key of this name
+// anywhere. It refuses a file with any other.
+func isEnvoyKey(name string) bool {
+	switch name {
+	case "domain", "descriptors", "key", "value", "rate_limit", "unit", "requests_per_unit",
+		"unlimited", "name", "replaces", "shadow_mode", "quota_mode", "detailed_metric",
+		"value_to_metric", "share_threshold", "metadata":
+		return true
+	default:
+		return false
+	}
+}
+
+func joinEnvoyPath(parent, composite string) string {
+	if parent == "" {
+		return composite
+	}
+	return parent + " / " + composite
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
