@@ -38,11 +38,7 @@ func Convert(c Counter, from, to *Limit, now Instant) Counter {
 
 func convertRate(c Counter, from, to *rateTerms, now Instant) Counter {
 	tat := from.tat(&c, now)
-	// More than from's burst is another clock's counter, and too far for used.
-	units, rest := to.burst, uint64(0)
-	if tat.up-uint64(now) <= from.full.up {
-		units, rest = from.used(tat, now)
-	}
+	units, rest := from.used(tat, now)
 	if units >= to.burst {
 		empty := to.empty(now)
 		return Counter{Instant(empty.up), empty.short}

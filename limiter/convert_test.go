@@ -2,6 +2,7 @@ package limiter
 
 import (
 	"math/big"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -45,6 +46,23 @@ func TestConvert(t *testing.T) {
 		})
 	}
 
+	t.Run("part of a unit above the smaller burst is cut off", func(t *testing.T) {
+		from, to := mustLimit(t, rate(10, 50)), mustLimit(t, rate(10, 5))
+		var c Counter
+		from.Apply(&c, noon, OpCharge, 6)
+		now := noon.Add(50 * time.Millisecond) // 5½ units are used
+		c = Convert(c, from, to, now)
+		if got, want := to.Apply(&c, now, OpPeek, 0), denied(0, 100*time.Millisecond, 500*time.Millisecond); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	})
+
+	t.Run("the smallest remainder is rounded up too", func(t *testing.T) {
+		// 333,334 ns of 1,000,003 are used, and 333,334·1,000,000 mod 1,000,003 = 1.
+		from := Spec{Kind: KindRate, Amount: 1, Period: 1_000_003}
+		checkConvert(t, from, Spec{Kind: KindRate, Amount: 1, Period: 1_000_000}, noon, 1, 666_669)
+	})
+
 	t.Run("a counter of another kind stays as it is", func(t *testing.T) {
 		c := Counter{Due: noon + 5, Word: 7}
 		got := Convert(c, mustLimit(t, rate(1, 0)), mustLimit(t, window(KindFixed, 1)), noon)
@@ -78,30 +96,54 @@ func TestConvertBringsInACounterOfAnotherClock(t *testing.T) {
 func TestConvertKeepsUse(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := drawSpec(t, KindRate), drawSpec(t, KindRate)
-		from, errA := NewLimit(a)
-		to, errB := NewLimit(b)
-		if errA != nil || errB != nil {
-			t.Fatal(errA, errB)
-		}
 		now := Instant(rapid.Int64Range(0, int64(InstantMax)).Draw(t, "now"))
-		var c Counter
-		from.Apply(&c, now, OpCharge, rapid.Uint64Range(1, from.Capacity()).Draw(t, "cost"))
-		now = min(now.Add(time.Duration(rapid.Int64Range(0, int64(a.Period)).Draw(t, "later"))), InstantMax)
-
-		// A bucket's used units, in quanta of 1/p: what one 1/q ns refills.
-		want := modelOf(from, a, c).used(now)
-		want.Mul(want, units(to.rate.p))
-		up := new(big.Int).Add(want.Num(), want.Denom())
-		up.Sub(up, big.NewInt(1)).Quo(up, want.Denom())
-		want.SetInt(up)
-		if full := new(big.Rat).Mul(units(to.rate.p), units(to.rate.burst)); want.Cmp(full) > 0 {
-			want = full
-		}
-		got := modelOf(to, b, Convert(c, from, to, now)).used(now)
-		if got.Mul(got, units(to.rate.p)); got.Cmp(want) != 0 {
-			t.Fatalf("used %v, want %v", got, want)
-		}
+		cost := rapid.OneOf(
+			rapid.Uint64Range(1, max(a.Burst, a.Amount)), rapid.Uint64Range(1, max(b.Burst, b.Amount)),
+		).Draw(t, "cost")
+		later := time.Duration(rapid.Int64Range(0, int64(a.Period)).Draw(t, "later"))
+		checkConvert(t, a, b, now, cost, later)
 	})
+}
+
+// TestConvertKeepsUseOfLargeTerms is TestConvertKeepsUse with terms of more
+// than 50 bits, where carries are common.
+func TestConvertKeepsUseOfLargeTerms(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	spec := func() Spec {
+		period := time.Duration(r.Int64N(int64(PeriodMax)/8) + int64(PeriodMax)*7/8)
+		return Spec{Kind: KindRate, Amount: 1 + uint64(r.Int64N(int64(period))), Period: period}
+	}
+	for range 5_000 {
+		a, b := spec(), spec()
+		checkConvert(t, a, b, noon, 1+r.Uint64N(a.Amount), time.Duration(r.Int64N(int64(a.Period)/4)))
+	}
+}
+
+// checkConvert charges cost to a's counter at now and converts it later to b.
+func checkConvert(t errorer, a, b Spec, now Instant, cost uint64, later time.Duration) {
+	t.Helper()
+	from, errA := NewLimit(a)
+	to, errB := NewLimit(b)
+	if errA != nil || errB != nil {
+		t.Fatalf("%v, %v", errA, errB)
+	}
+	var c Counter
+	from.Apply(&c, now, OpCharge, cost)
+	now = min(now.Add(later), InstantMax)
+
+	// A bucket's used units, in quanta of 1/p: what one 1/q ns refills.
+	want := modelOf(from, a, c).used(now)
+	want.Mul(want, units(to.rate.p))
+	up := new(big.Int).Add(want.Num(), want.Denom())
+	up.Sub(up, big.NewInt(1)).Quo(up, want.Denom())
+	want.SetInt(up)
+	if full := new(big.Rat).Mul(units(to.rate.p), units(to.rate.burst)); want.Cmp(full) > 0 {
+		want = full
+	}
+	got := modelOf(to, b, Convert(c, from, to, now)).used(now)
+	if got.Mul(got, units(to.rate.p)); got.Cmp(want) != 0 {
+		t.Fatalf("%+v to %+v: used %v, want %v", a, b, got, want)
+	}
 }
 
 // modelOf returns the model of the bucket c.

@@ -113,8 +113,8 @@ func (t *rateTerms) empty(now Instant) ticks {
 }
 
 // used returns how many units lie between now and tat, as a whole number of
-// units and the rest in p-ths of a unit. tat must be at most t.full after now,
-// so that the quotient is at most the burst.
+// units and the rest in p-ths of a unit. A unit takes at least 1 ns, so there
+// are fewer than 2⁶³.
 func (t *rateTerms) used(tat ticks, now Instant) (units, rest uint64) {
 	ns := tat.up - uint64(now)
 	if t.q == 1 {
