@@ -92,7 +92,7 @@ func (t *Table) convertHold(s *shard, now limiter.Instant) (visited int, done bo
 	if !s.converting {
 		return 1, true
 	}
-	if s.moving { // which converts, too
+	if s.moving { // first: the hand then visits what was moved
 		t.move(s, now, sweepHold)
 		return sweepHold, false
 	}

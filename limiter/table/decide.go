@@ -167,16 +167,15 @@ func (t *Table) store(s *shard, now limiter.Instant, sl slot, ref uint32) limite
 	if len(s.slots) == 0 {
 		return limiter.TableFull
 	}
-	i, over := s.place(sl.lo, now-staleMax)
-	tag, why := t.admit(s, ref, over)
+	tag, why := t.admit(s, ref)
 	if why != limiter.NotDegraded && t.sweep(s, now, sweepStep) > 0 {
-		i, over = s.place(sl.lo, now-staleMax)
-		tag, why = t.admit(s, ref, over)
+		tag, why = t.admit(s, ref)
 	}
 	if why != limiter.NotDegraded {
 		return why
 	}
-	if over {
+	i, due := s.place(sl.lo, now-staleMax)
+	if due {
 		gone := tally{t: t}
 		gone.add(s, s.tags[i])
 		gone.flush()
@@ -188,17 +187,12 @@ func (t *Table) store(s *shard, now limiter.Instant, sl slot, ref uint32) limite
 }
 
 // admit counts one more entry under ref and returns its tag, or says why there
-// is no room for it. over says that it will take the place of an entry that is
-// due, which the caller then forgets.
-func (t *Table) admit(s *shard, ref uint32, over bool) (tag uint32, why limiter.Degraded) {
-	spare := int64(0)
-	if over {
-		spare = 1
-	}
-	if s.n-int(spare) >= loadHard(len(s.slots)) {
+// is no room for it.
+func (t *Table) admit(s *shard, ref uint32) (tag uint32, why limiter.Degraded) {
+	if s.n >= loadHard(len(s.slots)) {
 		return 0, limiter.TableFull
 	}
-	if t.entries.Add(1) > t.cfg.EntriesMax+spare {
+	if t.entries.Add(1) > t.cfg.EntriesMax {
 		t.entries.Add(-1)
 		return 0, limiter.TableFull
 	}

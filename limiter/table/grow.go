@@ -100,9 +100,6 @@ func (t *Table) move(s *shard, now limiter.Instant, n int) {
 			gone.add(s, tag)
 			continue
 		}
-		if s.converting {
-			tag = t.convert(&sl.c, tag, now)
-		}
 		at := home(sl.lo, len(s.slots))
 		for s.slots[at].lo != 0 {
 			if at++; at == len(s.slots) {

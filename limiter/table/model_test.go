@@ -108,11 +108,15 @@ type modelRun struct {
 	next   int // keys below were used
 }
 
-// key returns key i, which belongs to one of five partitions and one limit.
+// charge returns a charge of key i, which belongs to one of three partitions
+// and to one limit.
 func (r *modelRun) charge(i int, op limiter.Op, cost uint64) limiter.Charge {
-	h := limiter.NewKeyHasher([16]byte{7})
+	key := limiter.NewKeyHasher([16]byte{7}).Key(fmt.Append(nil, i))
+	if i%7 == 0 && i < 2000 {
+		key.Lo = -uint64(1 + i) // at the end of every array, and over to its beginning
+	}
 	return limiter.Charge{
-		Key:       h.Key(fmt.Append(nil, i)),
+		Key:       key,
 		Limit:     r.limits[i%len(r.limits)],
 		Partition: limiter.Partition(i / 5 % 3 * 1000),
 		Op:        op,
@@ -203,7 +207,10 @@ func (r *modelRun) actions() map[string]func(*rapid.T) {
 				r.decide(t, limiter.ChargeAll, []limiter.Charge{r.charge(anyKey(t), limiter.OpCharge, 1)})
 			}
 			for !r.table.ConvertStep(r.now, 3000) {
-				r.decide(t, limiter.ChargeAll, []limiter.Charge{r.charge(anyKey(t), limiter.OpCharge, 1)})
+				for range rapid.IntRange(0, 200).Draw(t, "keys") {
+					r.next++
+					r.decide(t, limiter.ChargeAll, []limiter.Charge{r.charge(r.next, limiter.OpCharge, 1)})
+				}
 			}
 		},
 		"restart": func(t *rapid.T) {
