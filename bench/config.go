@@ -190,7 +190,7 @@ func address(path, s string, required bool) error {
 }
 
 func between[T int | uint32 | float64 | time.Duration](path string, v, low, high T) error {
-	if v != v || v < low || v > high { // NaN is unequal to itself
+	if ok := v >= low && v <= high; !ok { // NaN is neither
 		return fmt.Errorf("%s: %v is not between %v and %v", path, v, low, high)
 	}
 	return nil

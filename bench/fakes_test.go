@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -164,9 +165,17 @@ func start(t *testing.T, f *fake, opts ...grpc.ServerOption) string {
 	l := listen(t)
 	s := newServer(f, opts...)
 	var wg sync.WaitGroup
-	wg.Go(func() { s.Serve(l) })
+	wg.Go(func() { serve(t, s, l) })
 	t.Cleanup(func() { s.Stop(); wg.Wait() })
 	return l.Addr().String()
+}
+
+// serve serves l until s is stopped.
+func serve(t *testing.T, s *grpc.Server, l net.Listener) {
+	t.Helper()
+	if err := s.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		t.Error(err)
+	}
 }
 
 // A port hands its connections to one server after the other, as a service's

@@ -66,7 +66,7 @@ type Latency struct {
 	P50  int64 `json:"p50"`
 	P90  int64 `json:"p90"`
 	P99  int64 `json:"p99"`
-	P999 int64 `json:"p99.9"`
+	P999 int64 `json:"p99_9"`
 	Max  int64 `json:"max"`
 }
 

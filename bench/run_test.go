@@ -108,12 +108,12 @@ func TestAGracefulStopUnderLoadLosesNothing(t *testing.T) {
 	p := &port{Listener: listen(t)}
 	f := &fake{}
 	var wg sync.WaitGroup
-	serve := func() *grpc.Server {
+	replace := func() *grpc.Server {
 		s, d := newServer(f), p.next()
-		wg.Go(func() { s.Serve(d) })
+		wg.Go(func() { serve(t, s, d) })
 		return s
 	}
-	s := serve()
+	s := replace()
 	var forward sync.WaitGroup
 	forward.Go(p.forward)
 	stop := make(chan struct{})
@@ -125,7 +125,7 @@ func TestAGracefulStopUnderLoadLosesNothing(t *testing.T) {
 				return
 			case <-time.After(60 * time.Millisecond):
 				old := s
-				s = serve()
+				s = replace()
 				old.GracefulStop()
 			}
 		}
@@ -168,7 +168,7 @@ func TestAServerThatDiesIsCountedAndDoesNotHang(t *testing.T) {
 	l := listen(t)
 	s := newServer(f)
 	var wg sync.WaitGroup
-	wg.Go(func() { s.Serve(l) })
+	wg.Go(func() { serve(t, s, l) })
 	wg.Go(func() { time.Sleep(150 * time.Millisecond); s.Stop() })
 	c := small(l.Addr().String())
 	began := time.Now()
@@ -251,11 +251,14 @@ func TestAnOpenLoopChargesAStallToAllWhoWouldHaveAsked(t *testing.T) {
 
 func TestTheBacklogIsBounded(t *testing.T) {
 	release := make(chan struct{})
-	f := &fake{answer: func(context.Context, string) (bool, error) { <-release; return false, nil }}
-	addr := start(t, f)
-	c := small(addr)
+	var once sync.Once
+	f := &fake{answer: func(context.Context, string) (bool, error) {
+		once.Do(func() { time.AfterFunc(200*time.Millisecond, func() { close(release) }) })
+		<-release
+		return false, nil
+	}}
+	c := small(start(t, f))
 	c.Rate, c.Backlog = 10_000, 100
-	time.AfterFunc(200*time.Millisecond, func() { close(release) })
 	r := mustRun(t, c)
 	if r.Open.Dropped < 1000 || r.Open.Dropped+r.Requests != 3000 {
 		t.Errorf("%d dropped and %d made, want 3000 in all", r.Open.Dropped, r.Requests)
