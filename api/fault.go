@@ -18,7 +18,7 @@ const (
 )
 
 // A Fault is why a request was not decided: nothing was charged.
-type Fault struct {
+type Fault struct { //nolint:errname // one of our words: an api.Fault is no ordinary failure
 	Reason Reason
 	Field  string // path of the field, such as "descriptors[2].entries[0].key"
 	Value  string // what it is, or its length if that is what matters; may be empty

@@ -41,6 +41,8 @@ func (x *Exchange) Fault() error {
 			TooManyCharges, "domain", Quote(x.Req.Domain),
 			"its policy makes this request owe more than " + strconv.Itoa(limiter.ChargesMax) + " charges",
 		}
+	case policy.InvalidOverride:
+		return &Fault{OutOfBounds, "descriptors.limit", "", "the amount or the period is beyond what a window can hold"}
 	default:
 		return nil
 	}

@@ -9,13 +9,18 @@ import (
 	"github.com/headgate/headgate/api"
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/policy"
 )
 
 // respond turns x, which is decided and has no Fault, into an answer.
 func respond(x *api.Exchange, explain bool) *headgatev1.CheckResponse {
 	v, by := x.Verdict()
 	charges := x.Call.Charges()
-	resp := &headgatev1.CheckResponse{Verdict: verdict(v)}
+	resp := &headgatev1.CheckResponse{
+		Verdict:       verdict(v),
+		PolicyVersion: x.Snapshot.Version(),
+		PolicyHash:    x.Snapshot.Hash(),
+	}
 	if v == limiter.Denied {
 		resp.DeniedBy = api.UnknownDomainLimit
 		if by >= 0 {
@@ -28,7 +33,7 @@ func respond(x *api.Exchange, explain bool) *headgatev1.CheckResponse {
 	for i := range charges {
 		resp.Limits[i] = result(&charges[i])
 		if explain {
-			resp.Limits[i].Explanation = explanation(&charges[i])
+			resp.Limits[i].Explanation = explanation(x.Snapshot, &charges[i])
 		}
 	}
 	if by >= 0 && charges[by].Decision.Degraded != limiter.NotDegraded {
@@ -94,8 +99,14 @@ func result(ch *limiter.Charge) *headgatev1.LimitResult {
 	return r
 }
 
-func explanation(ch *limiter.Charge) *headgatev1.Explanation {
-	return &headgatev1.Explanation{KeyFingerprint: ch.Key.Fingerprint()}
+func explanation(s *policy.Snapshot, ch *limiter.Charge) *headgatev1.Explanation {
+	rule := s.Rule(ch.Limit)
+	return &headgatev1.Explanation{
+		KeyFingerprint: ch.Key.Fingerprint(),
+		File:           rule.File,
+		Line:           uint32(rule.Line),
+		Selector:       rule.Selector,
+	}
 }
 
 // retryAfter returns nil if waiting doesn't help.

@@ -127,7 +127,7 @@ func (d *decoder) descriptor(b []byte, i int) error {
 			ok = from.field(&w, num, typ)
 		}
 		if !ok {
-			return notProto(nth("descriptors", i))
+			return notProto(path(i))
 		}
 	}
 	return d.apply(&from, to, i)
@@ -157,7 +157,7 @@ func (f *descriptor) field(w *wire, num protowire.Number, typ protowire.Type) bo
 func (d *decoder) apply(from *descriptor, to *policy.Descriptor, i int) error {
 	if from.addend > limiter.CostMax {
 		return &api.Fault{
-			Reason: api.OutOfBounds, Field: nth("descriptors", i) + ".hits_addend",
+			Reason: api.OutOfBounds, Field: path(i) + ".hits_addend",
 			Value: strconv.FormatUint(from.addend, 10), Bound: "at most " + strconv.FormatUint(limiter.CostMax, 10),
 		}
 	}
@@ -187,7 +187,7 @@ func (d *decoder) entry(b []byte, i int) error {
 		default:
 			var v []byte
 			if v, ok = w.bytes(); ok && !utf8.Valid(v) {
-				return notText(nth("descriptors", i) + ".entries")
+				return notText(path(i) + ".entries")
 			}
 			if num == 1 {
 				key = v
@@ -196,14 +196,14 @@ func (d *decoder) entry(b []byte, i int) error {
 			}
 		}
 		if !ok {
-			return notProto(nth("descriptors", i) + ".entries")
+			return notProto(path(i) + ".entries")
 		}
 	}
 	switch {
 	case len(key) > d.bounds.KeyBytes:
-		return api.TooLong(nth("descriptors", i)+".entries.key", len(key), d.bounds.KeyBytes)
+		return api.TooLong(path(i)+".entries.key", len(key), d.bounds.KeyBytes)
 	case len(value) > d.bounds.ValueBytes:
-		return api.TooLong(nth("descriptors", i)+".entries.value", len(value), d.bounds.ValueBytes)
+		return api.TooLong(path(i)+".entries.value", len(value), d.bounds.ValueBytes)
 	}
 	d.entries++
 	if d.entries > d.bounds.Entries || !d.r.AddEntry(key, value) {
@@ -240,4 +240,5 @@ func notText(field string) *api.Fault {
 	return &api.Fault{Reason: api.Malformed, Field: field, Bound: "must be valid UTF-8"}
 }
 
-func nth(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }
+// path names descriptor i.
+func path(i int) string { return "descriptors[" + strconv.Itoa(i) + "]" }

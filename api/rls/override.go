@@ -54,7 +54,7 @@ func (o *override) merge(b []byte) bool {
 // add gives descriptor i, the last one of r, the limit o.
 func (o *override) add(r *policy.Request, i int) error {
 	unit := requestUnit(o.unit)
-	field := nth("descriptors", i) + ".limit"
+	field := path(i) + ".limit"
 	if unit == 0 {
 		return &api.Fault{
 			Reason: api.Malformed, Field: field + ".unit", Value: strconv.Itoa(int(o.unit)),

@@ -120,7 +120,6 @@ func (s *Server) options(c *Config) []grpc.ServerOption {
 		}),
 		// What was measured to be cheapest: docs/performance.md.
 		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))),
-		grpc.SharedWriteBuffer(true),
 		grpc.StaticStreamWindowSize(streamWindowBytes),
 		grpc.StaticConnWindowSize(connectionWindowBytes),
 	}
