@@ -11,11 +11,11 @@ import (
 // noon is a moment on a whole day since the epoch, plus twelve hours.
 const noon = Instant(20_000*24+12) * Instant(time.Hour)
 
-func mustLimit(t testing.TB, s Spec) *Limit {
-	t.Helper()
+func mustLimit(tb testing.TB, s Spec) *Limit {
+	tb.Helper()
 	l, err := NewLimit(s)
 	if err != nil {
-		t.Fatalf("NewLimit: %v", err)
+		tb.Fatalf("NewLimit: %v", err)
 	}
 	return l
 }

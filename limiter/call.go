@@ -1,5 +1,7 @@
 package limiter
 
+import "time"
+
 // ChargesMax is how many charges one Call carries at most.
 const ChargesMax = 32
 
@@ -116,37 +118,28 @@ func (c *Call) Finish() { c.Done(c) }
 // decides a denial, the one with the longest RetryAfter, and −1 otherwise.
 func (c *Call) Verdict() (v Verdict, by int) {
 	by = -1
-	anyOf, anyOfDenied, anyOfBy := 0, 0, -1
+	earliest := -1 // of the AnyOf limits that deny: it is enough to pass
+	passes := false
 	for i := range c.charges[:c.n] {
 		ch := &c.charges[i]
-		if ch.Limit.Shadow {
-			if ch.Limit.AnyOf {
-				anyOf++
+		switch {
+		case ch.Limit.Shadow || ch.Decision.Verdict != Denied:
+			passes = passes || ch.Limit.AnyOf
+		case ch.Limit.AnyOf:
+			if earliest < 0 || c.wait(i) < c.wait(earliest) {
+				earliest = i
 			}
-			continue
-		}
-		denied := ch.Decision.Verdict == Denied
-		if ch.Limit.AnyOf {
-			anyOf++
-			if denied {
-				anyOfDenied++
-				// The earliest of the alternatives is enough to pass.
-				if anyOfBy < 0 || ch.Decision.RetryAfter < c.charges[anyOfBy].Decision.RetryAfter {
-					anyOfBy = i
-				}
-			}
-			continue
-		}
-		if denied && (by < 0 || ch.Decision.RetryAfter > c.charges[by].Decision.RetryAfter) {
+		case by < 0 || c.wait(i) > c.wait(by):
 			by = i
 		}
 	}
-	if anyOf > 0 && anyOf == anyOfDenied &&
-		(by < 0 || c.charges[anyOfBy].Decision.RetryAfter > c.charges[by].Decision.RetryAfter) {
-		by = anyOfBy
+	if earliest >= 0 && !passes && (by < 0 || c.wait(earliest) > c.wait(by)) {
+		by = earliest
 	}
-	if by >= 0 {
-		return Denied, by
+	if by < 0 {
+		return Allowed, -1
 	}
-	return Allowed, -1
+	return Denied, by
 }
+
+func (c *Call) wait(i int) time.Duration { return c.charges[i].Decision.RetryAfter }

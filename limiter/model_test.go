@@ -253,7 +253,7 @@ func drawSpec(t *rapid.T, kind Kind) Spec {
 		PeekUsed:    rapid.Bool().Draw(t, "peek used"),
 	}
 	lowest, highest := uint64(0), uint64(AmountMax)
-	switch kind {
+	switch kind { //nolint:exhaustive // only these two differ
 	case KindRate:
 		lowest, highest = 1, uint64(s.Period)
 	case KindSliding:
