@@ -14,7 +14,7 @@ func explainEnvoyDomain() []string {
 		"A denied request still counts (count_denied), and a look passes while used ≤ amount (peek: used).",
 		"Windows start at whole multiples of their unit since the Unix epoch.",
 		"Key and value of an entry are compared joined by _, so (user, id_7) is (user_id, 7).",
-		"difference: counters are named by all entries apart; in the reference service (a, b_c) alone and (a, b), (c, …) could meet in one counter.",
+		"difference: each rule has counters of its own; in the reference service those of (a_b, x) and (a, b_x) can meet in one, whatever their rules.",
 		"difference: is_negative_hits gives units back; the reference service ignores it.",
 		"difference: a window in which nothing was used reports a reset of 0 s, not the end of the window.",
 	}

@@ -127,9 +127,10 @@ func (s *refService) find(entries []refEntry) (*refDescriptor, string) {
 		if wild && next.ShareThreshold {
 			value = strings.TrimPrefix(next.joined(), e.key+"_")
 		}
-		// The service ends an entry with "_", so that counters of different
-		// rules can meet: the one difference that the model does not have.
-		counter += e.key + "_" + value + "\x00"
+		// The service joins all entries with "_" and leaves out the rule, so
+		// that counters of different rules can meet, as those of (a_b, x) and
+		// (a, b_x): the one difference that the model does not have.
+		counter += next.joined() + "\x00" + e.key + "_" + value + "\x00"
 		if i == len(entries)-1 {
 			return next, counter
 		}
