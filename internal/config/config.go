@@ -31,7 +31,7 @@ type Policy struct {
 type GRPC struct {
 	Addr               string        `yaml:"addr" kind:"addr" doc:"Where gRPC listens: Envoy RLS, the native API, health, reflection."`
 	Reflection         bool          `yaml:"reflection" doc:"Serve the reflection API, which grpcurl uses."`
-	ConnectionsMax     int           `yaml:"connections_max" min:"1" max:"1000000" doc:"Connections open at once; more wait in the kernel's backlog."`
+	ConnectionsMax     int           `yaml:"connections_max" min:"1" max:"1000000" doc:"Connections open at once; one more is told so (GOAWAY) and closed."`
 	StreamsMax         int           `yaml:"streams_max" min:"1" max:"1000000" doc:"Requests in flight per connection."`
 	MessageBytesMax    Bytes         `yaml:"message_bytes_max" min:"1KiB" max:"64MiB" doc:"Size of one request message."`
 	DescriptorsMax     int           `yaml:"descriptors_max" min:"1" max:"32" doc:"Descriptors per request."`
@@ -120,7 +120,7 @@ func Default() Config {
 			DecideTimeout:      15 * time.Millisecond,
 			KeepaliveInterval:  time.Minute,
 			KeepaliveTimeout:   20 * time.Second,
-			KeepaliveClientMin: 5 * time.Second,
+			KeepaliveClientMin: 10 * time.Second,
 		},
 		RLS: RLS{
 			RetryAfterHeader: "retry-after",

@@ -181,6 +181,14 @@ func TestProblemsNameSourcePathValueAndBound(t *testing.T) {
 			},
 		},
 		{
+			name: "an entry longer than a message, and a connection without a life",
+			file: "grpc:\n  message_bytes_max: 1KiB\n  value_bytes_max: 2KiB\n  connection_age_max: 1ms\n",
+			want: []string{
+				`FILE:3:20: grpc.value_bytes_max: "2KiB": must be at most grpc.message_bytes_max, 1KiB`,
+				`FILE:4:23: grpc.connection_age_max: "1ms": must be 0 or at least 1s`,
+			},
+		},
+		{
 			name: "bad header",
 			file: "rls:\n  limit_header: X-Limit\n",
 			want: []string{`FILE:2:17: rls.limit_header: "X-Limit": must be lower-case letters, digits, -, _ and .`},

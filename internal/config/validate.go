@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"time"
 )
 
 // Validate reports every setting that is out of bounds or contradicts another,
@@ -15,12 +16,29 @@ func (c *Config) Validate() error {
 			ps = append(ps, Problem{Path: f.Path, Value: f.Text(), Bound: "must be " + f.Bound})
 		}
 	}
+	ps = append(ps, c.GRPC.problems()...)
 	ps = append(ps, c.Admin.problems()...)
 	ps = append(ps, c.Shutdown.problems()...)
 	if len(ps) > 0 {
 		return ps
 	}
 	return nil
+}
+
+func (g *GRPC) problems() Problems {
+	var ps Problems
+	for _, b := range []struct {
+		path  string
+		value Bytes
+	}{{"grpc.key_bytes_max", g.KeyBytesMax}, {"grpc.value_bytes_max", g.ValueBytesMax}} {
+		if b.value > g.MessageBytesMax {
+			ps = append(ps, Problem{Path: b.path, Value: b.value.String(), Bound: "must be at most grpc.message_bytes_max, " + g.MessageBytesMax.String()})
+		}
+	}
+	if g.ConnectionAgeMax > 0 && g.ConnectionAgeMax < time.Second {
+		ps = append(ps, Problem{Path: "grpc.connection_age_max", Value: g.ConnectionAgeMax.String(), Bound: "must be 0 or at least 1s"})
+	}
+	return ps
 }
 
 func (a *Admin) problems() Problems {

@@ -78,27 +78,17 @@ func newDecisions(c Config, hot, denied *Top) *Decisions {
 		hot.samplers = append(hot.samplers, &s.hot)
 		denied.samplers = append(denied.samplers, &s.denied)
 	}
-	d.Install(nil, nil)
+	d.Install(nil)
 	return d
 }
 
-// OverrideLimit is the limit label of what requests bring along themselves.
-const OverrideLimit = "override"
-
-// Install gives limits, whose Refs are set, series to count in, and one more to
-// each domain for the limits that requests bring along; overrideRef returns the
-// Ref of those. Call it with the limits of each new policy before the policy is
-// in force. Limits keep their series as long as the current or the previous
-// policy has them.
-func (d *Decisions) Install(limits []*limiter.Limit, overrideRef func(domain string) uint32) {
-	refs := make([]countedRef, 0, len(limits))
-	domains := map[string]bool{}
-	for _, l := range limits {
-		refs = append(refs, countedRef{l.Ref, seriesName{l.Domain, l.Name}})
-		if !domains[l.Domain] {
-			domains[l.Domain] = true
-			refs = append(refs, countedRef{overrideRef(l.Domain), seriesName{l.Domain, OverrideLimit}})
-		}
+// Install gives limits, whose Refs are set, series to count in. Call it with
+// the limits of each new policy before the policy is in force. Limits keep
+// their series as long as the current or the previous policy has them.
+func (d *Decisions) Install(limits []*limiter.Limit) {
+	refs := make([]countedRef, len(limits))
+	for i, l := range limits {
+		refs[i] = countedRef{l.Ref, seriesName{l.Domain, l.Name}}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -25,8 +25,6 @@ func limit(ref uint32, domain, name string) *limiter.Limit {
 	return l
 }
 
-func noOverrides(string) uint32 { return 0 }
-
 func charged(l *limiter.Limit, v limiter.Verdict) limiter.Charge {
 	return limiter.Charge{
 		Key: limiter.Key{Hi: 1, Lo: uint64(l.Ref) + 1}, Limit: l, Cost: 1,
@@ -87,7 +85,7 @@ func TestChargesAreCountedByLimitAndVerdict(t *testing.T) {
 	m := New(testConfig())
 	a, b, shadow := limit(1, "shop", "a"), limit(2, "shop", "b"), limit(3, "shop", "shadow")
 	shadow.Shadow = true
-	m.Decisions.Install([]*limiter.Limit{a, b, shadow}, func(string) uint32 { return 4 })
+	m.Decisions.Install([]*limiter.Limit{a, b, shadow, limit(4, "shop", "override")})
 	back := charged(b, limiter.Allowed)
 	back.Op = limiter.OpGiveBack
 	full := charged(a, limiter.Allowed)
@@ -96,7 +94,7 @@ func TestChargesAreCountedByLimitAndVerdict(t *testing.T) {
 		m.Decisions.Observe(0, exchange(stripe, charged(a, limiter.Allowed), charged(b, limiter.Denied)))
 	}
 	m.Decisions.Observe(0, exchange(0, back, charged(shadow, limiter.Denied)))
-	m.Decisions.Observe(0, exchange(1, full, charged(limit(4, "shop", "per request"), limiter.Denied)))
+	m.Decisions.Observe(0, exchange(1, full, charged(limit(4, "shop", "override"), limiter.Denied)))
 	m.Decisions.Observe(0, exchange(1, charged(limit(0, "x", "unregistered"), limiter.Allowed)))
 	m.Decisions.Observe(0, exchange(1, charged(limit(99, "x", "never installed"), limiter.Allowed)))
 	m.Decisions.Observe(0, exchange(0))
@@ -176,10 +174,10 @@ func TestDurationBuckets(t *testing.T) {
 func TestCountsSurviveANewPolicyThatKeepsTheLimit(t *testing.T) {
 	m := New(testConfig())
 	old := limit(1, "shop", "a")
-	m.Decisions.Install([]*limiter.Limit{old}, noOverrides)
+	m.Decisions.Install([]*limiter.Limit{old})
 	m.Decisions.Observe(0, exchange(0, charged(old, limiter.Allowed)))
 	changed := limit(2, "shop", "a") // another amount: another definition, another Ref
-	m.Decisions.Install([]*limiter.Limit{changed}, noOverrides)
+	m.Decisions.Install([]*limiter.Limit{changed})
 	m.Decisions.Observe(0, exchange(0, charged(changed, limiter.Allowed)))
 	m.Decisions.Observe(0, exchange(0, charged(old, limiter.Allowed))) // matched before
 	if got := gather(t, m, "headgate_decisions_total")["headgate_decisions_total{shop,a,allowed}"]; got != 3 {
@@ -191,7 +189,7 @@ func TestLimitsThatAreGoneGiveTheirSeriesBack(t *testing.T) {
 	m := New(testConfig())
 	for i := range 200 {
 		l := limit(uint32(i+1), "shop", "limit-"+strconv.Itoa(i))
-		m.Decisions.Install([]*limiter.Limit{l}, noOverrides)
+		m.Decisions.Install([]*limiter.Limit{l})
 		m.Decisions.Observe(0, exchange(0, charged(l, limiter.Allowed)))
 	}
 	wantSeries(t, gather(t, m, "headgate_decisions_total"), map[string]float64{
@@ -203,7 +201,7 @@ func TestLimitsThatAreGoneGiveTheirSeriesBack(t *testing.T) {
 		"headgate_decisions_total{shop,override,denied}":   0,
 	})
 	if n := len(m.Decisions.index.Load().pages[0]); n != 1 {
-		t.Errorf("%d pages for 3 series, want 1", n)
+		t.Errorf("%d pages for 2 series, want 1", n)
 	}
 }
 
@@ -217,7 +215,7 @@ func TestSeriesAreBoundedUnderManyLimitsAndReloads(t *testing.T) {
 		for i := range limits {
 			limits[i] = limit(uint32(i+1), "shop", fmt.Sprintf("limit-%d-%d", reload, i))
 		}
-		m.Decisions.Install(limits, noOverrides)
+		m.Decisions.Install(limits)
 		for _, l := range limits {
 			m.Decisions.Observe(0, exchange(l.Ref, charged(l, limiter.Denied)))
 			total++
@@ -238,7 +236,7 @@ func TestSeriesAreBoundedUnderManyLimitsAndReloads(t *testing.T) {
 func TestObserveAllocatesNothing(t *testing.T) {
 	m := New(testConfig())
 	a, b := limit(1, "shop", "a"), limit(2, "shop", "b")
-	m.Decisions.Install([]*limiter.Limit{a, b}, noOverrides)
+	m.Decisions.Install([]*limiter.Limit{a, b})
 	x := exchange(3, charged(a, limiter.Allowed), charged(b, limiter.Denied))
 	if n := testing.AllocsPerRun(1000, func() { m.Decisions.Observe(1, x) }); n != 0 {
 		t.Errorf("allocations with full buffers = %v, want 0", n)
@@ -257,7 +255,7 @@ func TestObserveAllocatesNothing(t *testing.T) {
 func TestObserveWhileEverythingElseHappens(t *testing.T) {
 	m := New(testConfig())
 	a := limit(1, "shop", "a")
-	m.Decisions.Install([]*limiter.Limit{a}, noOverrides)
+	m.Decisions.Install([]*limiter.Limit{a})
 	const writers, each = 4, 5000
 	var wg sync.WaitGroup
 	for w := range writers {
@@ -268,7 +266,7 @@ func TestObserveWhileEverythingElseHappens(t *testing.T) {
 		})
 	}
 	for i := range 100 {
-		m.Decisions.Install([]*limiter.Limit{a, limit(uint32(i+2), "shop", strconv.Itoa(i))}, noOverrides)
+		m.Decisions.Install([]*limiter.Limit{a, limit(uint32(i+2), "shop", strconv.Itoa(i))})
 		m.Hot.Drain()
 		m.Denied.Drain()
 		m.Hot.Decay()
@@ -288,7 +286,7 @@ func BenchmarkObserve(b *testing.B) {
 			for i := range limits {
 				limits[i] = limit(uint32(i+1), "shop", strconv.Itoa(i))
 			}
-			m.Decisions.Install(limits, noOverrides)
+			m.Decisions.Install(limits)
 			b.ReportAllocs()
 			stripes := make(chan uint32, 1)
 			stripes <- 0

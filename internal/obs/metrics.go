@@ -40,8 +40,9 @@ type TableReading struct {
 // An EdgeReading is the state of the doors.
 type EdgeReading struct {
 	Connections uint64 // open now
+	Refused     uint64 // connections, for being more than the bound
+	Faults      uint64 // requests answered with an error
 	Late        uint64 // decisions not made in time: on_unavailable decided
-	Shed        uint64 // requests answered without deciding, for overload
 	Panics      uint64 // recovered: the request failed, the process went on
 }
 

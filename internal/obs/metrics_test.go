@@ -27,7 +27,7 @@ func TestReferenceListsEveryMetric(t *testing.T) {
 	}
 	m := New(testConfig())
 	l := limit(1, "shop", "a")
-	m.Decisions.Install([]*limiter.Limit{l}, noOverrides)
+	m.Decisions.Install([]*limiter.Limit{l})
 	for series := range gather(t, m, "headgate_") {
 		name, _, _ := strings.Cut(series, "{")
 		if _, ok := documented[name]; !ok {
@@ -48,7 +48,7 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 	c.Table = func() TableReading {
 		return TableReading{Entries: 1, EntriesMax: 2, Bytes: 3, BytesMax: 4, Full: 5, ShareFull: 6, Reclaimed: 7}
 	}
-	c.Edge = func() EdgeReading { return EdgeReading{Connections: 1, Late: 2, Shed: 3, Panics: 4} }
+	c.Edge = func() EdgeReading { return EdgeReading{Connections: 1, Late: 2, Refused: 3, Panics: 4, Faults: 5} }
 	c.Policy = func() PolicyReading {
 		return PolicyReading{Version: 3, Hash: "cafe", Limits: 4, Domains: 5, LoadedAt: 1_500_000_000, Rejected: true}
 	}
@@ -76,7 +76,8 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 		"headgate_table_reclaimed_total{}":           7,
 		"headgate_grpc_connections{}":                1,
 		"headgate_late_total{}":                      2,
-		"headgate_shed_total{}":                      3,
+		"headgate_shed_total{connections_max}":       3,
+		"headgate_faults_total{}":                    5,
 		"headgate_panics_total{}":                    4,
 	} {
 		if g, ok := got[name]; !ok || g != want {

@@ -15,7 +15,7 @@ type readings struct {
 	ready, policyInfo, policyLoaded, policyRejected, policyLimits, policyDomains *prometheus.Desc
 	tableEntries, tableEntriesMax, tableBytes, tableBytesMax                     *prometheus.Desc
 	tableFull, tableReclaimed                                                    *prometheus.Desc
-	connections, late, shed, panics                                              *prometheus.Desc
+	connections, faults, late, shed, panics                                      *prometheus.Desc
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -44,8 +44,9 @@ func newReadings(c Config) *readings {
 		tableReclaimed:  desc("table_reclaimed_total", "Counters forgotten because they equalled fresh ones."),
 
 		connections: desc("grpc_connections", "gRPC connections open now."),
+		faults:      desc("faults_total", "Requests answered with an error: malformed, beyond a bound, unknown domain."),
 		late:        desc("late_total", "Decisions that were not made in time, so that on_unavailable decided."),
-		shed:        desc("shed_total", "Requests answered without deciding them, for overload."),
+		shed:        desc("shed_total", "What was turned away for overload, by the bound that it was beyond.", "bound"),
 		panics:      desc("panics_total", "Panics recovered: the request failed, the process went on."),
 	}
 }
@@ -56,7 +57,7 @@ func (r *readings) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		r.ready, r.policyInfo, r.policyLoaded, r.policyRejected, r.policyLimits, r.policyDomains,
 		r.tableEntries, r.tableEntriesMax, r.tableBytes, r.tableBytesMax, r.tableFull, r.tableReclaimed,
-		r.connections, r.late, r.shed, r.panics,
+		r.connections, r.faults, r.late, r.shed, r.panics,
 	} {
 		ch <- d
 	}
@@ -91,8 +92,9 @@ func (r *readings) Collect(ch chan<- prometheus.Metric) {
 
 	e := read(r.config.Edge)
 	gauge(r.connections, float64(e.Connections))
+	counter(r.faults, e.Faults)
 	counter(r.late, e.Late)
-	counter(r.shed, e.Shed)
+	counter(r.shed, e.Refused, "connections_max")
 	counter(r.panics, e.Panics)
 }
 

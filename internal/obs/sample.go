@@ -6,6 +6,7 @@ import (
 
 	"github.com/headgate/headgate/api"
 	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/policy"
 )
 
 const (
@@ -20,8 +21,7 @@ const (
 type note struct {
 	key           limiter.Key
 	domain, limit string
-	text          [textBytesMax]byte
-	textLen       uint8
+	text          []byte // of labels: true; at most textBytesMax, its room is kept
 }
 
 // A sampler notes the first charges that are offered after each drain.
@@ -36,7 +36,8 @@ type sampler struct {
 }
 
 // offer notes the charges of x, only the denied ones if onlyDenied. It does
-// not wait: if another processor is at this stripe, x is only counted.
+// not wait: if another processor is at this stripe, x is only counted. It
+// allocates only for a note of a rule with `labels: true`.
 func (s *sampler) offer(x *api.Exchange, onlyDenied bool) {
 	s.offered.Add(1)
 	if s.room.Load() <= 0 || !s.mu.TryLock() {
@@ -55,7 +56,10 @@ func (s *sampler) offer(x *api.Exchange, onlyDenied bool) {
 		nt := &s.notes[s.n]
 		s.n++
 		nt.key, nt.domain, nt.limit = ch.Key, ch.Limit.Domain, ch.Limit.Name
-		nt.textLen = 0
+		nt.text = nt.text[:0]
+		if x.Snapshot != nil && x.Snapshot.Rule(ch.Limit).Labels {
+			nt.text = appendLabels(nt.text, x.Snapshot.Labels(&x.Req, ch))
+		}
 	}
 	s.room.Store(int32(samplesMax - s.n))
 	s.mu.Unlock()
@@ -71,9 +75,24 @@ func (s *sampler) drain(f func(n *note, weight float64)) {
 		weight := max(1, float64(offered)/float64(s.requests))
 		for i := range s.n {
 			f(&s.notes[i], weight)
-			s.notes[i] = note{}
+			s.notes[i] = note{text: s.notes[i].text[:0]}
 		}
 	}
 	s.n, s.requests = 0, 0
 	s.room.Store(samplesMax)
+}
+
+// appendLabels appends labels as key=value,key=value to b, as far as there is
+// room.
+func appendLabels(b []byte, labels []policy.Label) []byte {
+	for i, l := range labels {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, l.Key...), '='), l.Value...)
+		if len(b) > textBytesMax {
+			return append(b[:textBytesMax-3], "..."...)
+		}
+	}
+	return b
 }

@@ -91,7 +91,7 @@ func (t *Top) see(n *note, weight float64) {
 	if e == nil {
 		e = t.admit(n.key)
 		e.line.Domain, e.line.Limit, e.line.Key = n.domain, n.limit, n.key.Fingerprint()
-		e.line.Text = string(n.text[:n.textLen])
+		e.line.Text = string(n.text)
 	}
 	e.line.Count += weight
 	heap.Fix(&t.kept, e.place)

@@ -1,0 +1,274 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/rpc"
+	"github.com/headgate/headgate/internal/clock"
+	"github.com/headgate/headgate/internal/config"
+	"github.com/headgate/headgate/internal/obs"
+	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/table"
+	"github.com/headgate/headgate/policy"
+)
+
+// Options are what a node is told besides its settings.
+type Options struct {
+	Config config.Config // valid
+	Build  obs.Build
+
+	// Log is where the node logs. Nil: standard error, as Config.Log says.
+	Log *slog.Logger
+	// Signals is what NotifySignals returns, or nil: the node then only ends
+	// with its context.
+	Signals <-chan os.Signal
+	// Started is called once, when the node is ready. It may be nil.
+	Started func(Addrs)
+}
+
+// Addrs are where a node listens, host:port. Port 0 in the settings has become
+// the one that the system chose.
+type Addrs struct{ GRPC, HTTP, Admin string }
+
+// The states of a node, in order.
+type nodeState int32
+
+const (
+	starting nodeState = iota
+	serving
+	draining
+	stopping
+)
+
+func (s nodeState) String() string {
+	return [...]string{"starting", "serving", "draining", "stopping"}[s]
+}
+
+// A node is one running Headgate. Its fields are set by build, before anything
+// runs.
+type node struct {
+	Options
+	startedAt time.Time
+	state     atomic.Int32
+
+	data     *dataDir
+	clock    *clock.Clock
+	table    *table.Table
+	saved    savedTable
+	policies *policies
+	metrics  *obs.Metrics
+	server   *rpc.Server
+	doors    []*door
+	convert  chan struct{} // counters may wait for a conversion; room for one
+}
+
+// Run runs a node until ctx ends or a signal says so, and stops it gracefully:
+// no accepted request is dropped, and the counters are saved, within
+// Config.Shutdown.Timeout. A second SIGINT or SIGTERM cuts that short.
+func Run(ctx context.Context, o Options) error {
+	n := &node{Options: o, clock: clock.New(), convert: make(chan struct{}, 1)}
+	if n.Log == nil {
+		n.Log = obs.NewLogger(os.Stderr, o.Config.Log.Level, o.Config.Log.Format)
+	}
+	n.startedAt = n.clock.Now().Time()
+	tuneGC(&o.Config.Runtime, n.Log)
+	data, err := openDataDir(o.Config.DataDir)
+	if err != nil {
+		return err
+	}
+	n.data = data
+	return errors.Join(n.run(ctx), data.close())
+}
+
+// run is Run with the data directory locked.
+func (n *node) run(ctx context.Context) error {
+	if err := n.build(); err != nil {
+		return err
+	}
+	if err := n.listen(ctx); err != nil {
+		return err
+	}
+	failed := make(chan error, len(n.doors))
+	var doors, background sync.WaitGroup
+	for _, d := range n.doors {
+		doors.Go(func() {
+			if err := d.serve(); err != nil {
+				failed <- err
+			}
+		})
+	}
+	loops, endLoops := context.WithCancel(context.WithoutCancel(ctx))
+	n.startLoops(loops, &background)
+	n.ready()
+
+	delay, err := n.wait(ctx, failed)
+
+	err = errors.Join(err, n.drain(delay))
+	n.state.Store(int32(stopping))
+	doors.Wait()
+	endLoops()
+	background.Wait()
+	if n.Config.Table.Save {
+		err = errors.Join(err, n.saved.save(n.table))
+	}
+	n.Log.Info("stopped", slog.Bool("gracefully", err == nil))
+	return err
+}
+
+// build makes the components, bottom up. Nothing runs yet.
+func (n *node) build() error {
+	c := &n.Config
+	secret, err := n.data.keySecret()
+	if err != nil {
+		return err
+	}
+	if n.table, err = newTable(&c.Table); err != nil {
+		return err
+	}
+	n.saved = savedTable{file: n.data.file(savedName), clock: n.clock, log: n.Log}
+	if c.Table.Save {
+		if err := n.saved.load(n.table); err != nil {
+			return err
+		}
+	}
+	n.metrics = obs.New(n.metricsConfig())
+	n.policies = &policies{
+		paths:    c.Policy.Paths,
+		options:  policy.Options{Hasher: limiter.NewKeyHasher(secret), OnUnknownDomain: onUnknownDomain(c.Policy.OnUnknownDomain)},
+		now:      n.clock.Now,
+		log:      n.Log,
+		install:  n.install,
+		reloaded: n.metrics.Reloaded,
+	}
+	if err := n.policies.load(); err != nil {
+		return err
+	}
+	gate := &api.Gate{Policies: &n.policies.current, Decider: n.table, Observer: n.metrics.Decisions}
+	n.server, err = rpc.New(rpcConfig(c), gate, n.clock.Now, rpc.Events{Panic: n.panicked})
+	return err
+}
+
+// install makes the limits of the next policy known to those who count.
+func (n *node) install(limits []*limiter.Limit) {
+	n.table.Install(limits)
+	n.metrics.Decisions.Install(limits)
+	select {
+	case n.convert <- struct{}{}:
+	default: // it will be looked at anyway
+	}
+}
+
+func (n *node) panicked(method string, value any, stack []byte) {
+	n.Log.Error("panic while serving: this request failed, the node goes on",
+		slog.String("method", method), slog.Any("panic", value), slog.String("stack", string(stack)))
+}
+
+// ready tells everybody that the node serves.
+func (n *node) ready() {
+	if err := n.saved.forget(); err != nil {
+		n.Log.Warn("saved counters stay behind: after a crash they would be loaded once more", slog.String("error", err.Error()))
+	}
+	n.server.SetServing(true)
+	n.state.Store(int32(serving))
+	a := n.addrs()
+	n.Log.Info("headgate is ready", slog.String("grpc", a.GRPC), slog.String("http", a.HTTP), slog.String("admin", a.Admin),
+		slog.String("data_dir", n.data.path), slog.String("version", n.Build.Version))
+	n.tellSystemd(systemdReady)
+	if n.Started != nil {
+		n.Started(a)
+	}
+}
+
+// wait serves until ctx ends, a signal says stop or a door fails, and returns
+// how long to go on serving then.
+func (n *node) wait(ctx context.Context, failed <-chan error) (delay time.Duration, err error) {
+	for {
+		select {
+		case <-ctx.Done():
+			return n.Config.Shutdown.DrainDelay, nil
+		case err := <-failed:
+			return 0, err
+		case s := <-n.Signals:
+			if s == syscall.SIGHUP {
+				n.tellSystemd(systemdReloading())
+				n.policies.reload()
+				n.tellSystemd(systemdReady)
+				continue
+			}
+			n.Log.Info("stopping: once more stops at once", slog.String("signal", s.String()))
+			if s == os.Interrupt { // a person at a terminal: no load balancer has to notice
+				return 0, nil
+			}
+			return n.Config.Shutdown.DrainDelay, nil
+		}
+	}
+}
+
+// drain closes the doors: first nobody new is sent here, then those who are
+// here get their answers.
+func (n *node) drain(delay time.Duration) error {
+	n.server.SetServing(false)
+	n.state.Store(int32(draining))
+	n.tellSystemd(systemdStopping)
+	n.Log.Info("draining", slog.Duration("delay", delay), slog.Duration("timeout", n.Config.Shutdown.Timeout))
+	ctx, cancel := context.WithTimeout(context.Background(), n.Config.Shutdown.Timeout)
+	defer cancel()
+	var impatience sync.WaitGroup
+	impatience.Go(func() { n.cutShort(ctx, cancel) })
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	var err error
+	for _, d := range n.doors { // gRPC first: /readyz and /metrics answer as long as it serves
+		if stopErr := d.stop(ctx); stopErr != nil {
+			err = errors.Join(err, fmt.Errorf("app: stop %s: %w", d.name, stopErr))
+		}
+	}
+	cancel()
+	impatience.Wait()
+	return err
+}
+
+// cutShort cancels ctx when another signal to stop comes, and ends with it.
+func (n *node) cutShort(ctx context.Context, cancel func()) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-n.Signals:
+			if s != syscall.SIGHUP {
+				n.Log.Warn("stopping at once", slog.String("signal", s.String()))
+				cancel()
+			}
+		}
+	}
+}
+
+func (n *node) isReady() bool { return nodeState(n.state.Load()) == serving }
+
+func (n *node) addrs() Addrs {
+	return Addrs{GRPC: n.doors[0].addr(), HTTP: n.doors[1].addr(), Admin: n.doors[2].addr()}
+}
+
+// A door is a listener and who serves it.
+type door struct {
+	name     string
+	listener net.Listener
+	serve    func() error
+	stop     func(context.Context) error // ends serve
+}
+
+func (d *door) addr() string { return d.listener.Addr().String() }

@@ -1,0 +1,98 @@
+package app
+
+import (
+	"runtime"
+
+	"github.com/headgate/headgate/api/admin"
+	"github.com/headgate/headgate/internal/obs"
+)
+
+// metricsConfig says where metrics read from. Nothing is read before build has
+// ended.
+func (n *node) metricsConfig() obs.Config {
+	return obs.Config{
+		LimitsMax: n.Config.Metrics.LimitsMax,
+		TopKeys:   n.Config.Admin.TopKeys,
+		Stripes:   2 * runtime.GOMAXPROCS(0),
+		Now:       n.clock.Now,
+		Build:     n.Build,
+		Table: func() obs.TableReading {
+			s := n.table.Stats()
+			return obs.TableReading{
+				Entries: uint64(s.Entries), EntriesMax: uint64(s.EntriesMax),
+				Bytes: uint64(s.Bytes), BytesMax: uint64(s.BytesMax),
+				Full:      uint64(s.TableFullAllowed + s.TableFullDenied),
+				ShareFull: uint64(s.ShareFullAllowed + s.ShareFullDenied),
+				Reclaimed: s.Reclaimed,
+			}
+		},
+		Edge: func() obs.EdgeReading {
+			s := n.server.Stats()
+			return obs.EdgeReading{
+				Connections: uint64(s.Connections), Refused: s.ConnectionsRefused,
+				Faults: s.Faults, Late: s.Late, Panics: s.Panics,
+			}
+		},
+		Policy: func() obs.PolicyReading { return n.policies.reading() },
+		Ready:  n.isReady,
+	}
+}
+
+func (n *node) adminSources() *admin.Sources {
+	settings := n.Config.YAML()
+	return &admin.Sources{
+		Status: n.status,
+		Config: func() string { return settings },
+		Policy: n.policyReport,
+		Top: func() admin.Top {
+			return admin.Top{Hot: topKeys(n.metrics.Hot), Denied: topKeys(n.metrics.Denied)}
+		},
+		Table: n.tableReport,
+	}
+}
+
+func (n *node) status() admin.Status {
+	a := n.addrs()
+	return admin.Status{
+		State: nodeState(n.state.Load()).String(), Ready: n.isReady(),
+		Version: n.Build.Version, Revision: n.Build.Revision, Go: n.Build.Go,
+		StartedAt: n.startedAt, Now: n.clock.Now().Time(),
+		DataDir: n.data.path, GRPC: a.GRPC, HTTP: a.HTTP, Admin: a.Admin,
+	}
+}
+
+func (n *node) policyReport() admin.Policy {
+	snapshot, state := n.policies.snapshot()
+	p := admin.Policy{
+		Version: snapshot.Version(), Hash: snapshot.Hash(),
+		Domains: snapshot.Domains(), Limits: len(snapshot.Limits()),
+		Files: state.Files, AppliedAt: state.AppliedAt, ReadAt: state.TriedAt,
+	}
+	if state.Refused != nil {
+		p.Refused, p.Problems = true, problemLines(state.Refused)
+	}
+	return p
+}
+
+func (n *node) tableReport() admin.Table {
+	s := n.table.Stats()
+	t := admin.Table{
+		Entries: s.Entries, EntriesMax: s.EntriesMax, Capacity: s.Capacity, Bytes: s.Bytes, BytesMax: s.BytesMax,
+		Reclaimed: s.Reclaimed, Converted: s.Converted, Refused: s.Refused,
+		Full: s.TableFullAllowed + s.TableFullDenied, ShareFull: s.ShareFullAllowed + s.ShareFullDenied,
+		Converting: s.Converting, Domains: make(map[string]int64, len(s.Domains)),
+	}
+	for _, d := range s.Domains {
+		t.Domains[d.Domain] = d.Entries
+	}
+	return t
+}
+
+func topKeys(t *obs.Top) []admin.TopKey {
+	keys := t.Keys()
+	out := make([]admin.TopKey, len(keys))
+	for i, k := range keys {
+		out[i] = admin.TopKey(k)
+	}
+	return out
+}

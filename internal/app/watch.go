@@ -1,0 +1,112 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// debounceMax is after how many times the debounce span a change is read even
+// if files are still changing.
+const debounceMax = 10
+
+// A watch calls changed when files under paths may have changed. It watches
+// directories, not files, so that it sees a file replaced by rename (editors),
+// and the `..data` link of a Kubernetes volume; and it looks at the files now
+// and then, for file systems that do not tell.
+type watch struct {
+	paths    []string
+	debounce time.Duration
+	poll     time.Duration
+	changed  func()
+	log      *slog.Logger
+}
+
+// run watches until ctx ends. seen is the signature of what was read last.
+func (w *watch) run(ctx context.Context, seen string) {
+	var events <-chan fsnotify.Event
+	var errs <-chan error
+	notify, err := fsnotify.NewWatcher()
+	if err != nil {
+		w.log.Warn("no file notifications: policy files are only looked at now and then",
+			slog.String("error", err.Error()), slog.Duration("every", w.poll))
+	} else {
+		defer notify.Close() //nolint:errcheck // nothing is lost
+		events, errs = notify.Events, notify.Errors
+		w.add(notify)
+		if signature(w.paths) != seen {
+			w.changed() // before there was somebody to notice
+		}
+	}
+	poll := time.NewTicker(w.poll)
+	defer poll.Stop()
+	quiet := time.NewTimer(0)
+	quiet.Stop()
+	defer quiet.Stop()
+	var latest time.Time // when a change is read at the latest; zero: there is none
+	certain := false     // a policy file changed, not a neighbour
+	read := func() {
+		latest = time.Time{}
+		quiet.Stop()
+		if now := signature(w.paths); certain || now != seen {
+			seen, certain = now, false
+			w.changed()
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-events:
+			certain = certain || w.concerns(e.Name)
+			if latest.IsZero() {
+				latest = time.Now().Add(debounceMax * w.debounce)
+			}
+			quiet.Reset(max(0, min(w.debounce, time.Until(latest))))
+		case err := <-errs:
+			w.log.Warn("file notifications", slog.String("error", err.Error()))
+		case <-quiet.C:
+			read()
+		case <-poll.C:
+			if notify != nil {
+				w.add(notify) // a directory that was made anew is not watched any more
+			}
+			if latest.IsZero() {
+				read()
+			}
+		}
+	}
+}
+
+// concerns reports whether name is one of the paths or directly under it.
+func (w *watch) concerns(name string) bool {
+	for _, path := range w.paths {
+		if path = filepath.Clean(path); name == path || filepath.Dir(name) == path {
+			return true
+		}
+	}
+	return false
+}
+
+// add watches the directories whose entries say what the policies are. Adding
+// one again does nothing.
+func (w *watch) add(notify *fsnotify.Watcher) {
+	for _, path := range w.paths {
+		dirs := []string{filepath.Dir(path)}
+		if stat, err := os.Stat(path); err == nil && stat.IsDir() {
+			dirs = append(dirs, path)
+		}
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			dirs = append(dirs, filepath.Dir(real)) // where a link leads to
+		}
+		for _, dir := range dirs {
+			if err := notify.Add(dir); err != nil {
+				w.log.Debug("directory is not watched", slog.String("directory", dir), slog.String("error", err.Error()))
+			}
+		}
+	}
+}
