@@ -11,7 +11,7 @@ type Op uint8
 // The operations of the in-memory kinds. The zero value charges.
 const (
 	OpCharge   Op = iota // charge Cost units if they fit
-	OpPeek               // look only; allowed iff a cost of 1 would pass (see Spec.PeekUsed)
+	OpPeek               // look only; allowed iff Cost would pass, for 0 iff 1 would (see Spec.PeekUsed)
 	OpGiveBack           // undo Cost units already charged, never above full; always allowed
 )
 
@@ -28,7 +28,7 @@ const (
 type Charge struct {
 	Key       Key
 	Limit     *Limit
-	Cost      uint64 // units; 0 is only valid with OpPeek
+	Cost      uint64 // units; 0 looks only, as OpPeek does
 	Op        Op
 	Partition Partition // decides the lock and, in a cluster, the owner
 
