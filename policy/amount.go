@@ -76,6 +76,9 @@ func parseEvery(text string) (time.Duration, *flaw) {
 	if span, ok := unitSpan(text); ok {
 		return span, nil
 	}
+	if squeezed := strings.ReplaceAll(text, " ", ""); squeezed != text {
+		return 0, &flaw{message: "has a space", expected: wantEvery, suggestion: squeezed}
+	}
 	var total time.Duration
 	rest := text
 	for rest != "" {

@@ -67,7 +67,9 @@ func parsedDocuments(docs []*Document, rep *report) []*Document {
 		for _, p := range problems {
 			rep.add(p)
 		}
-		parsed = append(parsed, read...)
+		if len(problems) == 0 {
+			parsed = append(parsed, read...)
+		}
 	}
 	return parsed
 }

@@ -38,10 +38,14 @@ func matcherKeys() []string { return []string{"exact", "prefix", "glob", "cidr",
 
 // matcher reads a value, a list of values, "*", or {KIND: …}.
 func (r *reader) matcher(n *node) Matcher {
-	if _, isMap := n.value.(*ast.MappingNode); !isMap {
+	m, isMap := n.value.(*ast.MappingNode)
+	if !isMap {
 		return r.plainMatcher(n)
 	}
 	fs, _ := r.mapping(n, matcherKeys())
+	if len(fs) == 0 && len(m.Values) > 0 {
+		return Matcher{} // an unknown key, which is reported
+	}
 	if len(fs) != 1 {
 		r.fail(n, &flaw{message: fmt.Sprintf("has %d of a matcher's keys", len(fs)), expected: "exactly one of " + strings.Join(matcherKeys(), ", ")})
 		return Matcher{}

@@ -235,6 +235,7 @@ func (t *termReader) checkBounds(s limiter.Spec) {
 				n = t.burst
 			}
 			f.message = "the burst is out of bounds"
+			f.expected = strings.Replace(f.expected, limiter.HorizonMax.String(), "100 years", 1)
 			if s.Kind != limiter.KindRate {
 				f = &flaw{message: "only a rate has a burst"}
 			}

@@ -1,0 +1,298 @@
+package policy
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/headgate/headgate/limiter"
+)
+
+// everything is a policy that uses every index.
+const everything = `
+domain: shop
+limits:
+  - {by: [remote_address], rate: 100/s}
+  - {when: {plan: [free, trial]}, by: [user], window: 60/min, overrides: [{values: vip, amount: 5}, {values: {cidr: 10.0.0.0/8}, amount: 7}]}
+  - {when: {path: {prefix: /api/}, plan: {not: pro}}, rate: 5/s}
+  - {when: {path: {glob: "/api/*/b"}}, rate: 6/s}
+  - {when: {remote_address: {cidr: [10.0.0.0/8, "2001:db8::/32"]}}, rate: 5/s}
+  - {when: {path: {regex: "/a.*"}}, rate: 7/s}
+  - {name: replaced, descriptor: [path=/search, user], window: 60/min}
+  - {descriptor: ["path=/img/*"], window: 60/min, replaces: [replaced]}
+  - {descriptor: [{key: path, value: "/x*y", shared: true}], window: 60/min}
+`
+
+// everyRequest matches every rule of everything.
+func everyRequest(t testing.TB) *Request {
+	t.Helper()
+	return parseRequest(t, "shop [remote_address=10.1.2.3,plan=free,user=vip,path=/api/x/b] [path=/search,user=u] [path=/img/a.png] [path=/xzy] [q=r limit=5/min]")
+}
+
+func TestMatchingAllocatesNothing(t *testing.T) {
+	s := compiled(t, everything)
+	r := everyRequest(t)
+	var c limiter.Call
+	match := func() {
+		c.Reset()
+		if o := s.Match(r, &c); o != Matched {
+			t.Fatal(o)
+		}
+	}
+	match()
+	if n := len(c.Charges()); n < 9 {
+		t.Fatalf("only %d charges", n)
+	}
+	if n := testing.AllocsPerRun(1000, match); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestAnEmptySnapshotAllowsAndOptionsSayOtherwise(t *testing.T) {
+	r, c := &Request{Domain: []byte("nowhere")}, &limiter.Call{}
+	if o := new(Snapshot).Match(r, c); o != UnknownDomainAllow {
+		t.Errorf("the zero snapshot's outcome is %d", o)
+	}
+	for _, want := range []Outcome{UnknownDomainAllow, UnknownDomainDeny, UnknownDomainError} {
+		s, _ := Compile(nil, Options{OnUnknownDomain: want, Version: 7})
+		if o := s.Match(r, c); o != want || s.Version() != 7 {
+			t.Errorf("outcome %d, version %d", o, s.Version())
+		}
+	}
+}
+
+func TestLimitsAreListedForTheTable(t *testing.T) {
+	s := compiled(t, everything)
+	// Nine rules, two overrides, one for the limits that requests carry.
+	if n := len(s.Limits()); n != 12 {
+		t.Errorf("%d limits", n)
+	}
+	listed := map[*limiter.Limit]bool{}
+	for i, l := range s.Limits() {
+		l.Ref = uint32(i + 1)
+		listed[l] = true
+	}
+	r, c := everyRequest(t), &limiter.Call{}
+	s.Match(r, c)
+	for _, ch := range c.Charges() {
+		if !listed[ch.Limit] && ch.Limit.Name != "override" {
+			t.Errorf("%s is not listed", ch.Limit.Name)
+		}
+		if ch.Limit.Ref == 0 {
+			t.Errorf("%s has no Ref", ch.Limit.Name)
+		}
+	}
+	if got := s.Domains(); !slices.Equal(got, []string{"shop"}) {
+		t.Errorf("domains %v", got)
+	}
+}
+
+func TestKeysDependOnTheSecret(t *testing.T) {
+	docs, _ := Parse([]Source{{"x", []byte(everything)}})
+	a, _ := Compile(docs, Options{Hasher: limiter.NewKeyHasher([16]byte{1})})
+	b, _ := Compile(docs, Options{Hasher: limiter.NewKeyHasher([16]byte{2})})
+	var ca, cb limiter.Call
+	a.Match(everyRequest(t), &ca)
+	b.Match(everyRequest(t), &cb)
+	for i := range ca.Charges() {
+		if ca.Charges()[i].Key == cb.Charges()[i].Key || ca.Charges()[i].Partition != ca.Charges()[i].Key.Partition() {
+			t.Errorf("charge %d: key %v", i, ca.Charges()[i].Key)
+		}
+	}
+}
+
+func TestRequestsOfTheLargestSizeMatch(t *testing.T) {
+	s := compiled(t, everything)
+	r := &Request{Domain: []byte("shop")}
+	r.AddDescriptor()
+	for i := 0; r.AddEntry([]byte("user"), []byte(strings.Repeat("x", 5000))); i++ {
+	}
+	if n := len(r.Descriptors()[0].Entries); n != EntriesMax {
+		t.Fatalf("%d entries", n)
+	}
+	for r.AddDescriptor() != nil {
+	}
+	if o := s.Match(r, &limiter.Call{}); o != Matched {
+		t.Error(o)
+	}
+}
+
+func FuzzMatch(f *testing.F) {
+	f.Add([]byte("path\x00/api/x/b\x00remote_address\x0010.1.2.3\x00plan\x00free\x00user\x00vip"))
+	f.Add([]byte("path\x00/search\x00user\x00u\x01path\x00/img/a\x01path\x00/xzy"))
+	f.Add([]byte("remote_address\x002001:db8::1\x00remote_address\x00::ffff:10.0.0.1"))
+	s := compiled(f, everything)
+	docs, _ := Parse([]Source{{"x", []byte(everything)}})
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if len(text) > 1<<12 {
+			return
+		}
+		r := &Request{Domain: []byte("shop")}
+		for _, part := range bytes.Split(text, []byte{1}) {
+			if r.AddDescriptor() == nil {
+				break
+			}
+			for words := bytes.Split(part, []byte{0}); len(words) >= 2; words = words[2:] {
+				r.AddEntry(words[0], words[1])
+			}
+		}
+		var c limiter.Call
+		outcome := s.Match(r, &c)
+		want := modelMatch(docs[0], r)
+		replaced := slices.ContainsFunc(want, func(m modelCharge) bool { return strings.HasPrefix(m.counter, "7.") })
+		want = slices.DeleteFunc(want, func(m modelCharge) bool { return replaced && strings.HasPrefix(m.counter, "6.") })
+		if outcome == Matched && len(c.Charges()) != len(want) {
+			t.Fatalf("%d charges, want %v", len(c.Charges()), want)
+		}
+	})
+}
+
+func TestAddressesAreReadAsNetipReadsThem(t *testing.T) {
+	check := func(t interface{ Errorf(string, ...any) }, s string) {
+		want, err := netip.ParseAddr(s)
+		got, ok := parseAddress([]byte(s))
+		if ok != (err == nil && want.Zone() == "") || (ok && got != want.Unmap()) {
+			t.Errorf("%q is %v, %v; want %v, %v", s, got, ok, want, err)
+		}
+	}
+	for _, s := range []string{
+		"", "1.2.3.4", "01.2.3.4", "1.2.3", "1.2.3.4.5", "256.1.1.1", "::", "::1", "1::", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8:9", "::1:2:3:4:5:6:7:8",
+		"1:2:3:4:5:6:7::", "::ffff:1.2.3.4", "1:2:3:4:5:6:1.2.3.4", "1:2:3:4:5:6:7:1.2.3.4", "::1.2.3.4:5", ":::", "1::2::3", "12345::", "::g", "fe80::1%eth0", ":1", "1:", "::0000:00000",
+		"1:2:3:4:5:6:7:8:", "::1.2.3", "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255", "::ffff:01.2.3.4", "1.2.3.4%a",
+	} {
+		check(t, s)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		check(t, rapid.StringMatching(`([0-9a-f]{0,5}:|::){0,9}([0-9a-f]{0,4}|[0-9]{1,3}(\.[0-9]{1,3}){2,4})`).Draw(t, "address"))
+	})
+}
+
+func TestPrefixTreeFindsEveryPrefix(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		word := rapid.StringMatching(`[ab]{0,6}`)
+		keys := map[string]span{}
+		for i, k := range rapid.SliceOfN(word, 0, 30).Draw(t, "keys") {
+			keys[k] = span{uint32(i), 1}
+		}
+		tree := newPrefixTree(keys)
+		value := word.Draw(t, "value")
+		var got, want []span
+		for w := tree.walk([]byte(value)); ; {
+			v, ok := w.next()
+			if !ok {
+				break
+			}
+			got = append(got, v)
+		}
+		for n := range len(value) + 1 {
+			if v, ok := keys[value[:n]]; ok {
+				want = append(want, v)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("%q in %v: %v, want %v", value, keys, got, want)
+		}
+	})
+}
+
+func TestGlobsMatchAsRegularExpressionsDo(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		pattern := rapid.StringMatching(`[ab*]{0,8}`).Draw(t, "pattern")
+		value := rapid.StringMatching(`[ab]{0,10}`).Draw(t, "value")
+		if got, want := newGlob(pattern).matches([]byte(value)), modelGlob(pattern, value); got != want {
+			t.Fatalf("%q matches %q: %v, want %v", pattern, value, got, want)
+		}
+	})
+}
+
+// A workload is a policy of n rules of one shape and requests that fit them at
+// random.
+func workload(tb testing.TB, shape string, n int) (*Snapshot, []*Request) {
+	tb.Helper()
+	doc := &Document{Domain: "bench", Pos: Position{File: "bench", Line: 1}}
+	random := rand.New(rand.NewPCG(1, 2))
+	ids := random.Perm(1 << 20)[:n] // so that values are not in order
+	values := make([]string, n)
+	doc.Rules = make([]LimitRule, n)
+	for i := range doc.Rules {
+		rule := &doc.Rules[i]
+		rule.Terms = []Term{{Name: fmt.Sprintf("limit %d", i), Kind: limiter.KindRate, Amount: 100, Every: time.Second}}
+		values[i] = workloadRule(rule, shape, ids[i])
+	}
+	s, problems := Compile([]*Document{doc}, Options{})
+	if len(problems) > 0 {
+		tb.Fatal(problems)
+	}
+	requests := make([]*Request, 512)
+	for i := range requests {
+		requests[i] = &Request{Domain: []byte("bench")}
+		requests[i].AddDescriptor()
+		if shape != "tree" {
+			requests[i].AddEntry([]byte("user"), fmt.Appendf(nil, "user-%d", i))
+		}
+		requests[i].AddEntry([]byte("v"), []byte(values[random.IntN(n)]))
+	}
+	return s, requests
+}
+
+// workloadRule sets the selector of a rule and returns a value that fits it.
+func workloadRule(rule *LimitRule, shape string, id int) string {
+	when := func(m Matcher) { rule.When = []Condition{{"v", m}} }
+	name := fmt.Sprintf("/service-%06x/", id)
+	switch shape {
+	case "exact":
+		when(Matcher{Values: []string{name}})
+		return name
+	case "list":
+		when(Matcher{Values: []string{name, name + "a", name + "b", name + "c"}})
+		return name + "b"
+	case "prefix":
+		when(Matcher{Kind: MatchPrefix, Values: []string{name}})
+		return name + "items/17"
+	case "glob":
+		when(Matcher{Kind: MatchGlob, Values: []string{name + "*/items"}})
+		return name + "x/items"
+	case "cidr":
+		addr := netip.AddrFrom4([4]byte{10, byte(id >> 12), byte(id >> 4), byte(id << 4)})
+		when(Matcher{Kind: MatchCIDR, Values: []string{netip.PrefixFrom(addr, 28).String()}})
+		return addr.Next().String()
+	case "tree":
+		rule.Descriptor = []EntryPattern{{Key: "v", Value: name}}
+		return name
+	case "treeglob":
+		rule.Descriptor = []EntryPattern{{Key: "v", Value: name + "*/items"}}
+		return name + "x/items"
+	}
+	panic(shape)
+}
+
+func shapes() []string {
+	return []string{"exact", "list", "prefix", "cidr", "glob", "tree", "treeglob"}
+}
+
+// BenchmarkMatch measures one match of one descriptor that one of n rules fits.
+// docs/performance.md compares n = 100,000 with n = 10.
+func BenchmarkMatch(b *testing.B) {
+	for _, shape := range shapes() {
+		for _, n := range []int{10, 1000, 100_000} {
+			b.Run(fmt.Sprintf("%s/%d", shape, n), func(b *testing.B) {
+				s, requests := workload(b, shape, n)
+				var c limiter.Call
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					c.Reset()
+					if s.Match(requests[i%len(requests)], &c) != Matched || len(c.Charges()) != 1 {
+						b.Fatal("no match")
+					}
+				}
+			})
+		}
+	}
+}

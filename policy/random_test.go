@@ -1,0 +1,147 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	"pgregory.net/rapid"
+
+	"github.com/headgate/headgate/limiter"
+)
+
+// randomDocument draws a document whose fields are all fit; its rules may clash.
+func randomDocument(t *rapid.T, text *rapid.Generator[string]) *Document {
+	text = text.Filter(func(s string) bool { return s != "" && strings.ToValidUTF8(s, "") == s })
+	doc := &Document{
+		Domain:      text.Draw(t, "domain"),
+		Charge:      limiter.Mode(rapid.IntRange(0, 1).Draw(t, "charge")),
+		CountDenied: rapid.Bool().Draw(t, "count_denied"),
+		PeekUsed:    rapid.Bool().Draw(t, "peek"),
+	}
+	for i := range rapid.IntRange(0, 12).Draw(t, "rules") {
+		doc.Rules = append(doc.Rules, randomRule(t, text, i))
+	}
+	return doc
+}
+
+func randomRule(t *rapid.T, text *rapid.Generator[string], i int) LimitRule {
+	rule := LimitRule{Labels: rapid.Bool().Draw(t, "labels")}
+	if rapid.Bool().Draw(t, "tree") {
+		for range rapid.IntRange(1, 3).Draw(t, "depth") {
+			rule.Descriptor = append(rule.Descriptor, randomEntry(t, text))
+		}
+		if rule.Exempt = rapid.IntRange(0, 9).Draw(t, "exempt") == 0; rule.Exempt {
+			rule.Labels = false
+			return rule
+		}
+	} else {
+		for _, attr := range rapid.SliceOfNDistinct(text, 0, 3, rapid.ID[string]).Draw(t, "when") {
+			rule.When = append(rule.When, Condition{attr, randomMatcher(t, text, true)})
+		}
+		rule.By = rapid.SliceOfNDistinct(text, 0, 3, rapid.ID[string]).Draw(t, "by")
+		if len(rule.By) == 0 {
+			rule.By = nil
+		}
+	}
+	for j := range rapid.IntRange(1, 2).Draw(t, "terms") {
+		term := randomTerm(t, &rule, text)
+		term.Name = fmt.Sprintf("limit %d.%d", i, j)
+		rule.Terms = append(rule.Terms, term)
+	}
+	return rule
+}
+
+func randomEntry(t *rapid.T, text *rapid.Generator[string]) EntryPattern {
+	e := EntryPattern{Key: text.Draw(t, "key")}
+	switch rapid.IntRange(0, 3).Draw(t, "form") {
+	case 0:
+		e.Value = text.Draw(t, "value")
+	case 1:
+		e.Value = text.Draw(t, "value") + "*"
+		e.Shared = rapid.Bool().Draw(t, "shared")
+	case 2:
+		e.Value = rapid.SampledFrom([]string{"*", ""}).Draw(t, "head") + text.Draw(t, "head") + "*" + text.Draw(t, "tail")
+		e.Shared = rapid.Bool().Draw(t, "shared")
+	}
+	return e
+}
+
+func randomMatcher(t *rapid.T, text *rapid.Generator[string], all bool) Matcher {
+	list := func(g *rapid.Generator[string]) []string {
+		return rapid.SliceOfNDistinct(g, 1, 3, rapid.ID[string]).Draw(t, "values")
+	}
+	var m Matcher
+	last := 3
+	if all {
+		last = 5
+		m.Not = rapid.IntRange(0, 5).Draw(t, "not") == 0
+	}
+	switch rapid.IntRange(0, last).Draw(t, "matcher") {
+	case 0:
+		m.Values = list(text)
+	case 1:
+		m.Kind, m.Values = MatchPrefix, list(text)
+	case 2:
+		m.Kind = MatchGlob
+		m.Values = list(rapid.Custom(func(t *rapid.T) string {
+			form := rapid.SampledFrom([]string{"%s*", "%s*%s", "*%s", "%s*%s*%s"}).Draw(t, "form")
+			for strings.Contains(form, "%s") {
+				form = strings.Replace(form, "%s", text.Draw(t, "part"), 1)
+			}
+			return form
+		}))
+	case 3:
+		m.Kind = MatchCIDR
+		m.Values = list(rapid.SampledFrom([]string{"10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.3/32", "0.0.0.0/0", "2001:db8::/32", "2001:db8:1::/48", "::/0"}))
+	case 4:
+		m.Kind = MatchAny
+	case 5:
+		m.Kind, m.Values = MatchRegex, []string{rapid.SampledFrom([]string{"a+", "[ab]*c?", "^a.*", "(b|c)b*", "a$|b"}).Draw(t, "regex")}
+	}
+	return m
+}
+
+func randomTerm(t *rapid.T, rule *LimitRule, text *rapid.Generator[string]) Term {
+	term := Term{
+		Kind:          limiter.Kind(rapid.IntRange(int(limiter.KindRate), int(limiter.KindUnlimited)).Draw(t, "kind")),
+		Shadow:        rapid.Bool().Draw(t, "shadow"),
+		AnyOf:         rapid.Bool().Draw(t, "any_of"),
+		OnUnavailable: limiter.OnUnavailable(rapid.IntRange(0, 2).Draw(t, "on_unavailable")),
+	}
+	if rapid.Bool().Draw(t, "says count_denied") {
+		b := rapid.Bool().Draw(t, "count_denied")
+		term.CountDenied = &b
+	}
+	if term.Kind == limiter.KindUnlimited {
+		return term
+	}
+	term.Amount = rapid.Uint64Range(1, 1000).Draw(t, "amount")
+	term.Every = rapid.SampledFrom([]Unit{UnitSecond, UnitMinute, UnitHour, UnitDay, UnitWeek, UnitMonth, UnitYear}).Draw(t, "unit").Duration()
+	if rapid.Bool().Draw(t, "odd") {
+		term.Every = UnitSecond.Duration() / 1000 * 1234 * 60
+	}
+	if term.Kind == limiter.KindRate {
+		term.Burst = rapid.Uint64Range(0, 100).Draw(t, "burst")
+	}
+	if !hasOwnCounters(rule) {
+		return term
+	}
+	seen := map[string]bool{}
+	for range rapid.IntRange(0, 3).Draw(t, "overrides") {
+		o := ValueOverride{Values: randomMatcher(t, text, false), Amount: rapid.Uint64Range(1, 1000).Draw(t, "amount")}
+		fresh := true
+		for _, v := range o.Values.Values {
+			id := fmt.Sprint(o.Values.Kind, v)
+			fresh = fresh && !seen[id]
+			seen[id] = true
+		}
+		if !fresh {
+			continue
+		}
+		if rapid.IntRange(0, 3).Draw(t, "unlimited") == 0 {
+			o.Amount, o.Unlimited = 0, true
+		}
+		term.Overrides = append(term.Overrides, o)
+	}
+	return term
+}
