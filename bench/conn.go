@@ -318,7 +318,7 @@ func (c *conn) repeat(s *stream) {
 // end accounts for what will not be answered any more.
 func (c *conn) end(cause error) {
 	c.retire()
-	if c.active > 0 && !c.l.aborted {
+	if c.active > 0 && !c.l.over {
 		c.l.trouble = cause
 	}
 	f := faultLost

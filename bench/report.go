@@ -112,7 +112,8 @@ func (r *run) report() *Report {
 	c := r.config
 	phases := r.totals()
 	t := phases[1]
-	seconds := time.Duration(r.at.at - r.before.at).Seconds()
+	seconds := time.Duration(min(r.at.at, r.schedule.until) - r.measureFrom).Seconds()
+	sampled := float64(r.at.decisions - r.before.decisions) // what the CPU time was used for
 	inWindow := phases[0].inWindow + t.inWindow
 	rep := &Report{
 		Target: r.target, Protocol: c.Protocol, Loop: "closed", Began: r.began, Interrupted: r.interrupted,
@@ -131,7 +132,7 @@ func (r *run) report() *Report {
 	if c.Distribution == Zipf {
 		rep.Distribution = fmt.Sprintf("zipf %v", c.ZipfS)
 	}
-	rep.ClientCPUPerMillion = ratio((r.at.client-r.before.client).Seconds()*1e6, float64(inWindow))
+	rep.ClientCPUPerMillion = ratio((r.at.client-r.before.client).Seconds()*1e6, sampled)
 	for code, n := range t.codes {
 		if n > 0 {
 			rep.Errors[codeName(code)] = n
@@ -143,7 +144,7 @@ func (r *run) report() *Report {
 		}
 	}
 	r.reportLanes(rep, t.dropped)
-	r.reportServer(rep, inWindow)
+	r.reportServer(rep, sampled)
 	if inWindow == 0 {
 		rep.warn("no decision arrived while measuring")
 	}
@@ -183,7 +184,7 @@ func (r *run) reportLanes(rep *Report, dropped uint64) {
 	}
 }
 
-func (r *run) reportServer(rep *Report, decisions uint64) {
+func (r *run) reportServer(rep *Report, decisions float64) {
 	if r.pid == 0 {
 		return
 	}
@@ -195,7 +196,7 @@ func (r *run) reportServer(rep *Report, decisions uint64) {
 	}
 	cpu := (r.at.server.cpu - r.before.server.cpu).Seconds()
 	rep.Server = &Process{
-		PID: r.pid, CPUSeconds: cpu, CPUPerMillion: ratio(cpu*1e6, float64(decisions)),
+		PID: r.pid, CPUSeconds: cpu, CPUPerMillion: ratio(cpu*1e6, decisions),
 		RSSBytes: r.at.server.rssBytes, RSSMaxBytes: r.at.server.rssMax,
 	}
 }

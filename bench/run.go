@@ -74,9 +74,10 @@ type run struct {
 	began       time.Time
 }
 
-// A sample is what the processes have used so far.
+// A sample is what has been done, and what the processes have used for it.
 type sample struct {
 	at        int64
+	decisions uint64
 	client    time.Duration
 	server    usage
 	serverErr error
@@ -209,7 +210,8 @@ func (r *run) finish(cancel context.CancelFunc) {
 }
 
 func (r *run) sample() sample {
-	s := sample{at: r.now()}
+	t := r.totals()
+	s := sample{at: r.now(), decisions: t[0].verdicts() + t[1].verdicts()}
 	s.client, _ = ownCPU() // zero where it is not known
 	if r.pid != 0 {
 		s.server, s.serverErr = processUsage(r.pid)

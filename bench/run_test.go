@@ -280,6 +280,9 @@ func TestAnInterruptedRunReportsWhatItHas(t *testing.T) {
 			return
 		}
 		checkClean(t, r)
+		if len(r.Warnings) > 0 {
+			t.Errorf("warnings %q", r.Warnings)
+		}
 	})
 }
 

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"runtime"
 	"time"
 )
 
@@ -53,5 +54,6 @@ func (s *schedule) pace(ctx context.Context, now func() int64, lanes []*lane) {
 			lanes[(k+i)%int64(len(lanes))].signal()
 		}
 		k = due
+		runtime.Gosched() // the senders go first: this goroutine is about to block its thread
 	}
 }

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"math/bits"
+	"time"
+
+	"github.com/headgate/headgate/internal/clock"
+	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/table"
+)
+
+// A subject is a table with one limit, and a call to ask it with. One
+// goroutine uses it at a time; copies made by another share the table.
+type subject struct {
+	table *table.Table
+	limit *limiter.Limit
+	clock *clock.Clock
+	call  limiter.Call
+}
+
+// newSubject returns a subject whose counters are not due before an hour has
+// passed and admit every charge of a measurement.
+func newSubject() (*subject, error) {
+	t, err := table.New(table.Config{EntriesMax: 1 << 28, BytesMax: 1 << 35})
+	if err != nil {
+		return nil, err
+	}
+	l, err := limiter.NewLimit(limiter.Spec{
+		ID: limiter.LimitID{1}, Def: 1, Domain: "shop", Name: "per-client",
+		Kind: limiter.KindRate, Amount: 1_000_000, Period: 1000 * time.Hour,
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.Install([]*limiter.Limit{l})
+	return &subject{table: t, limit: l, clock: clock.New()}, nil
+}
+
+// another returns a subject for another goroutine.
+func (s *subject) another() *subject {
+	return &subject{table: s.table, limit: s.limit, clock: s.clock}
+}
+
+// decide charges one unit of k.
+func (s *subject) decide(now limiter.Instant, k limiter.Key, p limiter.Partition) *limiter.Decision {
+	s.call.Reset()
+	s.call.Add(limiter.Charge{Key: k, Limit: s.limit, Cost: 1, Partition: p})
+	s.table.Decide(now, &s.call)
+	return &s.call.Charges()[0].Decision
+}
+
+// mix is the finaliser of SplitMix64: it spreads x over 64 bits, one to one.
+func mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// hashed returns key i as if a KeyHasher had made it.
+func hashed(i uint64) limiter.Key {
+	return limiter.Key{Hi: mix(i ^ 0x9e3779b97f4a7c15), Lo: mix(i+1) | 1}
+}
+
+// pick maps a random x to [0, n).
+func pick(x uint64, n int) uint64 {
+	hi, _ := bits.Mul64(x, uint64(n))
+	return hi
+}
