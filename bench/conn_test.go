@@ -45,14 +45,12 @@ func TestBodiesFollowTheWindows(t *testing.T) {
 		}},
 		{"a connection's window that is renewed at the last moment", func(c *rawConn) {
 			c.handshake()
-			taken := 0
-			c.grant = func(uint32, int) {}
-			for id := c.next(); id != 0; id = c.next() {
-				c.answer(id)
-				if taken = int(65_535 - c.window); c.window < 100 {
-					c.grow(0, taken)
+			c.grant = func(uint32, int) {
+				if c.window < 20 {
+					c.grow(0, int(65_535-c.window))
 				}
 			}
+			c.answerAll()
 		}},
 		{"windows that grow by a setting", func(c *rawConn) {
 			c.handshake(setting(http2.SettingInitialWindowSize, 5))
@@ -387,6 +385,7 @@ func primed(tb testing.TB, r *bytes.Reader) *conn {
 
 // exchange makes a request and reads its answer.
 func exchange(tb testing.TB, c *conn, r *bytes.Reader, buf []byte) []byte {
+	tb.Helper()
 	id := c.nextID
 	c.open(0, 0)
 	c.flush()
@@ -468,10 +467,7 @@ func FuzzFrames(f *testing.F) {
 		for range 4 {
 			c.open(0, 0)
 		}
-		for {
-			if c.onFrame() != nil {
-				break
-			}
+		for c.onFrame() == nil {
 			c.flush()
 		}
 		inFlight := 0

@@ -173,7 +173,7 @@ func (c *rawConn) next() (id uint32) {
 	}
 }
 
-// block encodes response headers, given as name, value, name, value…
+// block encodes response headers, given as name, value, name, value.
 func (c *rawConn) block(h ...string) []byte {
 	c.hbuf.Reset()
 	for i := 0; i < len(h); i += 2 {
