@@ -41,14 +41,14 @@ func startEnvoy(t *testing.T, tmpl string, vars any) *envoy {
 		t.Fatal(err)
 	}
 	adminFile := filepath.Join(dir, "admin")
-	start(t, "envoy", exec.Command(bin,
+	p := start(t, "envoy", exec.Command(bin,
 		"--config-path", config,
 		"--admin-address-path", adminFile,
 		"--use-dynamic-base-id",
 		"--concurrency", "2",
 		"--log-level", "warning"))
 	e := &envoy{}
-	eventually(t, "envoy to be ready", func() error {
+	p.await(t, func() error {
 		b, err := os.ReadFile(adminFile)
 		if err != nil {
 			return err
@@ -157,6 +157,19 @@ func start(t *testing.T, name string, cmd *exec.Cmd) *process {
 		}
 	})
 	return p
+}
+
+// await retries until p is ready, or has ended.
+func (p *process) await(t *testing.T, ready func() error) {
+	t.Helper()
+	eventually(t, p.name+" to be ready", func() error {
+		select {
+		case <-p.done:
+			t.Fatalf("%s ended before it was ready: %v", p.name, p.err)
+		default:
+		}
+		return ready()
+	})
 }
 
 // stop asks p to end and requires exit code 0.

@@ -50,7 +50,7 @@ func (h *headgate) start(t *testing.T) {
 		"--grpc", h.grpc, "--http", h.http, "--admin", "127.0.0.1:0")
 	cmd.Env = append(os.Environ(), "HEADGATE_SHUTDOWN_DRAIN_DELAY=0s", "HEADGATE_POLICY_DEBOUNCE=20ms")
 	h.process = start(t, "headgate", cmd)
-	eventually(t, "headgate to be ready", func() error {
+	h.await(t, func() error {
 		_, err := get("http://" + h.http + "/readyz")
 		return err
 	})
