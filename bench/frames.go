@@ -189,7 +189,9 @@ func (c *conn) onReset(f *http2.RSTStreamFrame) {
 // onGoAway leaves what the server will still answer, and has the rest sent again
 // on the next connection.
 func (c *conn) onGoAway(f *http2.GoAwayFrame) {
-	c.l.goAways++
+	if !c.retired { // servers that stop gracefully say it twice
+		c.l.goAways++
+	}
 	c.retire()
 	for i := range c.streams {
 		if s := &c.streams[i]; s.id > f.LastStreamID {

@@ -42,7 +42,7 @@ type Report struct {
 	TransportErrors map[string]uint64 `json:"transport_errors"`
 
 	Reconnects int `json:"reconnects"`
-	GoAways    int `json:"goaways"`
+	GoAways    int `json:"goaways"` // connections that were told to go away
 
 	Open   *OpenLoop `json:"open_loop,omitempty"` // of an open loop
 	Server *Process  `json:"server,omitempty"`    // with a ServerPID

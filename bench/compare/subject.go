@@ -27,7 +27,7 @@ func newSubject() (*subject, error) {
 	}
 	l, err := limiter.NewLimit(limiter.Spec{
 		ID: limiter.LimitID{1}, Def: 1, Domain: "shop", Name: "per-client",
-		Kind: limiter.KindRate, Amount: 1_000_000, Period: 1000 * time.Hour,
+		Kind: limiter.KindRate, Amount: 1, Period: time.Hour, Burst: 800_000,
 	})
 	if err != nil {
 		return nil, err
