@@ -89,12 +89,16 @@ func (e *envoy) listenerAddrs(t *testing.T) map[string]string {
 	return addrs
 }
 
-// counter returns the value of one of Envoy's counters.
+// counter returns the value of one of Envoy's counters; Envoy makes most of
+// them when they first count.
 func (e *envoy) counter(t *testing.T, name string) int {
 	t.Helper()
 	body, err := get("http://" + e.admin + "/stats?filter=^" + name + "$")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if body == "" {
+		return 0
 	}
 	var n int
 	if _, err := fmt.Sscanf(body, name+": %d", &n); err != nil {

@@ -200,6 +200,23 @@ func (n *tally) count(code int) int {
 	return n.counts[code]
 }
 
+// mustBe requires that each of the codes was seen, and no other.
+func (n *tally) mustBe(t *testing.T, who string, codes ...int) {
+	t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, code := range codes {
+		if n.counts[code] == 0 {
+			t.Errorf("%s never got %d: %v", who, code, n.counts)
+		}
+	}
+	if len(n.counts) != len(codes) {
+		t.Errorf("%s got %v, want only %v", who, n.counts, codes)
+	}
+	t.Logf("%s: %v", who, n.counts)
+}
+
+// String returns the counts by status.
 func (n *tally) String() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
