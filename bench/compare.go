@@ -77,7 +77,7 @@ func measureRound(ctx context.Context, c *Config, s [2]subject, number int, prog
 	for i := range s {
 		which := (i + number) % 2
 		if progress != nil {
-			fmt.Fprintf(progress, "round %d of %d: %s\n", number+1, c.Rounds, s[which].target) //nolint:errcheck // only for people
+			fmt.Fprintf(progress, "round %d of %d: %s\n", number+1, c.Rounds, s[which].target)
 		}
 		r, err := measure(ctx, c, s[which], progress)
 		if err == nil && r.Interrupted {
