@@ -74,6 +74,7 @@ func explainEnvoyLimit(n *envoyNode, descriptor []EntryPattern) []string {
 		lines = append(lines, "a month is 30 days since the epoch, not a calendar month")
 	case UnitYear:
 		lines = append(lines, "a year is 365 days since the epoch, not a calendar year")
+	default:
 	}
 	if l.amount == 0 {
 		lines = append(lines, "0 bans: every request is over")

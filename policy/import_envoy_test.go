@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bufio"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -65,8 +66,8 @@ func wantedFindings(t *testing.T, text []byte) []Problem {
 // checkFindings compares err with what a file wants, one for one.
 func checkFindings(t *testing.T, src Source, err error) {
 	t.Helper()
-	problems, ok := err.(Problems)
-	if !ok {
+	var problems Problems
+	if !errors.As(err, &problems) {
 		t.Fatalf("got %v, want Problems", err)
 	}
 	want := wantedFindings(t, src.Text)
@@ -160,8 +161,7 @@ func TestImportJoinsDomainsOnlyIfAsked(t *testing.T) {
 	if len(docs) != 2 || docs[0].Domain != "shared" || len(docs[0].Rules) != 2 || docs[1].Domain != "other" {
 		t.Errorf("got %d documents: %s", len(docs), Marshal(docs[0]))
 	}
-	again := append(sources, sources[0])
-	if _, err := ImportEnvoy(again, EnvoyOptions{MergeDomains: true}); err == nil || !strings.Contains(err.Error(), "duplicate descriptor") {
+	if _, err := ImportEnvoy(append(sources, sources[0]), EnvoyOptions{MergeDomains: true}); err == nil || !strings.Contains(err.Error(), "duplicate descriptor") {
 		t.Errorf("the same descriptor in two files: got %v", err)
 	}
 }
@@ -189,7 +189,7 @@ func TestImportBoundsWhatAliasesExpandTo(t *testing.T) {
 		fmt.Fprintf(&b, "- &a%d {key: a%d, descriptors: [{key: x, descriptors: [*a%d]}, {key: y, descriptors: [*a%d]}]}\n", i, i, i-1, i-1)
 	}
 	_, err := ImportEnvoy([]Source{{Name: "bomb", Text: []byte(b.String())}}, EnvoyOptions{})
-	if err == nil || !(strings.Contains(err.Error(), "aliases expanded") || strings.Contains(err.Error(), "deep")) {
+	if err == nil || !strings.Contains(err.Error(), "aliases expanded") {
 		t.Errorf("got %.300v", err)
 	}
 }

@@ -1,15 +1,13 @@
 package policy
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
 
@@ -35,22 +33,21 @@ type envoyField struct {
 }
 
 // read returns the file's domain, nil if it has none worth going on with.
-func (r *envoyReader) read(content []byte) *envoyDomain {
-	f, err := parser.ParseBytes(content, 0)
-	if err != nil {
-		r.syntax(err)
+func (r *envoyReader) read(text []byte) *envoyDomain {
+	everything := func(token.Tokens) *syntaxError { return nil }
+	bodies, bad := parseYAML(chunk{text: bytes.TrimPrefix(text, []byte("\ufeff"))}, everything)
+	if bad != nil {
+		r.problem(Position{r.file, max(1, bad.line), max(1, bad.column)}, "", bad.message)
 		return nil
 	}
-	if len(f.Docs) == 0 || f.Docs[0].Body == nil {
+	if len(bodies) == 0 {
 		r.problem(Position{r.file, 1, 1}, "", "the file is empty: it has no domain")
 		return nil
 	}
-	root := f.Docs[0].Body
-	ast.Walk(r, root)
-	d := r.readRoot(root)
-	if len(f.Docs) > 1 {
-		at := r.pos(f.Docs[1].Body)
-		lost := r.loss(at, "", "the reference service reads only the first document of a file: this second one is not in force there")
+	ast.Walk(r, bodies[0])
+	d := r.readRoot(bodies[0])
+	if len(bodies) > 1 {
+		lost := r.loss(r.pos(bodies[1]), "", "the reference service reads only the first document of a file: this second one is not in force there")
 		if d != nil {
 			d.notes = append(d.notes, lost...)
 		}
@@ -64,16 +61,6 @@ func (r *envoyReader) Visit(n ast.Node) ast.Visitor {
 		r.anchors[a.Name.GetToken().Value] = a.Value
 	}
 	return r
-}
-
-func (r *envoyReader) syntax(err error) {
-	at := Position{r.file, 1, 1}
-	var se *yaml.SyntaxError
-	if errors.As(err, &se) && se.Token != nil && se.Token.Position != nil {
-		at = Position{r.file, se.Token.Position.Line, se.Token.Position.Column}
-		err = errors.New(se.Message)
-	}
-	r.problem(at, "", "not YAML: "+firstLine(err.Error()))
 }
 
 func (r *envoyReader) pos(n ast.Node) Position {
@@ -192,13 +179,14 @@ func (r *envoyReader) limit(f envoyField, n *envoyNode) *envoyLimit {
 	}
 	defer r.close(f.value)
 	l := &envoyLimit{at: f.at}
-	unit, amount := "", false
+	unit := ""
 	for _, f := range fields {
 		switch f.name {
 		case "unit":
 			unit = r.text(f, n.path)
+			l.unit = envoyUnit(unit)
 		case "requests_per_unit":
-			l.amount, amount = r.amount(f, n.path), true
+			l.amount = r.amount(f, n.path)
 		case "unlimited":
 			l.unlimited = r.boolean(f, n.path)
 		case "name":
@@ -209,19 +197,24 @@ func (r *envoyReader) limit(f envoyField, n *envoyNode) *envoyLimit {
 			n.notes = append(n.notes, r.misplaced(f, n.path, "rate_limit")...)
 		}
 	}
-	l.unit = envoyUnit(unit)
-	switch {
-	case l.unlimited && l.unit != 0:
-		r.problem(l.at, n.path, "an unlimited rate_limit has no unit")
-	case !l.unlimited && l.unit == 0:
-		r.problem(l.at, n.path, fmt.Sprintf("unit %q is not one of second, minute, hour, day, week, month, year", unit))
-	case !l.unlimited && !amount:
+	if !l.unlimited && !hasField(fields, "requests_per_unit") {
 		n.notes = append(n.notes, "requests_per_unit is missing: the reference service reads 0, which bans")
 	}
-	if l.name != "" && slices.Contains(l.replaces, l.name) {
-		r.problem(l.at, n.path, fmt.Sprintf("rate_limit %q replaces itself", l.name))
-	}
+	r.checkLimit(l, unit, n.path)
 	return l
+}
+
+// checkLimit reports what the reference service refuses of a whole rate_limit.
+func (r *envoyReader) checkLimit(l *envoyLimit, unit, path string) {
+	switch {
+	case l.unlimited && l.unit != 0:
+		r.problem(l.at, path, "an unlimited rate_limit has no unit")
+	case !l.unlimited && l.unit == 0:
+		r.problem(l.at, path, fmt.Sprintf("unit %q is not one of second, minute, hour, day, week, month, year", unit))
+	}
+	if l.name != "" && slices.Contains(l.replaces, l.name) {
+		r.problem(l.at, path, fmt.Sprintf("rate_limit %q replaces itself", l.name))
+	}
 }
 
 func (r *envoyReader) replaces(f envoyField, n *envoyNode) []string {
@@ -296,18 +289,26 @@ func (r *envoyReader) mapping(n ast.Node, path string) ([]envoyField, bool) {
 			merged = append(merged, r.merge(p.Value, path)...)
 			continue
 		}
-		if s, ok := p.Key.(*ast.StringNode); ok {
-			fields = append(fields, envoyField{s.Value, r.pos(p.Key), r.resolve(p.Value)})
-			continue
+		key, ok := p.Key.(*ast.StringNode)
+		switch {
+		case !ok:
+			r.problem(r.pos(p.Key), path, "a key is not a string")
+		case hasField(fields, key.Value):
+			r.problem(r.pos(p.Key), path, fmt.Sprintf("the key %q is there twice", key.Value))
+		default:
+			fields = append(fields, envoyField{key.Value, r.pos(p.Key), r.resolve(p.Value)})
 		}
-		r.problem(r.pos(p.Key), path, "a key is not a string")
 	}
 	for _, f := range merged {
-		if !slices.ContainsFunc(fields, func(g envoyField) bool { return g.name == f.name }) {
+		if !hasField(fields, f.name) {
 			fields = append(fields, f)
 		}
 	}
 	return fields, true
+}
+
+func hasField(fields []envoyField, name string) bool {
+	return slices.ContainsFunc(fields, func(f envoyField) bool { return f.name == name })
 }
 
 // merge returns the fields that a merge key brings in: those of one mapping or
@@ -324,7 +325,7 @@ func (r *envoyReader) merge(n ast.Node, path string) []envoyField {
 			r.close(s)
 		}
 		for _, f := range more {
-			if !slices.ContainsFunc(fields, func(g envoyField) bool { return g.name == f.name }) {
+			if !hasField(fields, f.name) {
 				fields = append(fields, f)
 			}
 		}
@@ -443,9 +444,4 @@ func joinEnvoyPath(parent, composite string) string {
 		return composite
 	}
 	return parent + " / " + composite
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
 }

@@ -39,7 +39,7 @@ func (r *reader) chunk(c chunk, domains map[string]Position, docs []*Document) [
 	if c.isBlank() {
 		return docs
 	}
-	bodies, bad := parseYAML(c)
+	bodies, bad := parseYAML(c, checkPlain)
 	if bad != nil {
 		r.add(Problem{
 			Position: Position{r.file, c.lines + bad.line, max(1, bad.column)},

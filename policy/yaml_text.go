@@ -75,8 +75,8 @@ type syntaxError struct {
 }
 
 // parseYAML turns a chunk into syntax trees. What could exhaust memory or the
-// stack is refused before the recursive parser sees it.
-func parseYAML(c chunk) (bodies []ast.Node, bad *syntaxError) {
+// stack, and what check refuses, is refused before the recursive parser sees it.
+func parseYAML(c chunk, check func(token.Tokens) *syntaxError) (bodies []ast.Node, bad *syntaxError) {
 	if !utf8.Valid(c.text) {
 		return nil, &syntaxError{1, 1, flaw{message: "not UTF-8 text"}}
 	}
@@ -88,7 +88,10 @@ func parseYAML(c chunk) (bodies []ast.Node, bad *syntaxError) {
 		}
 	}()
 	tokens := lexer.Tokenize(string(c.text))
-	if bad := checkTokens(tokens); bad != nil {
+	if bad := checkBounds(tokens); bad != nil {
+		return nil, bad
+	}
+	if bad := check(tokens); bad != nil {
 		return nil, bad
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
@@ -116,43 +119,54 @@ func syntaxErrorOf(err error) *syntaxError {
 	return bad
 }
 
-// checkTokens refuses what policies have no use for and attackers do: anchors
-// and aliases, tags, directives, merge keys, keys that are not scalars, and
-// depth.
-func checkTokens(tokens token.Tokens) *syntaxError {
-	refuse := func(tk *token.Token, message, expected string) *syntaxError {
-		return &syntaxError{tk.Position.Line, tk.Position.Column, flaw{message: message, expected: expected}}
+// refuseToken says what is wrong with a token.
+func refuseToken(tk *token.Token, message, expected string) *syntaxError {
+	return &syntaxError{tk.Position.Line, tk.Position.Column, flaw{message: message, expected: expected}}
+}
+
+// checkPlain refuses what policies have no use for and attackers do: anchors
+// and aliases, tags, directives, merge keys and keys that are not scalars.
+func checkPlain(tokens token.Tokens) *syntaxError {
+	for _, tk := range tokens {
+		switch tk.Type {
+		case token.AnchorType, token.AliasType:
+			return refuseToken(tk, "anchors and aliases are not allowed in policies", "the value itself, or quotes around a text that begins with & or *")
+		case token.TagType:
+			return refuseToken(tk, "tags are not allowed in policies", "quotes around a text that begins with !")
+		case token.DirectiveType:
+			return refuseToken(tk, "directives are not allowed in policies", "")
+		case token.MergeKeyType:
+			return refuseToken(tk, "merge keys are not allowed in policies", "the keys themselves")
+		case token.MappingKeyType:
+			return refuseToken(tk, "keys after ? are not allowed in policies", "KEY: VALUE")
+		default:
+		}
 	}
+	return nil
+}
+
+// checkBounds refuses what is too long or too deep.
+func checkBounds(tokens token.Tokens) *syntaxError {
 	if len(tokens) > tokensMax {
-		return refuse(tokens[0], "too long", fmt.Sprintf("at most %d YAML tokens in one document", tokensMax))
+		return refuseToken(tokens[0], "too long", fmt.Sprintf("at most %d YAML tokens in one document", tokensMax))
 	}
 	tooDeepBlock := fmt.Sprintf("an indentation of at most %d columns", blockColumnMax)
 	depth := 0
 	for _, tk := range tokens {
 		switch tk.Type {
-		case token.AnchorType, token.AliasType:
-			return refuse(tk, "anchors and aliases are not allowed in policies", "the value itself, or quotes around a text that begins with & or *")
-		case token.TagType:
-			return refuse(tk, "tags are not allowed in policies", "quotes around a text that begins with !")
-		case token.DirectiveType:
-			return refuse(tk, "directives are not allowed in policies", "")
-		case token.MergeKeyType:
-			return refuse(tk, "merge keys are not allowed in policies", "the keys themselves")
-		case token.MappingKeyType:
-			return refuse(tk, "keys after ? are not allowed in policies", "KEY: VALUE")
 		case token.MappingStartType, token.SequenceStartType:
 			if depth++; depth > flowDepthMax {
-				return refuse(tk, "nested too deep", fmt.Sprintf("at most %d brackets inside each other", flowDepthMax))
+				return refuseToken(tk, "nested too deep", fmt.Sprintf("at most %d brackets inside each other", flowDepthMax))
 			}
 		case token.MappingEndType, token.SequenceEndType:
 			depth--
 		case token.SequenceEntryType:
 			if depth <= 0 && tk.Position.Column > blockColumnMax {
-				return refuse(tk, "nested too deep", tooDeepBlock)
+				return refuseToken(tk, "nested too deep", tooDeepBlock)
 			}
 		case token.MappingValueType:
 			if depth <= 0 && tk.Prev != nil && tk.Prev.Position.Column > blockColumnMax {
-				return refuse(tk, "nested too deep", tooDeepBlock)
+				return refuseToken(tk, "nested too deep", tooDeepBlock)
 			}
 		default:
 		}
