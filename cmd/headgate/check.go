@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
+)
+
+// checkOptions are the flags of `headgate check`.
+type checkOptions struct {
+	server   string
+	cost     uint64
+	giveBack bool
+	explain  bool
+	timeout  time.Duration
+	output   outputFormat
+}
+
+func newCheck() *cobra.Command {
+	var o checkOptions
+	cmd := &cobra.Command{
+		Use:   "check DOMAIN [KEY=VALUE[,KEY=VALUE]...]...",
+		Short: "Ask a server whether a call may pass",
+		Long: `Check asks a running server, over its native gRPC API, whether a call with these
+attributes may pass, and charges it as any other call. --cost 0 only looks.
+
+A comma or a backslash inside a value is written \, or \\.
+The order of the attributes matters only to limits that use "descriptor".
+
+Exit codes: 0 allowed, 1 denied, 2 misuse (also what the server calls an invalid
+request or an unknown domain), 3 server or network trouble.`,
+		Example: `  headgate check shop remote_address=192.0.2.1
+  headgate check shop path=/search,user=ann --explain
+  headgate check llm tenant=acme --cost 0                # look, charge nothing
+  headgate check llm tenant=acme --cost 250 --give-back  # undo a charge of 250
+  headgate check shop user=ann -o json --server limits.internal:8081`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return runCheck(cmd, args, &o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.server, "server", "127.0.0.1:8081", "gRPC `address` of the server")
+	f.Uint64Var(&o.cost, "cost", 1, "units that the call costs; 0 looks without charging")
+	f.BoolVar(&o.giveBack, "give-back", false, "give the units back instead of charging them")
+	f.BoolVar(&o.explain, "explain", false, "show every limit that the call reaches, its counter and where it is defined")
+	f.DurationVar(&o.timeout, "timeout", 2*time.Second, "give up after this long")
+	addOutput(cmd, &o.output)
+	return cmd
+}
+
+func runCheck(cmd *cobra.Command, args []string, o *checkOptions) error {
+	req := &headgatev1.CheckRequest{Domain: args[0], Cost: &o.cost, GiveBack: o.giveBack, Explain: o.explain}
+	if o.giveBack && o.cost == 0 {
+		return misuse(errors.New("--give-back needs a --cost of at least 1"))
+	}
+	if o.timeout <= 0 {
+		return misuse(fmt.Errorf("--timeout %v: must be above 0", o.timeout))
+	}
+	for _, arg := range args[1:] {
+		attributes, err := parseAttributes(arg)
+		if err != nil {
+			return misuse(err)
+		}
+		req.Attributes = append(req.Attributes, attributes...)
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
+	defer cancel()
+	resp, err := callCheck(ctx, o.server, req)
+	if err != nil {
+		return err
+	}
+	if err := printCheck(cmd.OutOrStdout(), resp, o); err != nil {
+		return trouble(err)
+	}
+	if resp.GetVerdict() == headgatev1.Verdict_VERDICT_DENIED {
+		return answerNo()
+	}
+	return nil
+}
+
+// callCheck asks server and says of an error whose fault it is.
+func callCheck(ctx context.Context, server string, req *headgatev1.CheckRequest) (*headgatev1.CheckResponse, error) {
+	conn, err := grpc.NewClient(server, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, misuse(fmt.Errorf("--server %s: %w", server, err))
+	}
+	defer conn.Close() //nolint:errcheck // the answer is in hand, or an error is on its way
+	resp, err := headgatev1.NewDecisionServiceClient(conn).Check(ctx, req)
+	if err != nil {
+		s := status.Convert(err)
+		err = fmt.Errorf("check on %s: %s (%s)", server, s.Message(), s.Code())
+		switch s.Code() {
+		case codes.InvalidArgument, codes.NotFound:
+			return nil, misuse(err)
+		default:
+			return nil, trouble(err)
+		}
+	}
+	return resp, nil
+}
+
+// parseAttributes splits "k=v,k2=v2". A backslash makes the next comma or
+// backslash part of the value.
+func parseAttributes(arg string) ([]*headgatev1.Attribute, error) {
+	var attributes []*headgatev1.Attribute
+	for _, pair := range splitUnescaped(arg) {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			return nil, fmt.Errorf("attribute %q: want KEY=VALUE", pair)
+		}
+		attributes = append(attributes, &headgatev1.Attribute{Key: key, Value: value})
+	}
+	return attributes, nil
+}
+
+// splitUnescaped splits s at commas and removes the backslash from \, and \\.
+func splitUnescaped(s string) []string {
+	var parts []string
+	var part strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && i+1 < len(s) && (s[i+1] == ',' || s[i+1] == '\\'):
+			i++
+			part.WriteByte(s[i])
+		case s[i] == ',':
+			parts = append(parts, part.String())
+			part.Reset()
+		default:
+			part.WriteByte(s[i])
+		}
+	}
+	return append(parts, part.String())
+}

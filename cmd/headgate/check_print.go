@@ -1,0 +1,183 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
+)
+
+// A checkAnswer is what `headgate check -o json` prints. Durations are whole
+// milliseconds, rounded up.
+type checkAnswer struct {
+	Verdict       string       `json:"verdict"` // allowed or denied
+	DeniedBy      string       `json:"denied_by,omitempty"`
+	Remaining     *uint64      `json:"remaining,omitempty"`      // absent: no limit counted the call
+	RetryAfterMS  *int64       `json:"retry_after_ms,omitempty"` // absent on a denial: waiting doesn't help
+	ResetAfterMS  *int64       `json:"reset_after_ms,omitempty"`
+	Degraded      string       `json:"degraded,omitempty"`
+	PolicyVersion uint64       `json:"policy_version"`
+	PolicyHash    string       `json:"policy_hash,omitempty"`
+	Limits        []checkLimit `json:"limits"`
+}
+
+// A checkLimit is what one limit decided.
+type checkLimit struct {
+	Name         string `json:"name"`
+	Kind         string `json:"kind"`
+	Verdict      string `json:"verdict"`
+	Shadow       bool   `json:"shadow,omitempty"`
+	Amount       uint64 `json:"amount"`
+	PeriodMS     *int64 `json:"period_ms,omitempty"`
+	Burst        uint64 `json:"burst,omitempty"`
+	Remaining    uint64 `json:"remaining"`
+	RetryAfterMS *int64 `json:"retry_after_ms,omitempty"`
+	ResetAfterMS *int64 `json:"reset_after_ms,omitempty"`
+	Degraded     string `json:"degraded,omitempty"`
+	Counter      string `json:"counter,omitempty"` // these four only with --explain
+	File         string `json:"file,omitempty"`
+	Line         uint32 `json:"line,omitempty"`
+	Selector     string `json:"selector,omitempty"`
+}
+
+// printCheck writes the answer for people, or as JSON.
+func printCheck(w io.Writer, r *headgatev1.CheckResponse, o *checkOptions) error {
+	if o.output == outputJSON {
+		return printJSON(w, newCheckAnswer(r))
+	}
+	var b strings.Builder
+	switch {
+	case r.GetVerdict() == headgatev1.Verdict_VERDICT_DENIED:
+		fmt.Fprintf(&b, "denied by %s\n", r.GetDeniedBy())
+	case len(r.GetLimits()) == 0:
+		b.WriteString("allowed: no limit applies\n")
+	default:
+		b.WriteString("allowed\n")
+	}
+	if r.Remaining != nil {
+		fmt.Fprintf(&b, "remaining    %d\n", r.GetRemaining())
+	}
+	if r.GetVerdict() == headgatev1.Verdict_VERDICT_DENIED {
+		fmt.Fprintf(&b, "retry after  %s\n", retryAfter(r.GetRetryAfter()))
+	}
+	if r.ResetAfter != nil {
+		fmt.Fprintf(&b, "reset after  %v\n", roundUp(r.GetResetAfter().AsDuration()))
+	}
+	if d := enumWord(r.GetDegraded().String(), "DEGRADED_REASON_"); d != "" {
+		fmt.Fprintf(&b, "degraded     %s\n", d)
+	}
+	if o.explain {
+		fmt.Fprintf(&b, "policy       version %d (%s)\n", r.GetPolicyVersion(), r.GetPolicyHash())
+		if len(r.GetLimits()) > 0 {
+			b.WriteString("\n")
+			writeLimits(&b, r.GetLimits())
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// writeLimits writes the table of --explain.
+func writeLimits(b *strings.Builder, limits []*headgatev1.LimitResult) {
+	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) {
+		for i, c := range cells {
+			if c == "" {
+				cells[i] = "-"
+			}
+		}
+		fmt.Fprintln(t, strings.Join(cells, "\t"))
+	}
+	row("LIMIT", "VERDICT", "REMAINING", "RETRY AFTER", "RESET AFTER", "ALLOWS", "COUNTER", "FROM")
+	for _, l := range limits {
+		verdict, retry, remaining, reset, allows := enumWord(l.GetVerdict().String(), "VERDICT_"), "", "", "", "unlimited"
+		if l.GetShadow() {
+			verdict += " (shadow)"
+		}
+		if l.GetVerdict() == headgatev1.Verdict_VERDICT_DENIED {
+			retry = "never"
+			if l.RetryAfter != nil {
+				retry = retryAfter(l.GetRetryAfter())
+			}
+		}
+		if l.GetKind() != headgatev1.LimitKind_LIMIT_KIND_UNLIMITED {
+			remaining = strconv.FormatUint(l.GetRemaining(), 10)
+			reset = roundUp(l.GetResetAfter().AsDuration()).String()
+			allows = fmt.Sprintf("%d per %v", l.GetAmount(), l.GetPeriod().AsDuration())
+		}
+		row(l.GetName(), verdict, remaining, retry, reset, allows, l.GetExplanation().GetKeyFingerprint(), origin(l.GetExplanation()))
+	}
+	t.Flush() //nolint:errcheck // a strings.Builder takes everything
+}
+
+// origin says where a limit is defined: file, line and selector.
+func origin(e *headgatev1.Explanation) string {
+	var parts []string
+	if e.GetFile() != "" {
+		parts = append(parts, fmt.Sprintf("%s:%d", e.GetFile(), e.GetLine()))
+	}
+	if e.GetSelector() != "" {
+		parts = append(parts, e.GetSelector())
+	}
+	return strings.Join(parts, " ")
+}
+
+// newCheckAnswer turns r into what -o json prints.
+func newCheckAnswer(r *headgatev1.CheckResponse) checkAnswer {
+	a := checkAnswer{
+		Verdict: enumWord(r.GetVerdict().String(), "VERDICT_"), DeniedBy: r.GetDeniedBy(),
+		Remaining: r.Remaining, RetryAfterMS: milliseconds(r.GetRetryAfter()), ResetAfterMS: milliseconds(r.GetResetAfter()),
+		Degraded:      enumWord(r.GetDegraded().String(), "DEGRADED_REASON_"),
+		PolicyVersion: r.GetPolicyVersion(), PolicyHash: r.GetPolicyHash(),
+		Limits: make([]checkLimit, 0, len(r.GetLimits())),
+	}
+	for _, l := range r.GetLimits() {
+		e := l.GetExplanation()
+		a.Limits = append(a.Limits, checkLimit{
+			Name: l.GetName(), Kind: enumWord(l.GetKind().String(), "LIMIT_KIND_"),
+			Verdict: enumWord(l.GetVerdict().String(), "VERDICT_"), Shadow: l.GetShadow(),
+			Amount: l.GetAmount(), PeriodMS: milliseconds(l.GetPeriod()), Burst: l.GetBurst(), Remaining: l.GetRemaining(),
+			RetryAfterMS: milliseconds(l.GetRetryAfter()), ResetAfterMS: milliseconds(l.GetResetAfter()),
+			Degraded: enumWord(l.GetDegraded().String(), "DEGRADED_REASON_"),
+			Counter:  e.GetKeyFingerprint(), File: e.GetFile(), Line: e.GetLine(), Selector: e.GetSelector(),
+		})
+	}
+	return a
+}
+
+// enumWord turns VERDICT_DENIED into denied, and the unspecified value into "".
+func enumWord(name, prefix string) string {
+	word := strings.ToLower(strings.TrimPrefix(name, prefix))
+	if word == "unspecified" {
+		return ""
+	}
+	return word
+}
+
+// milliseconds rounds d up; nil stays nil.
+func milliseconds(d *durationpb.Duration) *int64 {
+	if d == nil {
+		return nil
+	}
+	ms := int64((d.AsDuration() + time.Millisecond - 1) / time.Millisecond)
+	return &ms
+}
+
+// retryAfter spells the wait of a denial for people.
+func retryAfter(d *durationpb.Duration) string {
+	if d == nil {
+		return "never: waiting does not help"
+	}
+	return roundUp(d.AsDuration()).String()
+}
+
+// roundUp rounds up to whole milliseconds: nobody should come back too early.
+func roundUp(d time.Duration) time.Duration {
+	return (d + time.Millisecond - 1).Truncate(time.Millisecond)
+}

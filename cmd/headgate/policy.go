@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/headgate/headgate/policy"
+)
+
+func newPolicy() *cobra.Command {
+	cmd := newGroup("policy", "Check and import policies",
+		"Policies are YAML documents, one for each domain: docs/reference/policy.md describes them.",
+		"  headgate policy validate policies/\n  headgate policy import envoy ratelimit.yaml > policies/imported.yaml")
+	cmd.AddCommand(newValidate(), newImport())
+	return cmd
+}
+
+func newValidate() *cobra.Command {
+	var output outputFormat
+	cmd := &cobra.Command{
+		Use:   "validate PATH...",
+		Short: "Say what is wrong with policies",
+		Long: `Validate reads policy files, and of directories the files *.yaml and *.yml, as a
+server would, and prints everything that is wrong with them.
+
+Exit codes: 0 valid, 1 not valid, 2 misuse (also a file that can't be read).`,
+		Example: `  headgate policy validate policies/
+  headgate policy validate shop.yaml llm.yaml -o json`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			sources, err := policy.Load(args...)
+			if err != nil {
+				return misuse(err)
+			}
+			docs, problems := policy.Parse(sources)
+			if err := printValidity(cmd.OutOrStdout(), output, docs, problems); err != nil {
+				return trouble(err)
+			}
+			if len(problems) > 0 {
+				return answerNo()
+			}
+			return nil
+		},
+	}
+	addOutput(cmd, &output)
+	return cmd
+}
+
+// A validity is what `headgate policy validate -o json` prints.
+type validity struct {
+	Valid    bool          `json:"valid"`
+	Domains  int           `json:"domains"`
+	Limits   int           `json:"limits"`
+	Problems []problemJSON `json:"problems"`
+}
+
+// A problemJSON is a policy.Problem.
+type problemJSON struct {
+	File       string `json:"file"`
+	Line       int    `json:"line"`
+	Column     int    `json:"column"`
+	Path       string `json:"path,omitempty"`
+	Value      string `json:"value,omitempty"`
+	Message    string `json:"message"`
+	Expected   string `json:"expected,omitempty"`
+	Suggestion string `json:"suggestion,omitempty"`
+}
+
+func printValidity(w io.Writer, output outputFormat, docs []*policy.Document, problems policy.Problems) error {
+	v := validity{Valid: len(problems) == 0, Domains: len(docs), Problems: make([]problemJSON, 0, len(problems))}
+	for _, doc := range docs {
+		for _, rule := range doc.Rules {
+			v.Limits += len(rule.Terms)
+		}
+	}
+	if output == outputJSON {
+		for _, p := range problems {
+			v.Problems = append(v.Problems, problemJSON{p.File, p.Line, p.Column, p.Path, p.Value, p.Message, p.Expected, p.Suggestion})
+		}
+		return printJSON(w, v)
+	}
+	if v.Valid {
+		_, err := fmt.Fprintf(w, "valid: %s, %s\n", count(v.Domains, "domain"), count(v.Limits, "limit"))
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%v\n%s\n", problems, count(len(problems), "problem"))
+	return err
+}
+
+// count returns "1 limit" or "2 limits".
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

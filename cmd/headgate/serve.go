@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/headgate/headgate/internal/app"
+	"github.com/headgate/headgate/internal/config"
+	"github.com/headgate/headgate/internal/obs"
+	"github.com/headgate/headgate/policy"
+)
+
+// serveFlags are the settings that have a flag. Every setting can be given in
+// the settings file and by the environment.
+func serveFlags() []struct{ name, path, usage string } {
+	return []struct{ name, path, usage string }{
+		{"data-dir", "data_dir", "`directory` of the node's own files"},
+		{"policy", "policy.paths", "`file or directory` with policies; repeat for several"},
+		{"grpc", "grpc.addr", "`address` of the gRPC door: Envoy RLS, native API, health, reflection"},
+		{"http", "http.addr", "`address` of probes and metrics"},
+		{"admin", "admin.addr", "`address` of the operator's door, loopback only"},
+		{"log-level", "log.level", "least severe `level` that is logged: debug, info, warn or error"},
+		{"log-format", "log.format", "`format` of the log: text or json"},
+	}
+}
+
+func newServe() *cobra.Command {
+	var file string
+	var printConfig bool
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a node",
+		Long: `Serve runs one node until it gets SIGINT or SIGTERM, and then stops gracefully.
+SIGHUP reads the policies again; a change of their files does so by itself.
+
+Settings come from the settings file, then the environment (HEADGATE_GRPC_ADDR for
+grpc.addr), then flags. Without any a node runs with a sample policy.
+docs/reference/config.md lists them all.
+
+Exit codes: 0 stopped gracefully, 2 a setting or a policy is wrong, 3 the node
+could not start or stop.`,
+		Example: `  headgate serve
+  headgate serve --policy policies/ --grpc 127.0.0.1:8081
+  headgate serve -c /etc/headgate/headgate.yaml
+  headgate serve -c headgate.yaml --print-config     # what would be in force`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(config.Sources{File: file, Env: os.Environ(), Flags: changedFlags(cmd.Flags())})
+			if err != nil {
+				return misuse(err)
+			}
+			if printConfig {
+				if _, err := io.WriteString(cmd.OutOrStdout(), c.YAML()); err != nil {
+					return trouble(err)
+				}
+				return nil
+			}
+			return runServe(cmd, c)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&file, "config", "c", os.Getenv(config.EnvFile), "settings `file` (HEADGATE_CONFIG)")
+	f.BoolVar(&printConfig, "print-config", false, "print the settings in force and exit")
+	for _, s := range serveFlags() {
+		f.StringArray(s.name, nil, s.usage)
+	}
+	return cmd
+}
+
+// runServe runs a node. What is wrong with its policies is a misuse: whoever
+// wrote them can do something about it.
+func runServe(cmd *cobra.Command, c config.Config) error {
+	signals, stop := app.NotifySignals()
+	defer stop()
+	v := readVersion()
+	err := app.Run(cmd.Context(), app.Options{
+		Config: c, Signals: signals,
+		Build: obs.Build{Version: v.Version, Revision: v.Commit, Go: v.Go},
+	})
+	var problems policy.Problems
+	switch {
+	case errors.As(err, &problems):
+		return misuse(err)
+	case err != nil:
+		return trouble(err)
+	default:
+		return nil
+	}
+}
+
+// changedFlags returns the settings that were given as flags.
+func changedFlags(set *pflag.FlagSet) []config.Flag {
+	var flags []config.Flag
+	for _, s := range serveFlags() {
+		if f := set.Lookup(s.name); f.Changed {
+			values, _ := set.GetStringArray(s.name) // no error: it was made as one
+			flags = append(flags, config.Flag{Path: s.path, Name: "--" + s.name, Values: values})
+		}
+	}
+	return flags
+}
