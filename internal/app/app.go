@@ -96,6 +96,7 @@ func (n *node) run(ctx context.Context) error {
 		return err
 	}
 	if err := n.listen(ctx); err != nil {
+		n.server.Close() // it has goroutines of its own
 		return err
 	}
 	failed := make(chan error, len(n.doors))
@@ -113,7 +114,7 @@ func (n *node) run(ctx context.Context) error {
 
 	delay, err := n.wait(ctx, failed)
 
-	err = errors.Join(err, n.drain(delay))
+	err = errors.Join(err, n.drain(context.WithoutCancel(ctx), delay))
 	n.state.Store(int32(stopping))
 	doors.Wait()
 	endLoops()
@@ -216,12 +217,12 @@ func (n *node) wait(ctx context.Context, failed <-chan error) (delay time.Durati
 
 // drain closes the doors: first nobody new is sent here, then those who are
 // here get their answers.
-func (n *node) drain(delay time.Duration) error {
+func (n *node) drain(ctx context.Context, delay time.Duration) error {
 	n.server.SetServing(false)
 	n.state.Store(int32(draining))
 	n.tellSystemd(systemdStopping)
 	n.Log.Info("draining", slog.Duration("delay", delay), slog.Duration("timeout", n.Config.Shutdown.Timeout))
-	ctx, cancel := context.WithTimeout(context.Background(), n.Config.Shutdown.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, n.Config.Shutdown.Timeout)
 	defer cancel()
 	var impatience sync.WaitGroup
 	impatience.Go(func() { n.cutShort(ctx, cancel) })

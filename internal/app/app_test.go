@@ -101,12 +101,17 @@ func startNode(t *testing.T, c config.Config) *testNode {
 	}
 	n.client = headgatev1.NewDecisionServiceClient(n.conn)
 	t.Cleanup(func() {
-		n.conn.Close()
-		cancel()
-		if n.stopped != nil {
-			<-n.stopped
-		}
 		http.DefaultClient.CloseIdleConnections()
+		if err := n.conn.Close(); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if n.stopped == nil {
+			return
+		}
+		if err := <-n.stopped; err != nil {
+			t.Errorf("stop: %v", err)
+		}
 	})
 	return n
 }
@@ -153,4 +158,3 @@ func eventually(t *testing.T, what string, f func() bool) {
 		}
 	}
 }
-

@@ -53,7 +53,7 @@ func openDataDir(path string) (*dataDir, error) {
 
 func holderOf(lock *os.File) string {
 	b := make([]byte, 20)
-	n, _ := lock.ReadAt(b, 0) //nolint:errcheck // a short file is expected
+	n, _ := lock.ReadAt(b, 0) // a short file is expected
 	if pid := strings.TrimSpace(string(b[:n])); pid != "" {
 		return " (process " + pid + ")"
 	}

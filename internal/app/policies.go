@@ -216,8 +216,8 @@ func signature(paths []string) string {
 			b = fmt.Appendf(b, "%s gone\n", name)
 			return
 		}
-		real, _ := filepath.EvalSymlinks(name) //nolint:errcheck // a race with a removal: the next look tells
-		b = fmt.Appendf(b, "%s %s %d %d %v\n", name, real, stat.Size(), stat.ModTime().UnixNano(), stat.Mode())
+		place, _ := filepath.EvalSymlinks(name) // a race with a removal: the next look tells
+		b = fmt.Appendf(b, "%s %s %d %d %v\n", name, place, stat.Size(), stat.ModTime().UnixNano(), stat.Mode())
 	}
 	for _, path := range paths {
 		add(path)

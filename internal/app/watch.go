@@ -100,8 +100,8 @@ func (w *watch) add(notify *fsnotify.Watcher) {
 		if stat, err := os.Stat(path); err == nil && stat.IsDir() {
 			dirs = append(dirs, path)
 		}
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			dirs = append(dirs, filepath.Dir(real)) // where a link leads to
+		if place, err := filepath.EvalSymlinks(path); err == nil {
+			dirs = append(dirs, filepath.Dir(place)) // where a link leads to
 		}
 		for _, dir := range dirs {
 			if err := notify.Add(dir); err != nil {

@@ -197,8 +197,6 @@ func TestLimitsThatAreGoneGiveTheirSeriesBack(t *testing.T) {
 		"headgate_decisions_total{shop,limit-198,denied}":  0,
 		"headgate_decisions_total{shop,limit-199,allowed}": 1,
 		"headgate_decisions_total{shop,limit-199,denied}":  0,
-		"headgate_decisions_total{shop,override,allowed}":  0,
-		"headgate_decisions_total{shop,override,denied}":   0,
 	})
 	if n := len(m.Decisions.index.Load().pages[0]); n != 1 {
 		t.Errorf("%d pages for 2 series, want 1", n)
