@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -64,10 +65,23 @@ func ImportEnvoy(files []Source, o EnvoyOptions) ([]*Document, error) {
 			checkDocument(doc, nil, &im.report) // what only the whole shows
 		}
 	}
-	if err := im.report.result().Err(); err != nil {
+	if err := im.problems(files).Err(); err != nil {
 		return nil, err
 	}
 	return docs, nil
+}
+
+// problems returns what was reported in the order of the files and their lines;
+// some is found only when a whole domain is known.
+func (im *envoyImporter) problems(files []Source) Problems {
+	order := make(map[string]int, len(files))
+	for i, f := range files {
+		order[f.Name] = i
+	}
+	slices.SortStableFunc(im.report.problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(order[a.File], order[b.File]), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return im.report.result()
 }
 
 func (im *envoyImporter) problem(at Position, path, message string) {

@@ -250,10 +250,13 @@ func (r *envoyReader) replaces(f envoyField, n *envoyNode) []string {
 // reference service knows elsewhere it ignores here: that is a note, since
 // ignoring it too is exact.
 func (r *envoyReader) misplaced(f envoyField, path, where string) []string {
-	if isEnvoyKey(f.name) {
+	if slices.Contains(envoyKeys(), f.name) {
 		return []string{fmt.Sprintf("line %d: the reference service ignores %s in %s, and so does this import", f.at.Line, f.name, where)}
 	}
-	r.problem(f.at, path, fmt.Sprintf("unknown key %q", f.name))
+	r.report.add(Problem{
+		Position: f.at, Path: path, Message: fmt.Sprintf("unknown key %q", f.name),
+		Suggestion: closest(f.name, envoyKeys()),
+	})
 	return nil
 }
 
@@ -426,16 +429,13 @@ func (r *envoyReader) boolean(f envoyField, path string) bool {
 	return false
 }
 
-// isEnvoyKey reports whether the reference service knows a key of this name
-// anywhere. It refuses a file with any other.
-func isEnvoyKey(name string) bool {
-	switch name {
-	case "domain", "descriptors", "key", "value", "rate_limit", "unit", "requests_per_unit",
+// envoyKeys are the keys that the reference service knows anywhere. It refuses a
+// file with any other.
+func envoyKeys() []string {
+	return []string{
+		"domain", "descriptors", "key", "value", "rate_limit", "unit", "requests_per_unit",
 		"unlimited", "name", "replaces", "shadow_mode", "quota_mode", "detailed_metric",
-		"value_to_metric", "share_threshold", "metadata":
-		return true
-	default:
-		return false
+		"value_to_metric", "share_threshold", "metadata",
 	}
 }
 

@@ -60,6 +60,9 @@ func printCheck(w io.Writer, r *headgatev1.CheckResponse, o *checkOptions) error
 	default:
 		b.WriteString("allowed\n")
 	}
+	if name := tightest(r); name != "" && r.GetVerdict() != headgatev1.Verdict_VERDICT_DENIED {
+		fmt.Fprintf(&b, "limit        %s\n", name)
+	}
 	if r.Remaining != nil {
 		fmt.Fprintf(&b, "remaining    %d\n", r.GetRemaining())
 	}
@@ -81,6 +84,16 @@ func printCheck(w io.Writer, r *headgatev1.CheckResponse, o *checkOptions) error
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// tightest names the limit that leaves the least.
+func tightest(r *headgatev1.CheckResponse) string {
+	for _, l := range r.GetLimits() {
+		if r.Remaining != nil && !l.GetShadow() && l.GetRemaining() == r.GetRemaining() {
+			return l.GetName()
+		}
+	}
+	return ""
 }
 
 // writeLimits writes the table of --explain.

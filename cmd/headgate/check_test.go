@@ -89,7 +89,7 @@ func deniedAnswer() *headgatev1.CheckResponse {
 func TestCheckPrintsTheAnswer(t *testing.T) {
 	allowed := &headgatev1.CheckResponse{
 		Verdict: headgatev1.Verdict_VERDICT_ALLOWED, Remaining: proto.Uint64(7), ResetAfter: durationpb.New(300 * time.Millisecond),
-		PolicyVersion: 1, Limits: []*headgatev1.LimitResult{{Name: "x"}},
+		PolicyVersion: 1, Limits: []*headgatev1.LimitResult{{Name: "w", Shadow: true, Remaining: 7}, {Name: "x", Remaining: 7}},
 	}
 	never := &headgatev1.CheckResponse{Verdict: headgatev1.Verdict_VERDICT_DENIED, DeniedBy: "per-client", Remaining: proto.Uint64(9)}
 	free := &headgatev1.CheckResponse{Verdict: headgatev1.Verdict_VERDICT_ALLOWED}
@@ -104,7 +104,7 @@ func TestCheckPrintsTheAnswer(t *testing.T) {
 		code   exitCode
 		want   string
 	}{
-		{"allowed", allowed, nil, exitFine, "allowed\nremaining    7\nreset after  300ms\n"},
+		{"allowed", allowed, nil, exitFine, "allowed\nlimit        x\nremaining    7\nreset after  300ms\n"},
 		{"allowed by nothing", free, nil, exitFine, "allowed: no limit applies\n"},
 		{"denied, the wait rounded up", deniedAnswer(), nil, exitNo, "denied by per-client\nremaining    0\nretry after  600ms\nreset after  2s\n"},
 		{"denied for ever", never, nil, exitNo, "denied by per-client\nremaining    9\nretry after  never: waiting does not help\n"},
@@ -127,11 +127,19 @@ staff       allowed          -          -            -            unlimited     
   "policy_version": 1,
   "limits": [
     {
+      "name": "w",
+      "kind": "",
+      "verdict": "",
+      "shadow": true,
+      "amount": 0,
+      "remaining": 7
+    },
+    {
       "name": "x",
       "kind": "",
       "verdict": "",
       "amount": 0,
-      "remaining": 0
+      "remaining": 7
     }
   ]
 }
