@@ -73,7 +73,19 @@ func BenchmarkServe(b *testing.B) {
 		b.Fatal(err)
 	}
 	const rls = rlsv3.RateLimitService_ShouldRateLimit_FullMethodName
-	headgate := func(b *testing.B) string { _, addr := start(b, nil); return addr }
+	headgate := func(policy string) func(*testing.B) string {
+		return func(b *testing.B) string {
+			b.Helper()
+			_, addr := start(b, func(u *setup) { u.policy = policy })
+			return addr
+		}
+	}
+	greeter := func(opts ...grpc.ServerOption) func(*testing.B) string {
+		return func(b *testing.B) string {
+			b.Helper()
+			return hello(b, opts...)
+		}
+	}
 	tuned := []grpc.ServerOption{
 		grpc.NumStreamWorkers(2), grpc.StaticStreamWindowSize(256 << 10), grpc.StaticConnWindowSize(1 << 20),
 	}
@@ -82,11 +94,11 @@ func BenchmarkServe(b *testing.B) {
 		serve        func(*testing.B) string
 		message      []byte
 	}{
-		{"hello", "/helloworld.Greeter/SayHello", func(b *testing.B) string { return hello(b) }, marshal(b, wrapperspb.String("world"))},
-		{"hello-tuned", "/helloworld.Greeter/SayHello", func(b *testing.B) string { return hello(b, tuned...) }, marshal(b, wrapperspb.String("world"))},
-		{"rls-minimal", rls, headgate, marshal(b, rateLimitRequest("shop", "remote_address", "127.0.0.1"))},
-		{"rls-recorded", rls, func(b *testing.B) string { _, addr := start(b, func(u *setup) { u.policy = edge }); return addr }, recorded},
-		{"check", headgatev1.DecisionService_Check_FullMethodName, headgate, marshal(b, checkRequest("shop", "remote_address", "127.0.0.1"))},
+		{"hello", "/helloworld.Greeter/SayHello", greeter(), marshal(b, wrapperspb.String("world"))},
+		{"hello-tuned", "/helloworld.Greeter/SayHello", greeter(tuned...), marshal(b, wrapperspb.String("world"))},
+		{"rls-minimal", rls, headgate(shop), marshal(b, rateLimitRequest("shop", "remote_address", "127.0.0.1"))},
+		{"rls-recorded", rls, headgate(edge), recorded},
+		{"check", headgatev1.DecisionService_Check_FullMethodName, headgate(shop), marshal(b, checkRequest("shop", "remote_address", "127.0.0.1"))},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			addr := c.serve(b)
