@@ -123,8 +123,12 @@ func newBuilder(doc *Document, broken []bool, rep *report) *builder {
 func (b *builder) build() *domain {
 	anyBroken := slices.Contains(b.broken, true)
 	for i := range b.doc.Rules {
-		if !b.isBroken(i) {
-			b.numberNames(i)
+		if b.isBroken(i) {
+			continue
+		}
+		b.numberNames(i)
+		for j := range b.doc.Rules[i].Terms {
+			b.domain.replacing = b.domain.replacing || len(b.doc.Rules[i].Terms[j].Replaces) > 0
 		}
 	}
 	tree := newTreeBuilder(b)
@@ -134,7 +138,7 @@ func (b *builder) build() *domain {
 			continue
 		}
 		rule := &b.doc.Rules[i]
-		terms := b.terms(i, anyBroken)
+		terms := newTerms(b.terms(i, anyBroken))
 		if len(rule.Descriptor) > 0 {
 			tree.add(i, rule, terms)
 		} else {
@@ -216,7 +220,10 @@ func (b *builder) terms(i int, anyBroken bool) []term {
 			continue
 		}
 		b.ids[spec.ID] = at
-		terms[j] = term{id: spec.ID, name: b.names[t.Name], replaces: b.replaces(at, t, anyBroken)}
+		terms[j].id = spec.ID
+		if b.domain.replacing {
+			terms[j].names = &termNames{b.names[t.Name], b.replaces(at, t, anyBroken)}
+		}
 		terms[j].limit = b.limit(spec, at, rule, selector)
 		if len(t.Overrides) > 0 {
 			terms[j].overrides = b.overrides(spec, at, rule, selector)
@@ -268,7 +275,6 @@ func (b *builder) replaces(at place, t *Term, anyBroken bool) []uint32 {
 			b.fail(at, Problem{Path: ".replaces", Value: name, Message: "no limit has this name", Suggestion: closest(name, known)})
 		}
 		numbers = append(numbers, b.names[name])
-		b.domain.replacing = true
 	}
 	return numbers
 }

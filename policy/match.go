@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/headgate/headgate/limiter"
@@ -62,27 +63,38 @@ func (m *matching) startKey() []byte {
 // owe charges terms, whose counters key tells apart after the LimitID.
 // overrideValue is the value that overrides are about. It returns false if the
 // call has no room.
-func (m *matching) owe(terms []term, key, overrideValue []byte, merge bool) bool {
+func (m *matching) owe(t *terms, key, overrideValue []byte, merge bool) bool {
 	m.req.key = key
-	for i := range terms {
-		t := &terms[i]
-		copy(key, t.id[:])
-		limit := t.limit
-		if t.overrides != nil {
-			if o := t.overrides.find(overrideValue); o != nil {
-				limit = o
+	if t.first.limit == nil {
+		return true // exempt
+	}
+	if !m.oweTerm(&t.first, key, overrideValue, merge) {
+		return false
+	}
+	if t.rest != nil {
+		for i := range *t.rest {
+			if !m.oweTerm(&(*t.rest)[i], key, overrideValue, merge) {
+				return false
 			}
-		}
-		if !m.charge(m.hasher.Key(key), limit, t, merge) {
-			return false
 		}
 	}
 	return true
 }
 
+func (m *matching) oweTerm(t *term, key, overrideValue []byte, merge bool) bool {
+	copy(key, t.id[:])
+	limit := t.limit
+	if t.overrides != nil {
+		if o := t.overrides.find(overrideValue); o != nil {
+			limit = o
+		}
+	}
+	return m.charge(m.hasher.Key(key), limit, t.names, merge)
+}
+
 // charge adds one charge. With merge, a charge of an earlier descriptor for the
 // same counter and operation takes it in.
-func (m *matching) charge(key limiter.Key, limit *limiter.Limit, t *term, merge bool) bool {
+func (m *matching) charge(key limiter.Key, limit *limiter.Limit, names *termNames, merge bool) bool {
 	if merge && m.bit > 1 {
 		charges := m.call.Charges()
 		for i := range charges {
@@ -97,7 +109,7 @@ func (m *matching) charge(key limiter.Key, limit *limiter.Limit, t *term, merge 
 	if n == limiter.ChargesMax {
 		return false
 	}
-	m.req.terms[n] = t
+	m.req.names[n] = names
 	return m.call.Add(limiter.Charge{
 		Key: key, Limit: limit, Cost: m.desc.Cost, Op: m.desc.Op,
 		Partition: key.Partition(), Descriptors: m.bit,
@@ -124,7 +136,7 @@ func (m *matching) tree() bool {
 		key = appendStep(key, n, e, how, text)
 		node = next
 	}
-	return m.owe(t.nodes[node].terms, key, m.desc.Entries[last].Value, false)
+	return m.owe(&t.nodes[node].terms, key, m.desc.Entries[last].Value, false)
 }
 
 // selectors owes what the rules with when and by say of the descriptor.
@@ -167,10 +179,8 @@ func (m *matching) attribute(x *attrIndex, value []byte) bool {
 	if !m.rules(x.present) {
 		return false
 	}
-	if x.exact != nil {
-		if s, ok := x.exact[string(value)]; ok && !m.rules(s) {
-			return false
-		}
+	if s, ok := x.exact.find(value); ok && !m.rules(s) {
+		return false
 	}
 	for w := x.prefixes.walk(value); ; {
 		s, ok := w.next()
@@ -201,6 +211,9 @@ func (m *matching) attribute(x *attrIndex, value []byte) bool {
 // rules tries the rules of a span.
 func (m *matching) rules(s span) bool {
 	x := &m.domain.selectors
+	if s.n == 1 {
+		return m.rule(&x.rules[s.offset])
+	}
 	for _, rule := range x.found[s.offset : s.offset+s.n] {
 		if !m.rule(&x.rules[rule]) {
 			return false
@@ -212,34 +225,46 @@ func (m *matching) rules(s span) bool {
 // rule owes a rule's terms if the descriptor fulfils it. It returns false if
 // the call has no room.
 func (m *matching) rule(r *selectorRule) bool {
-	entries := m.desc.Entries
-	for i := range r.checks {
-		c := &r.checks[i]
-		at := m.find(c.attr, len(entries))
-		var value []byte
-		if at >= 0 {
-			value = entries[at].Value
-		}
-		if !c.holds(value, at >= 0) {
-			return true
-		}
+	if r.checks != nil && !m.holds(*r.checks) {
+		return true
 	}
 	key := m.startKey()
+	if r.by == nil {
+		return m.owe(&r.terms, key, nil, true)
+	}
 	var overrideValue []byte
-	for i, attr := range r.by {
-		at := m.find(attr, len(entries))
-		if at < 0 {
+	for i, attr := range r.by.attrs {
+		value, present := m.value(attr)
+		if !present {
 			m.req.key = key
 			return true
 		}
-		value := entries[at].Value
 		key = binary.AppendUvarint(key, uint64(len(value)))
 		key = append(key, value...)
-		if i == r.last {
+		if i == r.by.last {
 			overrideValue = value
 		}
 	}
-	return m.owe(r.terms, key, overrideValue, true)
+	return m.owe(&r.terms, key, overrideValue, true)
+}
+
+// holds reports whether the descriptor fulfils all conditions.
+func (m *matching) holds(checks []check) bool {
+	for i := range checks {
+		if !checks[i].holds(m.value(checks[i].attr)) {
+			return false
+		}
+	}
+	return true
+}
+
+// value returns the value of an attribute.
+func (m *matching) value(attr uint32) (value []byte, present bool) {
+	i := m.find(attr, len(m.desc.Entries))
+	if i < 0 {
+		return nil, false
+	}
+	return m.desc.Entries[i].Value, true
 }
 
 // override owes the limit that the descriptor itself carries, instead of all
@@ -284,25 +309,20 @@ func (m *matching) override() Outcome {
 func dropReplaced(r *Request, c *limiter.Call) {
 	n := len(c.Charges())
 	for i := n - 1; i >= 0; i-- {
-		t := r.terms[i]
-		if t == nil || t.name == 0 || c.Charges()[i].Limit.Kind == limiter.KindUnlimited {
+		t := r.names[i]
+		if t == nil || t.own == 0 || c.Charges()[i].Limit.Kind == limiter.KindUnlimited {
 			continue
 		}
-		if isReplaced(r.terms[:n], t.name) {
+		if isReplaced(r.names[:n], t.own) {
 			c.Remove(i)
 		}
 	}
 }
 
-func isReplaced(terms []*term, name uint32) bool {
-	for _, t := range terms {
-		if t == nil {
-			continue
-		}
-		for _, other := range t.replaces {
-			if other == name {
-				return true
-			}
+func isReplaced(names []*termNames, name uint32) bool {
+	for _, t := range names {
+		if t != nil && slices.Contains(t.replaces, name) {
+			return true
 		}
 	}
 	return false

@@ -187,6 +187,17 @@ func TestMarshalledDocumentsParseBackToThemselves(t *testing.T) {
 	})
 }
 
+func TestLineEndsAndByteOrderMarksDoNotMatter(t *testing.T) {
+	for _, src := range testPolicies(t, "working") {
+		want, _ := Parse([]Source{src})
+		windows := "\ufeff" + strings.ReplaceAll(string(src.Text), "\n", "\r\n")
+		got, problems := Parse([]Source{{src.Name, []byte(windows)}})
+		if len(problems) > 0 || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v", src.Name, problems)
+		}
+	}
+}
+
 func TestProblemsAreBounded(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("domain: d\nlimits:\n")

@@ -47,10 +47,10 @@ type Request struct {
 	nd, ne      int
 
 	// What a match works with; it is kept so that matching allocates nothing.
-	attrs [EntriesMax]uint32        // interned keys of the descriptor at hand, plus 1; 0: no rule names it
-	terms [limiter.ChargesMax]*term // of the charges; nil: the request's own limit
-	key   []byte                    // LimitID and values of a counter
-	edge  []byte                    // what is looked up in the tree
+	attrs [EntriesMax]uint32             // interned keys of the descriptor at hand, plus 1; 0: no rule names it
+	names [limiter.ChargesMax]*termNames // of the charges
+	key   []byte                         // LimitID and values of a counter
+	edge  []byte                         // what is looked up in the tree
 }
 
 // Reset empties r.

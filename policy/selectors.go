@@ -19,14 +19,15 @@ type selectors struct {
 	rules  []selectorRule
 }
 
-// A span is a part of an array.
+// A span is a part of an array of indices. In an index of rules, a span of one
+// is not looked up: its offset is the index itself.
 type span struct{ offset, n uint32 }
 
 // An attrIndex finds rules by the value of one attribute.
 type attrIndex struct {
-	present  span            // rules that only need the attribute
-	exact    map[string]span // rules that need one of these values
-	prefixes prefixTree      // rules that need one of these prefixes
+	present  span       // rules that only need the attribute
+	exact    textTable  // rules that need one of these values
+	prefixes prefixTree // rules that need one of these prefixes
 	networks *bart.Table[uint32]
 	// nested are the networks' rules; the table finds the longest network, each
 	// knows the next shorter one around it.
@@ -38,12 +39,17 @@ type network struct {
 	outer int32 // index to nested; −1: none
 }
 
-// A selectorRule is a rule as matching needs it.
+// A selectorRule is a rule as matching needs it: one cache line.
 type selectorRule struct {
-	checks []check
-	by     []uint32 // attributes in alphabetical order
-	last   int      // index to by of the attribute that overrides are about
-	terms  []term
+	terms  terms
+	by     *byList  // nil: none
+	checks *[]check // nil: the index implies all conditions
+}
+
+// A byList is the `by` of one or more rules.
+type byList struct {
+	attrs []uint32 // in alphabetical order of their names
+	last  int      // index to attrs of the attribute that overrides are about
 }
 
 // An option is a way to index a rule: by buckets of one attribute.
@@ -68,10 +74,11 @@ type selectorBuilder struct {
 	options [][]option // by rule
 	sources []*LimitRule
 	sizes   map[bucket]int // rules that could be in a bucket
+	lists   map[string]*byList
 }
 
 func newSelectorBuilder(b *builder) *selectorBuilder {
-	return &selectorBuilder{builder: b, index: selectors{attrs: map[string]uint32{}}, sizes: map[bucket]int{}}
+	return &selectorBuilder{builder: b, index: selectors{attrs: map[string]uint32{}}, sizes: map[bucket]int{}, lists: map[string]*byList{}}
 }
 
 // attr interns an attribute.
@@ -85,8 +92,8 @@ func (b *selectorBuilder) attr(name string) uint32 {
 }
 
 // add adds a rule, whose terms are compiled.
-func (b *selectorBuilder) add(rule *LimitRule, terms []term) {
-	r := selectorRule{terms: terms}
+func (b *selectorBuilder) add(rule *LimitRule, terms terms) {
+	r := selectorRule{terms: terms, by: b.by(rule.By)}
 	var options []option
 	for i := range rule.When {
 		c := &rule.When[i]
@@ -99,13 +106,8 @@ func (b *selectorBuilder) add(rule *LimitRule, terms []term) {
 			options = append(options, option{i, attr, kind, keys})
 		}
 	}
-	for _, name := range slices.Sorted(slices.Values(rule.By)) {
-		attr := b.attr(name)
-		if name == rule.By[len(rule.By)-1] {
-			r.last = len(r.by)
-		}
-		r.by = append(r.by, attr)
-		options = append(options, option{-1, attr, MatchAny, []string{""}})
+	for _, name := range rule.By {
+		options = append(options, option{-1, b.attr(name), MatchAny, []string{""}})
 	}
 	for _, o := range options {
 		for _, key := range o.keys {
@@ -115,6 +117,25 @@ func (b *selectorBuilder) add(rule *LimitRule, terms []term) {
 	b.index.rules = append(b.index.rules, r)
 	b.options = append(b.options, options)
 	b.sources = append(b.sources, rule)
+}
+
+// by interns a list of attributes: rules with the same one share it.
+func (b *selectorBuilder) by(names []string) *byList {
+	if len(names) == 0 {
+		return nil
+	}
+	id := flowList(names)
+	if list := b.lists[id]; list != nil {
+		return list
+	}
+	list := new(byList)
+	sorted := slices.Sorted(slices.Values(names))
+	for _, name := range sorted {
+		list.attrs = append(list.attrs, b.attr(name))
+	}
+	list.last = slices.Index(sorted, names[len(names)-1])
+	b.lists[id] = list
+	return list
 }
 
 // indexKeys returns the buckets that a rule with this condition is in, none
@@ -206,18 +227,23 @@ func (b *selectorBuilder) build() selectors {
 // checks sets the conditions of rule i that its index does not imply.
 func (b *selectorBuilder) checks(i, used int) {
 	rule := b.sources[i]
+	var checks []check
 	for j := range rule.When {
 		c := &rule.When[j]
 		if j == used && c.Matcher.Kind != MatchGlob {
 			continue
 		}
-		b.index.rules[i].checks = append(b.index.rules[i].checks, newCheck(b.attr(c.Attr), &c.Matcher))
+		checks = append(checks, newCheck(b.attr(c.Attr), &c.Matcher))
+	}
+	if len(checks) > 0 {
+		b.index.rules[i].checks = &checks
 	}
 }
 
 // fill turns groups of rules into indexes.
 func (b *selectorBuilder) fill(groups map[bucket][]uint32) {
 	b.index.byAttr = make([]attrIndex, len(b.index.attrs))
+	exact := make([]map[string]span, len(b.index.attrs))
 	prefixes := make([]map[string]span, len(b.index.attrs))
 	networks := make([]map[string]span, len(b.index.attrs))
 	put := func(m *map[string]span, key string, s span) {
@@ -227,13 +253,16 @@ func (b *selectorBuilder) fill(groups map[bucket][]uint32) {
 		(*m)[key] = s
 	}
 	for at, rules := range groups {
-		s := span{uint32(len(b.index.found)), uint32(len(rules))}
-		b.index.found = append(b.index.found, rules...)
+		s := span{rules[0], 1}
+		if len(rules) > 1 {
+			s = span{uint32(len(b.index.found)), uint32(len(rules))}
+			b.index.found = append(b.index.found, rules...)
+		}
 		switch at.kind {
 		case MatchAny:
 			b.index.byAttr[at.attr].present = s
 		case MatchExact:
-			put(&b.index.byAttr[at.attr].exact, at.key, s)
+			put(&exact[at.attr], at.key, s)
 		case MatchCIDR:
 			put(&networks[at.attr], at.key, s)
 		default:
@@ -241,6 +270,7 @@ func (b *selectorBuilder) fill(groups map[bucket][]uint32) {
 		}
 	}
 	for i := range b.index.byAttr {
+		b.index.byAttr[i].exact = newTextTable(exact[i])
 		b.index.byAttr[i].prefixes = newPrefixTree(prefixes[i])
 		b.index.byAttr[i].addNetworks(networks[i])
 	}

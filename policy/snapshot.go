@@ -48,8 +48,33 @@ type term struct {
 	id        limiter.LimitID
 	limit     *limiter.Limit
 	overrides *overrides // nil: none
-	name      uint32     // number of the author's name in the domain; 0: none given
-	replaces  []uint32   // numbers of names
+	names     *termNames // nil: in the domain no term replaces others
+}
+
+// termNames are the names that decide what replaces what, as numbers.
+type termNames struct {
+	own      uint32 // the author's name; 0: none given
+	replaces []uint32
+}
+
+// terms are the limits of one rule. The first is in place, since most rules
+// have one and each pointer that a match follows may lead to far memory.
+type terms struct {
+	first term // its limit is nil if there is none
+	rest  *[]term
+}
+
+// newTerms returns list as terms.
+func newTerms(list []term) terms {
+	switch len(list) {
+	case 0:
+		return terms{}
+	case 1:
+		return terms{first: list[0]}
+	default:
+		rest := list[1:]
+		return terms{list[0], &rest}
+	}
 }
 
 // An origin is where a limit comes from.

@@ -13,16 +13,22 @@ import (
 // where the last entry ends. One text for key and value means that the entry
 // {a_b, c} is the entry {a, b_c}, as it is there.
 type tree struct {
-	edges map[string]uint32 // parent (4 bytes) and text → node
-	nodes []treeNode        // the root first
-	depth int               // of the deepest node
+	edges textTable  // parent (4 bytes) and text → span whose offset is a node
+	nodes []treeNode // the root first
+	depth int        // of the deepest node
 }
 
+// A treeNode is one cache line.
 type treeNode struct {
-	terms     []term
+	terms  terms
+	extras *nodeExtras // nil: none
+	leaf   bool        // no children
+}
+
+// nodeExtras are what few nodes have.
+type nodeExtras struct {
 	wildcards *wildcards // patterns among the children; nil: none
-	leaf      bool       // no children
-	shared    string     // the pattern, if its values share a counter
+	shared    string     // the pattern, if its values share a counter; else empty
 }
 
 // wildcards are the patterns among the children of one node.
@@ -76,16 +82,16 @@ func (t *tree) step(parent uint32, e Entry, scratch []byte) (node uint32, how in
 	scratch = append(scratch, e.Key...)
 	scratch = append(scratch, '_')
 	scratch = append(scratch, e.Value...)
-	if n, ok := t.edges[string(scratch)]; ok {
-		return n, byText, scratch
+	if s, ok := t.edges.find(scratch); ok {
+		return s.offset, byText, scratch
 	}
-	if w := t.nodes[parent].wildcards; w != nil {
-		if n, ok := w.first(scratch[edgeParent:]); ok {
+	if x := t.nodes[parent].extras; x != nil && x.wildcards != nil {
+		if n, ok := x.wildcards.first(scratch[edgeParent:]); ok {
 			return n, byPattern, scratch
 		}
 	}
-	if n, ok := t.edges[string(scratch[:edgeParent+len(e.Key)])]; ok {
-		return n, byKey, scratch
+	if s, ok := t.edges.find(scratch[:edgeParent+len(e.Key)]); ok {
+		return s.offset, byKey, scratch
 	}
 	return 0, byText, scratch
 }
@@ -102,10 +108,11 @@ func appendStep(key []byte, n *treeNode, e Entry, how int, text []byte) []byte {
 		return append(key, 0)
 	case byPattern:
 		part = text[edgeParent:]
-		if n.shared != "" {
+		if n.extras != nil && n.extras.shared != "" {
+			shared := n.extras.shared
 			// What the service puts into the counter's name is the pattern
 			// without `key_`; and all of it if it does not begin so.
-			if len(n.shared) > len(e.Key) && n.shared[:len(e.Key)] == string(e.Key) && n.shared[len(e.Key)] == '_' {
+			if len(shared) > len(e.Key) && shared[:len(e.Key)] == string(e.Key) && shared[len(e.Key)] == '_' {
 				return append(key, 0)
 			}
 			part = e.Key
@@ -119,6 +126,7 @@ func appendStep(key []byte, n *treeNode, e Entry, how int, text []byte) []byte {
 type treeBuilder struct {
 	*builder
 	tree     tree
+	edges    map[string]span
 	edge     []byte
 	owner    map[uint32]int      // which rule ends at a node
 	patterns map[uint32][]string // texts with wildcards among a node's children, in order
@@ -127,7 +135,7 @@ type treeBuilder struct {
 
 func newTreeBuilder(b *builder) *treeBuilder {
 	return &treeBuilder{
-		builder: b, tree: tree{edges: map[string]uint32{}, nodes: []treeNode{{leaf: true}}},
+		builder: b, tree: tree{nodes: []treeNode{{leaf: true}}}, edges: map[string]span{},
 		owner: map[uint32]int{}, patterns: map[uint32][]string{}, sharedBy: map[uint32]place{},
 	}
 }
@@ -139,7 +147,7 @@ func (b *treeBuilder) edgeKey(parent uint32, text string) string {
 }
 
 // add adds rule i, whose terms are compiled.
-func (b *treeBuilder) add(i int, rule *LimitRule, terms []term) {
+func (b *treeBuilder) add(i int, rule *LimitRule, terms terms) {
 	node := uint32(0)
 	for j, e := range rule.Descriptor {
 		text := e.Key
@@ -147,10 +155,11 @@ func (b *treeBuilder) add(i int, rule *LimitRule, terms []term) {
 			text += "_" + e.Value
 		}
 		edge := b.edgeKey(node, text)
-		next, ok := b.tree.edges[edge]
+		found, ok := b.edges[edge]
+		next := found.offset
 		if !ok {
 			next = uint32(len(b.tree.nodes))
-			b.tree.edges[edge] = next
+			b.edges[edge] = span{offset: next}
 			b.tree.nodes = append(b.tree.nodes, treeNode{leaf: true})
 			b.tree.nodes[node].leaf = false
 			b.sharedBy[next] = place{rule: i}
@@ -161,9 +170,9 @@ func (b *treeBuilder) add(i int, rule *LimitRule, terms []term) {
 				}
 			}
 			if e.Shared {
-				b.tree.nodes[next].shared = text
+				b.extras(next).shared = text
 			}
-		} else if e.Shared != (b.tree.nodes[next].shared != "") {
+		} else if x := b.tree.nodes[next].extras; e.Shared != (x != nil && x.shared != "") {
 			first := b.sharedBy[next]
 			b.fail(place{rule: i}, Problem{
 				Path: ".descriptor", Value: formatEntry(e),
@@ -192,14 +201,24 @@ func (b *treeBuilder) build() tree {
 		w := &wildcards{list: make([]wildcard, len(texts))}
 		groups := map[string][]uint32{}
 		for i, text := range texts {
-			w.list[i] = wildcard{newGlob(text), isPrefixGlob(text), b.tree.edges[b.edgeKey(parent, text)]}
+			w.list[i] = wildcard{newGlob(text), isPrefixGlob(text), b.edges[b.edgeKey(parent, text)].offset}
 			prefix := literalPrefix(text)
 			groups[prefix] = append(groups[prefix], uint32(i))
 		}
 		w.byPrefix, w.prefix = groupByPrefix(groups)
-		b.tree.nodes[parent].wildcards = w
+		b.extras(parent).wildcards = w
 	}
+	b.tree.edges = newTextTable(b.edges)
 	return b.tree
+}
+
+// extras returns a node's extras, made if need be.
+func (b *treeBuilder) extras(node uint32) *nodeExtras {
+	n := &b.tree.nodes[node]
+	if n.extras == nil {
+		n.extras = new(nodeExtras)
+	}
+	return n.extras
 }
 
 // groupByPrefix lays groups out in one array and indexes them by their key.

@@ -87,7 +87,9 @@ func parseYAML(c chunk, check func(token.Tokens) *syntaxError) (bodies []ast.Nod
 			bodies, bad = nil, &syntaxError{1, 1, flaw{message: fmt.Sprintf("not YAML: %v", v)}}
 		}
 	}()
-	tokens := lexer.Tokenize(string(c.text))
+	// The lexer counts a line twice that ends in a comment and a carriage return.
+	text := bytes.ReplaceAll(c.text, []byte("\r\n"), []byte("\n"))
+	tokens := lexer.Tokenize(string(text))
 	if bad := checkBounds(tokens); bad != nil {
 		return nil, bad
 	}
