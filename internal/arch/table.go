@@ -48,7 +48,7 @@ func Table() []Layer {
 		{Path: "api/decision", Ours: door},
 		{Path: "api/admin", Ours: []string{"api", lim, pol}},
 		{Path: "api/proto"},
-		{Path: "api/proto/**", Ours: []string{pb}},
+		{Path: "api/proto/headgate/v1", Ours: []string{pb}},
 
 		// The shell.
 		{Path: "cmd/headgate", Shell: true, Ours: []string{"internal/**", lim, pol, "bench/**", pb}},
