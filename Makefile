@@ -146,7 +146,7 @@ bench-rls: build ## Envoy RLS over grpc-go beside a grpc-go hello-world, alterna
 	@rm -rf tmp/bench; mkdir -p tmp/bench; \
 	bin/headgate serve --policy examples/bench.yaml --data-dir tmp/bench --log-level warn \
 	  --grpc $(GRPC) --http $(HTTP) --admin $(ADMIN) & node=$$!; \
-	bin/hello --address 127.0.0.1:8181 >/dev/null & hello=$$!; \
+	GOGC=400 bin/hello --address 127.0.0.1:8181 >/dev/null & hello=$$!; \
 	trap 'kill $$node $$hello 2>/dev/null' EXIT; \
 	for _ in $$(seq 100); do bin/headgate check bench --cost 0 --server $(GRPC) >/dev/null 2>&1 && break; sleep 0.1; done; \
 	bin/headgate bench --server-pid $$node --versus 127.0.0.1:8181 --versus-pid $$hello --rounds 7 --duration 5s $(GRPC)
