@@ -11,9 +11,10 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// envoyFieldsMax bounds the fields of one file: aliases make a small file a
-// large tree.
-const envoyFieldsMax = 1 << 19
+// envoyFieldsMin is how many fields any file may have, aliases expanded; one of
+// more bytes than that may have as many as bytes. Without aliases no file can
+// reach this, with them a small one can be a very large tree.
+const envoyFieldsMin = 1 << 16
 
 // An envoyReader turns one file of the reference service into descriptors.
 // What it can't read it reports and leaves out.
@@ -22,7 +23,7 @@ type envoyReader struct {
 	file    string
 	anchors map[string]ast.Node
 	open    map[ast.Node]bool // mappings being read, to refuse an alias to itself
-	fields  int
+	fields  int               // that may still be read
 }
 
 // An envoyField is one field of a mapping, its anchors and aliases resolved.
@@ -44,6 +45,7 @@ func (r *envoyReader) read(text []byte) *envoyDomain {
 		r.problem(Position{r.file, 1, 1}, "", "the file is empty: it has no domain")
 		return nil
 	}
+	r.fields = max(envoyFieldsMin, len(text))
 	ast.Walk(r, bodies[0])
 	d := r.readRoot(bodies[0])
 	if len(bodies) > 1 {
@@ -278,10 +280,11 @@ func (r *envoyReader) mapping(n ast.Node, path string) ([]envoyField, bool) {
 		r.problem(r.pos(n), path, "an alias refers to what contains it")
 		return nil, false
 	}
-	if r.fields += len(pairs) + 1; r.fields > envoyFieldsMax {
-		if r.fields-len(pairs)-1 <= envoyFieldsMax {
-			r.problem(r.pos(n), path, fmt.Sprintf("more than %d fields, aliases expanded", envoyFieldsMax))
-		}
+	if r.fields < 0 {
+		return nil, false
+	}
+	if r.fields -= len(pairs) + 1; r.fields < 0 {
+		r.problem(r.pos(n), path, "too many fields, aliases expanded")
 		return nil, false
 	}
 	r.open[body] = true

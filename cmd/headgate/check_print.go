@@ -76,7 +76,7 @@ func printCheck(w io.Writer, r *headgatev1.CheckResponse, o *checkOptions) error
 		fmt.Fprintf(&b, "degraded     %s\n", d)
 	}
 	if o.explain {
-		fmt.Fprintf(&b, "policy       version %d (%s)\n", r.GetPolicyVersion(), r.GetPolicyHash())
+		fmt.Fprintf(&b, "policy       version %d (%.12s)\n", r.GetPolicyVersion(), r.GetPolicyHash())
 		if len(r.GetLimits()) > 0 {
 			b.WriteString("\n")
 			writeLimits(&b, r.GetLimits())
@@ -123,6 +123,9 @@ func writeLimits(b *strings.Builder, limits []*headgatev1.LimitResult) {
 			remaining = strconv.FormatUint(l.GetRemaining(), 10)
 			reset = roundUp(l.GetResetAfter().AsDuration()).String()
 			allows = fmt.Sprintf("%d per %v", l.GetAmount(), l.GetPeriod().AsDuration())
+			if l.GetBurst() > 0 {
+				allows += fmt.Sprintf(", burst %d", l.GetBurst())
+			}
 		}
 		row(l.GetName(), verdict, remaining, retry, reset, allows, l.GetExplanation().GetKeyFingerprint(), origin(l.GetExplanation()))
 	}

@@ -115,10 +115,10 @@ retry after  600ms
 reset after  2s
 policy       version 3 (9f2c)
 
-LIMIT       VERDICT          REMAINING  RETRY AFTER  RESET AFTER  ALLOWS         COUNTER           FROM
-per-client  denied           0          600ms        2s           100 per 1s     a1b2c3d4e5f60718  shop.yaml:3 by remote_address
-trial       denied (shadow)  0          never        1h0m0s       0 per 24h0m0s  -                 shop.yaml:9
-staff       allowed          -          -            -            unlimited      -                 -
+LIMIT       VERDICT          REMAINING  RETRY AFTER  RESET AFTER  ALLOWS                 COUNTER           FROM
+per-client  denied           0          600ms        2s           100 per 1s, burst 200  a1b2c3d4e5f60718  shop.yaml:3 by remote_address
+trial       denied (shadow)  0          never        1h0m0s       0 per 24h0m0s          -                 shop.yaml:9
+staff       allowed          -          -            -            unlimited              -                 -
 `},
 		{"as JSON", allowed, []string{"-o", "json"}, exitFine, `{
   "verdict": "allowed",
