@@ -46,8 +46,8 @@ func TestBodiesFollowTheWindows(t *testing.T) {
 		{"a connection's window that is renewed at the last moment", func(c *rawConn) {
 			c.handshake()
 			c.grant = func(uint32, int) {
-				if c.window < 20 {
-					c.grow(0, int(65_535-c.window))
+				if c.window == 0 {
+					c.grow(0, 65_535)
 				}
 			}
 			c.answerAll()
@@ -63,7 +63,6 @@ func TestBodiesFollowTheWindows(t *testing.T) {
 			c.answerAll()
 		}},
 		{"no header table", func(c *rawConn) {
-			c.hdec.SetAllowedMaxDynamicTableSize(0)
 			c.handshake(setting(http2.SettingHeaderTableSize, 0))
 			c.answerAll()
 		}},
@@ -75,7 +74,8 @@ func TestBodiesFollowTheWindows(t *testing.T) {
 					return
 				}
 				if i%50 == 49 {
-					c.settings(setting(http2.SettingHeaderTableSize, uint32(i*100%5000)))
+					size := [...]uint32{0, 4096, 100}[i/50%3]
+					c.settings(setting(http2.SettingHeaderTableSize, size))
 				}
 				c.answer(id)
 			}
@@ -426,6 +426,22 @@ func BenchmarkRequest(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		buf = exchange(b, c, &r, buf)
+	}
+}
+
+func TestTheConnectionsWindowIsRenewed(t *testing.T) {
+	r := bytes.NewReader(append(appendFrameHeader(nil, 10, http2.FrameData, 0, 1), make([]byte, 10)...))
+	c := offline(t, r)
+	c.received = connectionWindow / 2
+	if err := c.onFrame(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := http2.NewFramer(nil, bytes.NewReader(c.out)).ReadFrame()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w, ok := f.(*http2.WindowUpdateFrame); !ok || w.StreamID != 0 || w.Increment != connectionWindow/2+10 || c.received != 0 {
+		t.Errorf("sent %v", f)
 	}
 }
 

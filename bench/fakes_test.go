@@ -68,6 +68,7 @@ type fake struct {
 
 	// answer decides a call for the value of its first entry.
 	answer func(ctx context.Context, value string) (over bool, err error)
+	short  bool // a batch's last item is missing
 
 	ok, over, failed atomic.Int64
 	running, top     atomic.Int64
@@ -128,6 +129,9 @@ func (f *fake) Check(ctx context.Context, r *headgatev1.CheckRequest) (*headgate
 
 func (f *fake) CheckBatch(ctx context.Context, r *headgatev1.CheckBatchRequest) (*headgatev1.CheckBatchResponse, error) {
 	resp := &headgatev1.CheckBatchResponse{}
+	if f.short {
+		r.Checks = r.Checks[1:]
+	}
 	for _, c := range r.Checks {
 		item := &headgatev1.CheckBatchItem{}
 		if one, err := f.Check(ctx, c); err != nil {

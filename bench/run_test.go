@@ -104,6 +104,15 @@ func TestItemsOfABatchFailOneByOne(t *testing.T) {
 	}
 }
 
+func TestABatchWithoutAllItemsIsNoAnswer(t *testing.T) {
+	c := small(start(t, &fake{short: true}))
+	c.Protocol, c.Batch = Batch, 20
+	r := mustRun(t, c)
+	if n := r.TransportErrors["bad_response"]; n == 0 || n != 20*r.Requests || r.Verdicts.OK != 0 {
+		t.Errorf("%d requests, transport errors %v, verdicts %+v", r.Requests, r.TransportErrors, r.Verdicts)
+	}
+}
+
 func TestAGracefulStopUnderLoadLosesNothing(t *testing.T) {
 	p := &port{Listener: listen(t)}
 	f := &fake{}
@@ -244,6 +253,10 @@ func TestAnOpenLoopChargesAStallToAllWhoWouldHaveAsked(t *testing.T) {
 	if p90 := time.Duration(r.LatencyNanoseconds.P90); p90 < 250*time.Millisecond {
 		t.Errorf("p90 = %v, want about 300ms", p90)
 	}
+	// The wait for room is the server's doing, not the generator's.
+	if lag := time.Duration(r.Open.LagNanoseconds.P90); lag > 100*time.Millisecond {
+		t.Errorf("the generator was late by %v at p90", lag)
+	}
 	if r.Open.BacklogTop < 150 {
 		t.Errorf("at most %d requests waited on a connection, want about 200", r.Open.BacklogTop)
 	}
@@ -344,7 +357,7 @@ func TestCompareAlternates(t *testing.T) {
 		}})
 	}
 	c := small(server("a", 0))
-	c.Versus, c.Rounds = server("b", 5*time.Millisecond), 3
+	c.Versus, c.Rounds = server("b", 50*time.Millisecond), 3
 	c.Duration = 150 * time.Millisecond
 	var progress bytes.Buffer
 	var cmp *Comparison
