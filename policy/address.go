@@ -51,16 +51,13 @@ func parseIPv6(b []byte) (ip [16]byte, ok bool) {
 		gap, b = 0, b[2:]
 	}
 	for len(b) > 0 {
-		if at == len(ip) {
-			return ip, false
-		}
 		n, digits := hexGroup(b)
-		if digits == 0 {
+		if digits == 0 || at == len(ip) {
 			return ip, false
 		}
 		if digits < len(b) && b[digits] == '.' {
 			v4, ok := parseIPv4(b)
-			if !ok || at > len(ip)-4 || (gap < 0 && at != len(ip)-4) {
+			if !ok || at > len(ip)-len(v4) {
 				return ip, false
 			}
 			at += copy(ip[at:], v4[:])
@@ -74,19 +71,21 @@ func parseIPv6(b []byte) (ip [16]byte, ok bool) {
 		if b[0] != ':' || len(b) == 1 {
 			return ip, false
 		}
-		b = b[1:]
-		if b[0] == ':' {
+		if b = b[1:]; b[0] == ':' {
 			if gap >= 0 {
 				return ip, false
 			}
 			gap, b = at, b[1:]
 		}
 	}
-	if gap < 0 {
-		return ip, at == len(ip)
-	}
-	if at == len(ip) {
-		return ip, false // `::` stands for at least one group
+	return expandGap(ip, gap, at)
+}
+
+// expandGap moves what follows `::` to the end. It stands for at least one
+// group; an address without it (gap −1) must be complete.
+func expandGap(ip [16]byte, gap, at int) ([16]byte, bool) {
+	if gap < 0 || at == len(ip) {
+		return ip, gap < 0 && at == len(ip)
 	}
 	tail := at - gap
 	copy(ip[len(ip)-tail:], ip[gap:at])

@@ -106,8 +106,8 @@ func ruleLines(rule *LimitRule) []string {
 		for i := range rule.Terms {
 			w.item("  ", termLines(&rule.Terms[i]))
 		}
-		lines := append(selector, "limits:")
-		return append(lines, strings.Split(strings.TrimRight(w.String(), "\n"), "\n")...)
+		selector = append(selector, "limits:")
+		return append(selector, strings.Split(strings.TrimRight(w.String(), "\n"), "\n")...)
 	}
 }
 
@@ -118,18 +118,11 @@ func termLines(t *Term) []string {
 	if t.Name != "" {
 		add("name", quote(t.Name))
 	}
-	perSpan := strconv.FormatUint(t.Amount, 10) + "/" + formatEvery(t.Every)
-	switch t.Kind {
-	case limiter.KindRate:
-		add("rate", perSpan)
-	case limiter.KindFixed:
-		add("window", perSpan)
-	case limiter.KindSliding:
-		add("sliding_window", perSpan)
-	case limiter.KindUnlimited:
+	if t.Kind == limiter.KindUnlimited {
 		add("unlimited", "true")
-	default:
-		add("rate", "invalid") // refused when it is parsed
+	} else {
+		// An invalid kind gives an unknown key, which Parse refuses.
+		add(t.Kind.String(), strconv.FormatUint(t.Amount, 10)+"/"+formatEvery(t.Every))
 	}
 	if t.Burst != 0 {
 		add("burst", strconv.FormatUint(t.Burst, 10))
@@ -143,12 +136,8 @@ func termLines(t *Term) []string {
 	if t.CountDenied != nil {
 		add("count_denied", strconv.FormatBool(*t.CountDenied))
 	}
-	switch t.OnUnavailable {
-	case limiter.UnavailableDeny:
-		add("on_unavailable", "deny")
-	case limiter.UnavailableLocal:
-		add("on_unavailable", "local")
-	case limiter.UnavailableAllow:
+	if words := onUnavailableWords(); t.OnUnavailable != 0 && int(t.OnUnavailable) < len(words) {
+		add("on_unavailable", words[t.OnUnavailable])
 	}
 	if len(t.Replaces) > 0 {
 		add("replaces", flowList(t.Replaces))

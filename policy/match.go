@@ -51,9 +51,6 @@ type matching struct {
 	bit    uint32 // of the descriptor, in Charge.Descriptors
 }
 
-// idBytes is where the values begin in the bytes that make a key.
-const idBytes = len(limiter.LimitID{})
-
 // startKey leaves room for a LimitID in the request's scratch memory.
 func (m *matching) startKey() []byte {
 	var room limiter.LimitID

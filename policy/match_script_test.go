@@ -76,8 +76,8 @@ func runScript(t *testing.T, policy, script string) string {
 }
 
 // parseRequest reads the text of a request.
-func parseRequest(t testing.TB, line string) *Request {
-	t.Helper()
+func parseRequest(tb testing.TB, line string) *Request {
+	tb.Helper()
 	domain, rest, _ := strings.Cut(line, " ")
 	r := &Request{Domain: []byte(domain)}
 	for _, part := range strings.Split(rest, "]") {
@@ -97,7 +97,7 @@ func parseRequest(t testing.TB, line string) *Request {
 			case "cost":
 				n, err := strconv.ParseUint(value, 10, 64)
 				if err != nil {
-					t.Fatal(err)
+					tb.Fatal(err)
 				}
 				d.Cost = n
 			case "peek":
@@ -107,12 +107,12 @@ func parseRequest(t testing.TB, line string) *Request {
 			case "limit":
 				amount, every, f := parseLimit(value)
 				if f != nil {
-					t.Fatal(f.message)
+					tb.Fatal(f.message)
 				}
 				u, n := UnitOf(every)
 				r.SetOverride(Override{Amount: amount, Unit: u, Multiplier: n})
 			default:
-				t.Fatalf("unknown option %s", option)
+				tb.Fatalf("unknown option %s", option)
 			}
 		}
 	}

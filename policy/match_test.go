@@ -32,9 +32,9 @@ limits:
 `
 
 // everyRequest matches every rule of everything.
-func everyRequest(t testing.TB) *Request {
-	t.Helper()
-	return parseRequest(t, "shop [remote_address=10.1.2.3,plan=free,user=vip,path=/api/x/b] [path=/search,user=u] [path=/img/a.png] [path=/xzy] [q=r limit=5/min]")
+func everyRequest(tb testing.TB) *Request {
+	tb.Helper()
+	return parseRequest(tb, "shop [remote_address=10.1.2.3,plan=free,user=vip,path=/api/x/b] [path=/search,user=u] [path=/img/a.png] [path=/xzy] [q=r limit=5/min]")
 }
 
 func TestMatchingAllocatesNothing(t *testing.T) {

@@ -135,33 +135,10 @@ func (r *reader) rule(n *node) LimitRule {
 	if !ok {
 		return rule
 	}
-	var nested, exempt *field
-	var own fields // what belongs to a limit
-	for _, f := range fs {
-		switch f.key {
-		case "when":
-			rule.When = r.when(&f.node)
-		case "by":
-			rule.By = r.by(&f.node)
-		case "descriptor":
-			rule.Descriptor = r.descriptor(&f.node)
-		case "labels":
-			rule.Labels = r.boolean(&f.node)
-		case "exempt":
-			if rule.Exempt = r.boolean(&f.node); rule.Exempt {
-				exempt = f
-			}
-		case "limits":
-			nested = f
-		default:
-			own = append(own, f)
-		}
-	}
-	if d := fs.get("descriptor"); d != nil && (fs.get("when") != nil || fs.get("by") != nil) {
-		r.failKey(d, &flaw{message: "can't stand beside when and by", expected: "two limits: one with descriptor, one with when and by"})
-	}
+	own := r.selector(fs, &rule)
+	exempt, nested := fs.get("exempt"), fs.get("limits")
 	switch {
-	case exempt != nil:
+	case rule.Exempt:
 		r.exempt(exempt, fs)
 	case nested != nil:
 		rule.Terms = r.terms(nested, &rule)
@@ -173,6 +150,31 @@ func (r *reader) rule(n *node) LimitRule {
 		rule.Terms[0].Pos = rule.Pos
 	}
 	return rule
+}
+
+// selector reads the fields that are not a limit's own and returns the others.
+func (r *reader) selector(fs fields, rule *LimitRule) (own fields) {
+	for _, f := range fs {
+		switch f.key {
+		case "when":
+			rule.When = r.when(&f.node)
+		case "by":
+			rule.By = r.by(&f.node)
+		case "descriptor":
+			rule.Descriptor = r.descriptor(&f.node)
+		case "labels":
+			rule.Labels = r.boolean(&f.node)
+		case "exempt":
+			rule.Exempt = r.boolean(&f.node)
+		case "limits":
+		default:
+			own = append(own, f)
+		}
+	}
+	if d := fs.get("descriptor"); d != nil && (fs.get("when") != nil || fs.get("by") != nil) {
+		r.failKey(d, &flaw{message: "can't stand beside when and by", expected: "two limits: one with descriptor, one with when and by"})
+	}
+	return own
 }
 
 // exempt checks that nothing but a descriptor stands beside `exempt: true`.

@@ -63,7 +63,7 @@ func (r *reader) term(n *node, fs fields, rule *LimitRule, known []string) Term 
 		return t.term
 	case len(t.kinds) > 1:
 		r.failKey(t.kinds[1], &flaw{
-			message:  fmt.Sprintf("can't stand beside %s", t.kinds[0].key),
+			message:  "can't stand beside " + t.kinds[0].key,
 			expected: "one of rate, window, sliding_window, unlimited: true; several limits for one selector go in a list, limits: [{…}, {…}]",
 		})
 		return t.term
@@ -103,7 +103,7 @@ func (t *termReader) field(f *field, all fields) {
 		b := t.boolean(&f.node)
 		t.term.CountDenied = &b
 	case "on_unavailable":
-		t.term.OnUnavailable = limiter.OnUnavailable(max(0, t.choice(&f.node, "allow", "deny", "local")))
+		t.term.OnUnavailable = limiter.OnUnavailable(max(0, t.choice(&f.node, onUnavailableWords()...)))
 	case "replaces":
 		t.term.Replaces = t.replaces(&f.node)
 	case "overrides":
@@ -130,6 +130,9 @@ func (t *termReader) unknown(f *field, all fields) {
 	}
 	t.failKey(f, &flaw{message: "unknown key", expected: "one of " + strings.Join(t.known, ", "), suggestion: closest(f.key, t.known)})
 }
+
+// onUnavailableWords are the words for limiter.OnUnavailable, in its order.
+func onUnavailableWords() []string { return []string{"allow", "deny", "local"} }
 
 // name reads a name: printable ASCII, so that it fits headers and metrics.
 func (t *termReader) name(n *node) string {
@@ -246,7 +249,7 @@ func (t *termReader) checkBounds(s limiter.Spec) {
 
 // unjoin returns the errors that err joins.
 func unjoin(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // takes a join apart, looks for no type of error
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	return []error{err}

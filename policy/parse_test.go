@@ -35,17 +35,17 @@ func golden(t *testing.T, name, got string) {
 }
 
 // testPolicies returns the sources of testdata/policies/PREFIX_*.yaml.
-func testPolicies(t testing.TB, prefix string) []Source {
-	t.Helper()
+func testPolicies(tb testing.TB, prefix string) []Source {
+	tb.Helper()
 	names, err := filepath.Glob("testdata/policies/" + prefix + "_*.yaml")
 	if err != nil || len(names) == 0 {
-		t.Fatalf("no files: %v", err)
+		tb.Fatalf("no files: %v", err)
 	}
 	sources := make([]Source, len(names))
 	for i, name := range names {
 		text, err := os.ReadFile(name)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		sources[i] = Source{filepath.Base(name), text}
 	}
@@ -53,15 +53,15 @@ func testPolicies(t testing.TB, prefix string) []Source {
 }
 
 // compiled parses and compiles a policy that must be fine.
-func compiled(t testing.TB, text string) *Snapshot {
-	t.Helper()
+func compiled(tb testing.TB, text string) *Snapshot {
+	tb.Helper()
 	docs, problems := Parse([]Source{{"test.yaml", []byte(text)}})
 	if len(problems) > 0 {
-		t.Fatalf("parse: %v", problems)
+		tb.Fatalf("parse: %v", problems)
 	}
 	s, problems := Compile(docs, Options{})
 	if len(problems) > 0 {
-		t.Fatalf("compile: %v", problems)
+		tb.Fatalf("compile: %v", problems)
 	}
 	return s
 }

@@ -47,7 +47,7 @@ func (p Problem) String() string {
 // Problems are all that is wrong, in the order of files and lines as they were
 // read. Past ProblemsMax the last one only counts the others. Problems is an
 // error; use Err to get a nil error for none.
-type Problems []Problem
+type Problems []Problem //nolint:errname // a list that is also an error: it is named for the list
 
 // Error returns one line for each problem.
 func (ps Problems) Error() string {
