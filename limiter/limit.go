@@ -80,8 +80,8 @@ type Spec struct {
 	OnUnavailable OnUnavailable
 }
 
-// A Limit is a Spec ready to decide with. It is immutable, except for Ref,
-// which the counter table sets once before the limit is first used. The zero
+// A Limit is a Spec ready to decide with. It is immutable, except for Ref and
+// Shared, which the counter table sets before the limit is first used. The zero
 // Limit decides nothing until Init.
 type Limit struct {
 	Spec
@@ -89,6 +89,9 @@ type Limit struct {
 	// Ref is the slot of this definition in the counter table's registry;
 	// 0 is the slot of definitions that were never registered.
 	Ref uint32
+	// Shared says that another definition has the same LimitID, as overrides for
+	// named values have: a counter may have been charged under that one.
+	Shared bool
 
 	rate rateTerms
 }

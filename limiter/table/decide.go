@@ -125,7 +125,7 @@ func (t *Table) look(s *shard, now limiter.Instant, ch *limiter.Charge) {
 func (t *Table) charge(s *shard, now limiter.Instant, ch *limiter.Charge, op limiter.Op, k keep) limiter.Decision {
 	l := ch.Limit
 	a, i, ok := s.find(ch.Key)
-	if s.converting {
+	if s.converting || l.Shared {
 		if ok {
 			l = t.adopt(a, i, l, now)
 		} else {

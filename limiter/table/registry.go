@@ -103,7 +103,11 @@ func (r *registry) enter(ref uint32) (uint32, *definition) {
 
 // Install makes the definitions of a new policy known and sets the Ref of each
 // limit. It is called before the policy is published, and never at the same
-// time as another Install or Load. Limits of one LimitID have one definition.
+// time as another Install or Load.
+//
+// Several limits may have one LimitID: a limit and its overrides for named
+// values. Nobody but the charge then knows which of them a counter is under, so
+// Install marks them Shared and their counters are converted when charged.
 //
 // A counter of a limit whose definition changed is converted the next time it
 // is charged; the table is then in converting mode until ConvertStep has done
@@ -138,15 +142,7 @@ func (r *registry) install(limits []*limiter.Limit) bool {
 	defer r.mu.Unlock()
 	r.installs++
 	e := r.edit()
-	for _, l := range limits {
-		ref := e.intern(l)
-		e.defs[ref].installed = r.installs
-		e.defs[ref].domain.installed = r.installs
-		r.current[l.ID] = ref
-		if l.Ref != ref { // a limit that is installed again may be in use
-			l.Ref = ref
-		}
-	}
+	shared := e.internAll(limits)
 	domains := 0
 	for _, d := range r.domains {
 		if d.installed == r.installs {
@@ -156,7 +152,7 @@ func (r *registry) install(limits []*limiter.Limit) bool {
 	r.several.Store(domains > 1)
 	e.forget()
 	r.defs.Store(&e.defs) // before anything points at what is new
-	return e.relink()
+	return e.relink() || shared
 }
 
 // An edit is a change of the registry in progress; registry.mu is held.
@@ -192,6 +188,39 @@ func (e *edit) intern(l *limiter.Limit) uint32 {
 		e.r.byDef[k] = ref
 	}
 	return ref
+}
+
+// internAll interns the limits of a policy, makes them the definitions in force
+// and reports whether some share a LimitID.
+func (e *edit) internAll(limits []*limiter.Limit) (shared bool) {
+	refs := make([]uint32, len(limits))
+	first := make(map[limiter.LimitID]uint32, len(limits))
+	several := map[limiter.LimitID]bool{}
+	for i, l := range limits {
+		ref := e.intern(l)
+		refs[i] = ref
+		e.defs[ref].installed = e.r.installs
+		e.defs[ref].domain.installed = e.r.installs
+		if other, ok := first[l.ID]; ok && other != ref {
+			several[l.ID] = true
+		}
+		first[l.ID] = ref
+	}
+	for i, l := range limits {
+		if several[l.ID] {
+			delete(e.r.current, l.ID)
+		} else {
+			e.r.current[l.ID] = refs[i]
+		}
+		// A limit that is installed again may be in use: write only what differs.
+		if l.Ref != refs[i] {
+			l.Ref = refs[i]
+		}
+		if l.Shared != several[l.ID] {
+			l.Shared = several[l.ID]
+		}
+	}
+	return len(several) > 0
 }
 
 // domain returns the domain of that name.
