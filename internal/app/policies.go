@@ -95,7 +95,7 @@ func (p *policies) reload() {
 	case next.Hash() == p.current.Load().Hash():
 		p.note(func(s *policyState) { s.Refused, s.Files = nil, files })
 		p.reloaded(obs.ReloadUnchanged)
-		p.log.Debug("policies read again: nothing changed")
+		p.log.Info("policies read again: nothing changed")
 	default:
 		p.apply(next, files)
 		p.reloaded(obs.ReloadApplied)

@@ -310,3 +310,26 @@ func TestReloadUnderTrafficKeepsWhatWasUsed(t *testing.T) {
 	close(stop)
 	clients.Wait()
 }
+
+// Overrides for named values are limits of their own with the same identity.
+func TestReloadKeepsWhatNamedValuesUsed(t *testing.T) {
+	text := func(base, alice int) string {
+		return hourly(base) + fmt.Sprintf("    overrides:\n      - {values: alice, amount: %d}\n      - {values: carol, amount: 9}\n", alice)
+	}
+	c := testConfig(t, text(2, 4))
+	n := startNode(t, c)
+	allow(t, n, "alice", true, true, true, true, false)
+	allow(t, n, "bob", true, true, false)
+	allow(t, n, "carol", true)
+	write(t, c.Policy.Paths[0], text(3, 5))
+	inForce(t, n, 2)
+	time.Sleep(convertDelay + 200*time.Millisecond)
+	allow(t, n, "alice", true, false)
+	allow(t, n, "bob", true, false)
+	write(t, c.Policy.Paths[0], hourly(6)) // no overrides any more
+	inForce(t, n, 3)
+	time.Sleep(convertDelay + 200*time.Millisecond)
+	allow(t, n, "alice", true, false)
+	allow(t, n, "bob", true, true, true, false)
+	allow(t, n, "carol", true, true, true, true, true, false)
+}
