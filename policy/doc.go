@@ -10,5 +10,6 @@
 // use; matching allocates nothing. Parse and compile problems are reported all
 // at once as [Problems], each with file, line, column, path, value and bound.
 //
-// See docs/adr/0004-one-matcher.md.
+// See docs/adr/0004-one-matcher.md, and docs/adr/0005-importing-envoy.md for
+// [ImportEnvoy].
 package policy

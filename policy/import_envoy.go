@@ -31,9 +31,10 @@ type envoyImporter struct {
 }
 
 // ImportEnvoy translates configuration of Envoy's reference service
-// (github.com/envoyproxy/ratelimit), one source a file, to Headgate's policies, one document for each domain, in the order of the files. The
-// meaning is exact: which rule applies to a request, what is charged, and what
-// is answered (docs/adr/0005-importing-envoy.md lists the differences).
+// (github.com/envoyproxy/ratelimit), one source a file, to policies, one
+// document for each domain, in the order of the files. The meaning is exact:
+// which rule applies to a request, what is charged, and what is answered
+// (docs/adr/0005-importing-envoy.md lists the differences).
 //
 // The error is Problems: everything that is wrong with the files, and, unless
 // o.Lossy, everything that can't be carried over.

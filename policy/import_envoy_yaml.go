@@ -163,8 +163,9 @@ func (r *envoyReader) descriptorField(n *envoyNode, f envoyField, depth int) {
 	case "value_to_metric":
 		n.valueToMetric = r.boolean(f, n.path)
 	case "metadata":
-		at := f.at
-		n.metadata = &at
+		if m, ok := f.value.(*ast.MappingNode); f.value.Type() != ast.NullType && (!ok || len(m.Values) > 0) {
+			n.metadata = &f.at
+		}
 	default:
 		n.notes = append(n.notes, r.misplaced(f, n.path, "a descriptor")...)
 	}
