@@ -326,3 +326,10 @@ func TestBytes(t *testing.T) {
 		}
 	}
 }
+
+func TestTheSystemdSampleIsValid(t *testing.T) {
+	c, err := Load(Sources{File: "../../deploy/systemd/headgate.yaml", Env: []string{"STATE_DIRECTORY=/var/lib/headgate"}})
+	if err != nil || c.DataDir != "/var/lib/headgate" || c.Log.Format != "json" {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
