@@ -15,6 +15,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -49,7 +50,7 @@ func run(args []string) error {
 		"soak":    {soak, 100_000_000, 20_000_000},
 	}
 	if len(args) == 0 {
-		return fmt.Errorf("which measurement? text, flat, scale, rss, longest or soak")
+		return errors.New("which measurement? text, flat, scale, rss, longest or soak")
 	}
 	m, ok := measurements[args[0]]
 	if !ok {
@@ -64,7 +65,7 @@ func run(args []string) error {
 		return err
 	}
 	if s.keys < 1 || s.rounds < 1 || s.ops < 0 {
-		return fmt.Errorf("-keys and -rounds must be at least 1, -ops at least 0")
+		return errors.New("-keys and -rounds must be at least 1, -ops at least 0")
 	}
 	fmt.Printf("%s: %d keys, %d rounds of %d, %s, GOMAXPROCS %d\n\n",
 		args[0], s.keys, s.rounds, s.ops, runtime.Version(), runtime.GOMAXPROCS(0))

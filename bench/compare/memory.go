@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -17,7 +18,7 @@ func residentBytes() (int64, error) {
 	_, rest, _ := bytes.Cut(b, []byte("VmRSS:"))
 	fields := bytes.Fields(rest)
 	if len(fields) == 0 {
-		return 0, fmt.Errorf("resident memory: /proc/self/status names no VmRSS")
+		return 0, errors.New("resident memory: /proc/self/status names no VmRSS")
 	}
 	kib, err := strconv.ParseInt(string(fields[0]), 10, 64)
 	return kib << 10, err
@@ -35,7 +36,7 @@ func rss(s settings) error {
 	worst, most, next := 0.0, 0.0, 0
 	for n := 1; n <= s.keys; n++ {
 		k := hashed(uint64(n))
-		sub.decide(sub.clock.Now(), k, k.Partition())
+		sub.decide(sub.now(), k, k.Partition())
 		due := n >= int(float64(s.keys)/2*math.Pow(2, float64(next)/(sizes-1)))
 		if !due && (n < s.keys/2 || n%max(1, s.keys/40_000) != 0) {
 			continue

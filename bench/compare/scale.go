@@ -14,11 +14,11 @@ func scale(s settings) error {
 	}
 	for i := range s.keys {
 		k := hashed(uint64(i))
-		sub.decide(sub.clock.Now(), k, k.Partition())
+		sub.decide(sub.now(), k, k.Partition())
 	}
 	subjects := []*subject{sub, sub.another()}
 	work := func(g, n int) {
-		s, keys, now := subjects[g], s.keys, sub.clock.Now()
+		s, keys, now := subjects[g], s.keys, sub.now()
 		for i := range n {
 			k := hashed(pick(mix(uint64(g*n+i)), keys))
 			s.decide(now, k, k.Partition())

@@ -27,7 +27,7 @@ func soak(s settings) error {
 		begin := time.Now()
 		for i := done; i < done+n; i++ {
 			k := hashed(uint64(i))
-			sub.decide(sub.clock.Now(), k, k.Partition())
+			sub.decide(sub.now(), k, k.Partition())
 		}
 		done += n
 		if err := report("fill", n, done, time.Since(begin)); err != nil {
@@ -38,7 +38,7 @@ func soak(s settings) error {
 		begin := time.Now()
 		for i := range s.ops {
 			k := hashed(pick(mix(uint64(round*s.ops+i)), s.keys))
-			sub.decide(sub.clock.Now(), k, k.Partition())
+			sub.decide(sub.now(), k, k.Partition())
 		}
 		if err := report("decide", s.ops, s.keys, time.Since(begin)); err != nil {
 			return err

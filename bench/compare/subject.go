@@ -4,7 +4,6 @@ import (
 	"math/bits"
 	"time"
 
-	"github.com/headgate/headgate/internal/clock"
 	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/limiter/table"
 )
@@ -14,7 +13,7 @@ import (
 type subject struct {
 	table *table.Table
 	limit *limiter.Limit
-	clock *clock.Clock
+	begin time.Time
 	call  limiter.Call
 }
 
@@ -33,12 +32,15 @@ func newSubject() (*subject, error) {
 		return nil, err
 	}
 	t.Install([]*limiter.Limit{l})
-	return &subject{table: t, limit: l, clock: clock.New()}, nil
+	return &subject{table: t, limit: l, begin: time.Now()}, nil
 }
+
+// now reads the clock as a server does: the monotonic time since the start.
+func (s *subject) now() limiter.Instant { return limiter.Instant(1 << 60).Add(time.Since(s.begin)) }
 
 // another returns a subject for another goroutine.
 func (s *subject) another() *subject {
-	return &subject{table: s.table, limit: s.limit, clock: s.clock}
+	return &subject{table: s.table, limit: s.limit, begin: s.begin}
 }
 
 // decide charges one unit of k.

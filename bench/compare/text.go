@@ -44,7 +44,7 @@ func text(s settings) error {
 		cs = append(cs, contestant{name, func(n int) {
 			for i := range n {
 				spell(buf, int(pick(mix(uint64(i)), s.keys)))
-				ask(unsafe.String(&buf[0], len(buf)))
+				ask(unsafe.String(&buf[0], len(buf))) //nolint:gosec // buf stays as it is while asked with
 			}
 		}})
 	}
@@ -82,7 +82,7 @@ func headgate() (string, func(string), error) {
 		buf = append(buf[:0], s.limit.ID[:]...)
 		buf = append(append(buf, byte(len(text))), text...)
 		k := h.Key(buf)
-		s.decide(s.clock.Now(), k, k.Partition())
+		s.decide(s.now(), k, k.Partition())
 	}, nil
 }
 
@@ -91,12 +91,13 @@ func byThrottled() (string, func(string), error) {
 	if err != nil {
 		return "", nil, err
 	}
-	l, err := throttled.NewGCRARateLimiter(store, throttled.RateQuota{MaxRate: throttled.PerSec(amount), MaxBurst: amount})
+	l, err := throttled.NewGCRARateLimiterCtx(throttled.WrapStoreWithContext(store), throttled.RateQuota{MaxRate: throttled.PerSec(amount), MaxBurst: amount})
 	if err != nil {
 		return "", nil, err
 	}
+	ctx := context.Background()
 	return "throttled", func(text string) {
-		if _, _, err := l.RateLimit(text, 1); err != nil {
+		if _, _, err := l.RateLimitCtx(ctx, text, 1); err != nil {
 			panic(err)
 		}
 	}, nil

@@ -15,7 +15,7 @@ const (
 
 	// levelsSmall is how many levels an array below slotsSmall grows at once:
 	// it is moved in one step, and its memory doesn't matter.
-	slotsSmall  = 256
+	slotsSmall  = 64
 	levelsSmall = 3
 
 	// moveStep is how many slots an insert moves: about 2 µs. A quarter more
@@ -63,27 +63,26 @@ func (t *Table) grow(s *shard, now limiter.Instant) {
 	t.resize(s, level, now)
 }
 
-// resize begins the move of s to an array of level l and reports whether there
-// is memory for it. Small arrays are moved at once.
-func (t *Table) resize(s *shard, l int16, now limiter.Instant) bool {
+// resize begins the move of s to an array of level l, if there is memory for
+// it. Small arrays are moved at once.
+func (t *Table) resize(s *shard, l int16, now limiter.Instant) {
 	n := s.slotsAt(l)
 	size := arrayBytes(n)
 	if t.bytes.Add(size) > t.cfg.BytesMax {
 		t.bytes.Add(-size)
 		t.refused.Add(1)
-		return false
+		return
 	}
 	next, ok := newArray(n)
 	if !ok {
 		t.bytes.Add(-size)
 		t.refused.Add(1)
-		return false
+		return
 	}
 	t.capacity.Add(int64(n - len(s.slots)))
 	s.old, s.array, s.level = s.array, next, l
 	s.moved, s.hand, s.moving = 0, 0, true
 	t.move(s, now, moveStep)
-	return true
 }
 
 // move moves the next n slots of the old array and drops what is due. When
@@ -128,7 +127,7 @@ func (t *Table) shrink(s *shard, now limiter.Instant) {
 	if s.n == 0 && len(s.slots) <= chunkSlots {
 		t.capacity.Add(-int64(len(s.slots)))
 		t.bytes.Add(-arrayBytes(len(s.slots)))
-		s.array.release()
+		s.release()
 		s.level, s.hand = 0, 0
 		return
 	}

@@ -81,7 +81,8 @@ func (m *model) install(now limiter.Instant, limits []*limiter.Limit) {
 }
 
 // drawLimits returns five limits of fixed identity and drawn amount.
-func drawLimits(t *rapid.T, tb testing.TB) []*limiter.Limit {
+func drawLimits(tb testing.TB, t *rapid.T) []*limiter.Limit {
+	tb.Helper()
 	amount := func(label string) uint64 { return rapid.Uint64Range(1, 12).Draw(t, label) }
 	second, minute := time.Second, time.Minute
 	specs := []limiter.Spec{
@@ -200,7 +201,7 @@ func (r *modelRun) actions() map[string]func(*rapid.T) {
 			delete(r.model.counters, k)
 		},
 		"install": func(t *rapid.T) {
-			r.limits = drawLimits(t, r.tb)
+			r.limits = drawLimits(r.tb, t)
 			r.table.Install(r.limits)
 			r.model.install(r.now, r.limits)
 			for range rapid.IntRange(0, 20).Draw(t, "hits") {
@@ -266,7 +267,7 @@ func TestTableDecidesAsAMapThatForgetsNothing(t *testing.T) {
 				limits:   map[limiter.LimitID]*limiter.Limit{},
 				of:       map[modelKey]limiter.LimitID{},
 			},
-			limits: drawLimits(rt, t),
+			limits: drawLimits(t, rt),
 		}
 		defer func() { r.table.Clear() }()
 		r.table.Install(r.limits)

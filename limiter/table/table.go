@@ -74,7 +74,7 @@ func (t *Table) Clear() {
 		t.bytes.Add(-arrayBytes(len(s.old.slots)) - arrayBytes(len(s.slots)))
 		t.capacity.Add(-int64(len(s.slots)))
 		s.old.release()
-		s.array.release()
+		s.release()
 		s.moving, s.moved, s.hand, s.level, s.gone = false, 0, 0, 0, 0
 		s.mu.Unlock()
 	}
