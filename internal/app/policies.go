@@ -39,7 +39,7 @@ type policies struct {
 	log     *slog.Logger
 
 	// install is told of the limits of a policy before it is in force, and
-	// applied of how each reading of changed files ended.
+	// reloaded of how each reading of changed files ended.
 	install  func([]*limiter.Limit)
 	reloaded func(obs.ReloadResult)
 
