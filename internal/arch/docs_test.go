@@ -73,6 +73,27 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 	}
 }
 
+func TestEveryDecisionIsListed(t *testing.T) {
+	index, err := os.ReadFile(filepath.Join(root, "docs/adr/README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob(filepath.Join(root, "docs/adr/[0-9]*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		number, title, _ := strings.Cut(strings.TrimPrefix(string(bytes.SplitN(text, []byte("\n"), 2)[0]), "# "), ": ")
+		if row := "[" + number + "](" + filepath.Base(page) + ") | " + title; !strings.Contains(string(index), row) {
+			t.Errorf("docs/adr/README.md lacks the row | %s |", row)
+		}
+	}
+}
+
 func TestPagesStayShort(t *testing.T) {
 	for page, linesMax := range map[string]int{"README.md": 150, "docs/architecture.md": 200} {
 		text, err := os.ReadFile(filepath.Join(root, page))

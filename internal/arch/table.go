@@ -46,7 +46,7 @@ func Table() []Layer {
 		{Path: "api/rpc", Ours: append([]string{"api/rls", "api/decision"}, door...)},
 		{Path: "api/rls", Ours: door},
 		{Path: "api/decision", Ours: door},
-		{Path: "api/admin", Ours: []string{"api", lim, pol}},
+		{Path: "api/admin", Ours: []string{"api", pol}},
 		{Path: "api/proto"},
 		{Path: "api/proto/headgate/v1", Ours: []string{pb}},
 
@@ -54,7 +54,7 @@ func Table() []Layer {
 		{Path: "cmd/headgate", Shell: true, Ours: []string{"internal/**", lim, pol, "bench/**", pb}},
 		{Path: "internal/app", Shell: true, Ours: []string{"**"}},
 		{Path: "internal/clock", Shell: true, Ours: []string{lim}},
-		{Path: "internal/config", Shell: true, Ours: []string{lim}},
+		{Path: "internal/config", Shell: true},
 		{Path: "internal/obs", Ours: []string{"api", lim, pol}},
 		{Path: "internal/arch"},
 		{Path: "internal/e2e"},
