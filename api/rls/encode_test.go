@@ -128,6 +128,14 @@ func TestAppend(t *testing.T) {
 			},
 		},
 		{
+			"a denial without a wait still says a second: 0 would be a retry storm",
+			exchange(1, policy.Matched, charge(1, rate, limiter.Decision{Verdict: denied, Degraded: limiter.TableFull})),
+			&rlsv3.RateLimitResponse{
+				OverallCode: over, Statuses: statuses{status(over, "per-client", 0, 0)},
+				ResponseHeadersToAdd: headers("retry-after", "1", "x-headgate-limit", "per-client", "x-headgate-degraded", "table_full"),
+			},
+		},
+		{
 			"a denial that waiting doesn't help has no retry-after",
 			exchange(1, policy.Matched, charge(1, rate, limiter.Decision{Verdict: denied, RetryAfter: limiter.Never, Remaining: 3})),
 			&rlsv3.RateLimitResponse{
