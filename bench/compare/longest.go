@@ -12,49 +12,71 @@ import (
 )
 
 // longest grows a table to s.keys and prints the calls that took the most CPU
-// time of their thread, first with keys spread over the partitions, then with
-// all of them in one.
+// time of their thread: with keys spread over the partitions, and with all of
+// them in one. The control asks for one and the same key as often: what is long
+// there is the system's doing (interrupts, a neighbour's cache misses, a host
+// that takes the processor away).
 func longest(s settings) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	for _, spread := range []bool{true, false} {
+	for _, c := range []struct {
+		name string
+		key  func(i int) (limiter.Key, limiter.Partition)
+	}{
+		{"control, one key", func(int) (limiter.Key, limiter.Partition) { return hashed(1), 7 }},
+		{"all partitions", func(i int) (limiter.Key, limiter.Partition) {
+			k := hashed(uint64(i))
+			return k, k.Partition()
+		}},
+		{"one partition", func(i int) (limiter.Key, limiter.Partition) { return hashed(uint64(i)), 7 }},
+	} {
 		sub, err := newSubject()
 		if err != nil {
 			return err
 		}
-		name := "all keys in one partition"
-		if spread {
-			name = "keys spread over all partitions"
-		}
-		var top []time.Duration // the ten longest, ascending
-		var total time.Duration
-		over := 0
-		last := threadTime()
+		var t longCalls
+		begin := threadTime()
+		last := begin
 		for i := range s.keys {
-			k := hashed(uint64(i))
-			p := limiter.Partition(7)
-			if spread {
-				p = k.Partition()
-			}
+			k, p := c.key(i)
 			sub.decide(limiter.Instant(1<<60), k, p)
-			t := threadTime()
-			d := t - last
-			last = t
-			total += d
-			if d > 100*time.Microsecond {
-				over++
-			}
-			if len(top) < 10 || d > top[0] {
-				top = append(top, d)
-				slices.Sort(top)
-				top = top[max(0, len(top)-10):]
-			}
+			now := threadTime()
+			t.add(i, now-last)
+			last = now
 		}
-		fmt.Printf("%s: longest call %v, mean %v, %d of %d above 100 µs; the ten longest: %v\n",
-			name, top[len(top)-1], total/time.Duration(s.keys), over, s.keys, top)
+		fmt.Printf("%-18s longest %8v, mean %6v, above 100 µs %d, above 1 ms %d of %d\n", c.name,
+			t.top[len(t.top)-1].took, (last-begin)/time.Duration(s.keys), t.over100us, t.over1ms, s.keys)
+		for _, l := range t.top {
+			fmt.Printf("    call %10d took %v\n", l.call, l.took)
+		}
 		sub.table.Clear()
 	}
 	return nil
+}
+
+// longCalls are the longest calls seen, ascending, and how many were long.
+type longCalls struct {
+	top                []longCall
+	over100us, over1ms int
+}
+
+type longCall struct {
+	call int
+	took time.Duration
+}
+
+func (l *longCalls) add(call int, took time.Duration) {
+	if took > 100*time.Microsecond {
+		l.over100us++
+	}
+	if took > time.Millisecond {
+		l.over1ms++
+	}
+	if len(l.top) < 8 || took > l.top[0].took {
+		l.top = append(l.top, longCall{call, took})
+		slices.SortFunc(l.top, func(a, b longCall) int { return int(a.took - b.took) })
+		l.top = l.top[max(0, len(l.top)-8):]
+	}
 }
 
 // threadTime returns the CPU time of this thread.

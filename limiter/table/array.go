@@ -19,8 +19,10 @@ const (
 	tagBytes  = 4
 
 	// mapBytes is the size from which an array lives outside Go's heap, where
-	// neither the collector's pace nor its headroom (GOGC) doubles it.
-	mapBytes = 32 << 10
+	// neither the collector's pace nor its headroom (GOGC) doubles it. It is
+	// small because what a shard leaves behind on the heap as it grows stays
+	// resident until the next collection, which a growing table doesn't cause.
+	mapBytes = 2 << 10
 
 	// chunkSlots is how many slots that were moved out of a large array go
 	// back to the system at once: 256 KiB and 32 KiB of tags, about 10 µs.
@@ -45,44 +47,52 @@ func home(lo uint64, n int) int {
 
 // arrayBytes returns how many bytes newArray(n) takes.
 func arrayBytes(n int) int64 {
-	if size := n * (slotBytes + tagBytes); size < mapBytes {
+	size := n * (slotBytes + tagBytes)
+	if size < mapBytes {
 		return int64(size)
 	}
-	return int64(pageUp(n*slotBytes) + pageUp(n*tagBytes))
+	return int64(pageUp(size))
 }
 
-func pageUp(n int) int {
-	page := os.Getpagesize()
-	return (n + page - 1) / page * page
-}
+// pageUp returns n rounded up to whole pages.
+func pageUp(n int) int { return pageDown(n + os.Getpagesize() - 1) }
+
+// pageDown returns n rounded down to whole pages.
+func pageDown(n int) int { return n &^ (os.Getpagesize() - 1) }
 
 // newArray returns an array of n empty slots, and false if the system has no
 // memory for it.
 func newArray(n int) (array, bool) {
-	if n*(slotBytes+tagBytes) < mapBytes {
+	size := arrayBytes(n)
+	if size < mapBytes {
 		return array{slots: make([]slot, n), tags: make([]uint32, n)}, true
 	}
-	slots := pageUp(n * slotBytes)
-	mem, ok := mapMemory(slots + pageUp(n*tagBytes))
+	mem, ok := mapMemory(int(size))
 	if !ok {
 		return array{}, false
 	}
 	return array{
 		slots: unsafe.Slice((*slot)(unsafe.Pointer(&mem[0])), n),
-		tags:  unsafe.Slice((*uint32)(unsafe.Pointer(&mem[slots])), n),
+		tags:  unsafe.Slice((*uint32)(unsafe.Pointer(&mem[n*slotBytes])), n),
 		mem:   mem,
 	}, true
 }
 
-// discard gives the memory of the slots [from, to) back to the system; they
-// must not be used any more. Both are multiples of chunkSlots.
+// discard gives the memory of the slots [from, to) back to the system, as far
+// as it is whole pages; they must not be used any more.
 func (a *array) discard(from, to int) {
 	if a.mem == nil {
 		return
 	}
-	tags := pageUp(len(a.slots) * slotBytes)
-	dropMemory(a.mem[from*slotBytes : to*slotBytes])
-	dropMemory(a.mem[tags+from*tagBytes : tags+to*tagBytes])
+	a.drop(from*slotBytes, to*slotBytes)
+	tags := len(a.slots) * slotBytes
+	a.drop(tags+from*tagBytes, tags+to*tagBytes)
+}
+
+func (a *array) drop(from, to int) {
+	if from, to = pageUp(from), pageDown(to); from < to {
+		dropMemory(a.mem[from:to])
+	}
 }
 
 // release gives a's memory back and empties a.

@@ -2,7 +2,11 @@
 
 package table
 
-import "golang.org/x/sys/unix"
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
 
 // mapMemory returns size zeroed bytes outside Go's heap, page-aligned, and
 // false if there are none to be had. Pages take memory once they are touched.
@@ -10,8 +14,11 @@ import "golang.org/x/sys/unix"
 // Huge pages are not asked for: shards are far smaller than one until there
 // are hundreds of millions of keys, and zeroing one takes a caller's time.
 func mapMemory(size int) ([]byte, bool) {
-	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
-	return mem, err == nil
+	p, err := unix.MmapPtr(-1, 0, nil, uintptr(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return nil, false
+	}
+	return unsafe.Slice((*byte)(p), size), true
 }
 
 // dropMemory gives the pages of mem back; its contents are undefined from then
@@ -19,4 +26,4 @@ func mapMemory(size int) ([]byte, bool) {
 func dropMemory(mem []byte) { _ = unix.Madvise(mem, unix.MADV_DONTNEED) }
 
 // unmapMemory ends a mapping that mapMemory made.
-func unmapMemory(mem []byte) { _ = unix.Munmap(mem) }
+func unmapMemory(mem []byte) { _ = unix.MunmapPtr(unsafe.Pointer(&mem[0]), uintptr(len(mem))) }
