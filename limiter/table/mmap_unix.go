@@ -18,7 +18,7 @@ func mapMemory(size int) ([]byte, bool) {
 	if err != nil {
 		return nil, false
 	}
-	return unsafe.Slice((*byte)(p), size), true
+	return unsafe.Slice((*byte)(p), size), true //nolint:gosec // the mapping has size bytes
 }
 
 // dropMemory gives the pages of mem back; its contents are undefined from then
@@ -26,4 +26,6 @@ func mapMemory(size int) ([]byte, bool) {
 func dropMemory(mem []byte) { _ = unix.Madvise(mem, unix.MADV_DONTNEED) }
 
 // unmapMemory ends a mapping that mapMemory made.
-func unmapMemory(mem []byte) { _ = unix.MunmapPtr(unsafe.Pointer(&mem[0]), uintptr(len(mem))) }
+func unmapMemory(mem []byte) {
+	_ = unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem))) //nolint:gosec // as mapMemory made it
+}

@@ -258,16 +258,16 @@ func TestChurnDoesNotGrowTheTable(t *testing.T) {
 	l := rate(t, "shop", "a", 1, time.Second)
 	now := start
 	size := 0
-	for i := range 600_000 { // 10,000 live at any time, and no Sweep
+	for i := range 300_000 { // 11,000 live at any time, and no Sweep
 		now = now.Add(100 * time.Microsecond)
 		askIn(tab, now, l, 3, i, 1)
-		if i == 200_000 {
+		if i == 100_000 {
 			size = tab.SlotsOf(3)
 		}
 	}
 	// Live are those of the last 1.1 s: 11,000.
 	if got := tab.SlotsOf(3); got > size || got > 22_000 {
-		t.Errorf("%d slots after the first 200,000 keys, %d in the end", size, got)
+		t.Errorf("%d slots after the first 100,000 keys, %d in the end", size, got)
 	}
 	check(t, tab)
 }
@@ -322,7 +322,7 @@ func TestConcurrentCallsAdmitExactlyTheAmount(t *testing.T) {
 func TestAllKeysInOnePartition(t *testing.T) {
 	tab := newTable(t, table.Config{})
 	l := rate(t, "shop", "a", 1, time.Hour)
-	const keys = 300_000
+	const keys = 120_000
 	for i := range keys {
 		if d := askIn(tab, start, l, 4095, i, 1); d.Verdict != limiter.Allowed || d.Degraded != limiter.NotDegraded {
 			t.Fatalf("key %d: %+v", i, d)
