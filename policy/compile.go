@@ -111,7 +111,11 @@ type place struct{ rule, term int }
 func newBuilder(doc *Document, broken []bool, rep *report) *builder {
 	return &builder{
 		doc: doc, broken: broken, rep: rep,
-		domain:  &domain{name: doc.Domain, mode: doc.Charge},
+		domain: &domain{
+			name: doc.Domain, mode: doc.Charge,
+			limits: make([]limiter.Limit, 0, countLimits(doc)),
+			mores:  make([]ruleMore, 1), lists: make([]byList, 1),
+		},
 		origins: map[*limiter.Limit]origin{},
 		names:   map[string]uint32{},
 		namedAt: map[string]place{},
@@ -138,7 +142,7 @@ func (b *builder) build() *domain {
 			continue
 		}
 		rule := &b.doc.Rules[i]
-		terms := newTerms(b.terms(i, anyBroken))
+		terms := b.terms(i, anyBroken)
 		if len(rule.Descriptor) > 0 {
 			tree.add(i, rule, terms)
 		} else {
@@ -246,17 +250,62 @@ func (b *builder) spec(rule *LimitRule, t *Term, selector string) limiter.Spec {
 	return s
 }
 
-// limit makes a limit and remembers where it comes from.
-func (b *builder) limit(s limiter.Spec, at place, rule *LimitRule, selector string) *limiter.Limit {
+// countLimits returns how many limits a document makes: with its overrides'
+// and the one for requests.
+func countLimits(doc *Document) int {
+	n := 1
+	for i := range doc.Rules {
+		for j := range doc.Rules[i].Terms {
+			n += 1 + len(doc.Rules[i].Terms[j].Overrides)
+		}
+	}
+	return n
+}
+
+// newLimit makes a limit in the domain's array, which does not move, and
+// returns it with its index plus 1.
+func (b *builder) newLimit(s limiter.Spec) (*limiter.Limit, uint32, error) {
 	s.Def = defHash(&s)
-	l, err := limiter.NewLimit(s)
-	if err != nil {
-		b.fail(at, Problem{Value: s.Name, Message: err.Error()}) // Parse has said it better
-		return nil
+	b.domain.limits = append(b.domain.limits, limiter.Limit{})
+	n := len(b.domain.limits)
+	l := &b.domain.limits[n-1]
+	if err := l.Init(s); err != nil {
+		return nil, 0, err
 	}
 	b.limits = append(b.limits, l)
+	return l, uint32(n), nil
+}
+
+// limit makes a rule's limit and remembers where it comes from.
+func (b *builder) limit(s limiter.Spec, at place, rule *LimitRule, selector string) (number uint32) {
+	l, number, err := b.newLimit(s)
+	if err != nil {
+		b.fail(at, Problem{Value: s.Name, Message: err.Error()}) // Parse has said it better
+		return 0
+	}
 	b.origins[l] = origin{rule, selector, at.path(rule)}
-	return l
+	return number
+}
+
+// compact returns a rule of terms, conditions and a list of attributes.
+func (b *builder) compact(terms []term, checks []check, by uint32) compactRule {
+	r, rare := compactRule{by: by}, ruleRare{}
+	more := ruleMore{first: check{kind: matchAlways}}
+	if len(terms) > 0 {
+		r.id, r.limit = terms[0].id, terms[0].limit
+		rare.overrides, rare.names, rare.rest = terms[0].overrides, terms[0].names, terms[1:]
+	}
+	if len(checks) > 0 {
+		more.first, rare.checks = checks[0], checks[1:]
+	}
+	if len(rare.checks) > 0 || rare.overrides != nil || rare.names != nil || len(rare.rest) > 0 {
+		more.rare = &rare
+	}
+	if len(checks) > 0 || more.rare != nil {
+		r.more = uint32(len(b.domain.mores))
+		b.domain.mores = append(b.domain.mores, more)
+	}
+	return r
 }
 
 // replaces turns names into numbers and reports names that no limit has.
@@ -286,12 +335,10 @@ func (b *builder) overrideLimit() *limiter.Limit {
 		Kind: limiter.KindFixed, Period: UnitSecond.Duration(),
 		CountDenied: b.doc.CountDenied, PeekUsed: b.doc.PeekUsed,
 	}
-	s.Def = defHash(&s)
-	l, err := limiter.NewLimit(s)
+	l, _, err := b.newLimit(s)
 	if err != nil {
 		b.rep.add(Problem{Position: b.doc.Pos, Path: "domain", Value: b.doc.Domain, Message: err.Error()})
 		return nil
 	}
-	b.limits = append(b.limits, l)
 	return l
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -8,11 +9,20 @@ import (
 	"github.com/gaissmai/bart"
 )
 
+// matchAlways is the kind of a check that always holds.
+const matchAlways MatchKind = 255
+
 // A check is a condition that is verified on the rules that an index found.
 type check struct {
-	attr   uint32 // interned
-	kind   MatchKind
-	not    bool
+	attr uint32 // interned
+	kind MatchKind
+	not  bool
+	one  []byte     // the value, if MatchExact, MatchPrefix or MatchGlob has just one
+	many *checkMany // nil: see one
+}
+
+// checkMany is what conditions have that are about more than one text.
+type checkMany struct {
 	values []string // MatchExact: sorted; MatchPrefix: sorted, none begins with another
 	globs  []glob
 	nets   *bart.Lite
@@ -22,25 +32,30 @@ type check struct {
 // newCheck compiles a matcher that Parse has found fit.
 func newCheck(attr uint32, m *Matcher) check {
 	c := check{attr: attr, kind: m.Kind, not: m.Not}
+	if len(m.Values) == 1 && m.Kind != MatchCIDR && m.Kind != MatchRegex {
+		c.one = []byte(m.Values[0])
+		return c
+	}
+	c.many = new(checkMany)
 	switch m.Kind {
 	case MatchExact:
-		c.values = slices.Sorted(slices.Values(m.Values))
+		c.many.values = slices.Sorted(slices.Values(m.Values))
 	case MatchPrefix:
-		c.values = prefixFree(m.Values)
+		c.many.values = prefixFree(m.Values)
 	case MatchGlob:
 		for _, v := range m.Values {
-			c.globs = append(c.globs, newGlob(v))
+			c.many.globs = append(c.many.globs, glob(v))
 		}
 	case MatchCIDR:
-		c.nets = new(bart.Lite)
+		c.many.nets = new(bart.Lite)
 		for _, v := range m.Values {
 			if p, err := netip.ParsePrefix(v); err == nil {
-				c.nets.Insert(p)
+				c.many.nets.Insert(p)
 			}
 		}
 	case MatchRegex:
-		c.regex, _ = compileRegex(m.Values[0])
-	case MatchAny:
+		c.many.regex, _ = compileRegex(m.Values[0])
+	default:
 	}
 	return c
 }
@@ -52,7 +67,23 @@ func (c *check) holds(value []byte, present bool) bool {
 }
 
 func (c *check) matches(value []byte) bool {
+	if c.many != nil {
+		return c.many.matches(c.kind, value)
+	}
 	switch c.kind {
+	case MatchExact:
+		return bytes.Equal(c.one, value)
+	case MatchPrefix:
+		return bytes.HasPrefix(value, c.one)
+	case MatchGlob:
+		return glob(c.one).matches(value)
+	default:
+		return true // MatchAny
+	}
+}
+
+func (c *checkMany) matches(kind MatchKind, value []byte) bool {
+	switch kind {
 	case MatchExact:
 		i := lastNotAfter(c.values, value)
 		return i >= 0 && c.values[i] == string(value)

@@ -5,31 +5,31 @@ import (
 	"strings"
 )
 
-// A glob is a pattern split at its `*`s, each of which is any run of
-// characters, also an empty one and one with slashes.
-type glob [][]byte
-
-func newGlob(pattern string) glob {
-	return bytes.Split([]byte(pattern), []byte("*"))
-}
+// A glob is a pattern in which each `*` is any run of characters, also an empty
+// one and one with slashes. It is kept in one piece: parts would each lead to
+// other memory.
+type glob []byte
 
 // matches reports whether the whole value matches. Taking the first place for
 // each middle part is enough: any later one leaves less room for the rest.
 func (g glob) matches(value []byte) bool {
-	first, last := g[0], g[len(g)-1]
-	if len(g) == 1 {
-		return bytes.Equal(first, value)
+	star, last := bytes.IndexByte(g, '*'), bytes.LastIndexByte(g, '*')
+	if star < 0 {
+		return bytes.Equal(g, value)
 	}
-	if len(value) < len(first)+len(last) || !bytes.HasPrefix(value, first) || !bytes.HasSuffix(value, last) {
+	head, tail := g[:star], g[last+1:]
+	if len(value) < len(head)+len(tail) || !bytes.HasPrefix(value, head) || !bytes.HasSuffix(value, tail) {
 		return false
 	}
-	value = value[len(first) : len(value)-len(last)]
-	for _, part := range g[1 : len(g)-1] {
-		i := bytes.Index(value, part)
+	value = value[len(head) : len(value)-len(tail)]
+	for middle := g[star : last+1]; len(middle) > 1; {
+		middle = middle[1:]
+		next := bytes.IndexByte(middle, '*')
+		i := bytes.Index(value, middle[:next])
 		if i < 0 {
 			return false
 		}
-		value = value[i+len(part):]
+		value, middle = value[i+next:], middle[next:]
 	}
 	return true
 }

@@ -57,22 +57,28 @@ func (m *matching) startKey() []byte {
 	return append(m.req.key[:0], room[:]...)
 }
 
-// owe charges terms, whose counters key tells apart after the LimitID.
-// overrideValue is the value that overrides are about. It returns false if the
-// call has no room.
-func (m *matching) owe(t *terms, key, overrideValue []byte, merge bool) bool {
+// owe charges the terms of a rule, whose counters key tells apart after the
+// LimitID. overrideValue is the value that overrides are about. It returns
+// false if the call has no room.
+func (m *matching) owe(r *compactRule, key, overrideValue []byte, merge bool) bool {
 	m.req.key = key
-	if t.first.limit == nil {
+	if r.limit == 0 {
 		return true // exempt
 	}
-	if !m.oweTerm(&t.first, key, overrideValue, merge) {
+	if r.more == 0 {
+		copy(key, r.id[:])
+		return m.charge(m.hasher.Key(key), &m.domain.limits[r.limit-1], nil, merge)
+	}
+	rare := m.domain.mores[r.more].rare
+	if rare == nil {
+		return m.oweTerm(&term{id: r.id, limit: r.limit}, key, nil, merge)
+	}
+	if !m.oweTerm(&term{r.id, r.limit, rare.overrides, rare.names}, key, overrideValue, merge) {
 		return false
 	}
-	if t.rest != nil {
-		for i := range *t.rest {
-			if !m.oweTerm(&(*t.rest)[i], key, overrideValue, merge) {
-				return false
-			}
+	for i := range rare.rest {
+		if !m.oweTerm(&rare.rest[i], key, overrideValue, merge) {
+			return false
 		}
 	}
 	return true
@@ -82,11 +88,11 @@ func (m *matching) oweTerm(t *term, key, overrideValue []byte, merge bool) bool 
 	copy(key, t.id[:])
 	limit := t.limit
 	if t.overrides != nil {
-		if o := t.overrides.find(overrideValue); o != nil {
+		if o := t.overrides.find(overrideValue); o != 0 {
 			limit = o
 		}
 	}
-	return m.charge(m.hasher.Key(key), limit, t.names, merge)
+	return m.charge(m.hasher.Key(key), &m.domain.limits[limit-1], t.names, merge)
 }
 
 // charge adds one charge. With merge, a charge of an earlier descriptor for the
@@ -123,17 +129,22 @@ func (m *matching) tree() bool {
 	key, node := m.startKey(), uint32(0)
 	for i := range m.desc.Entries {
 		e := m.desc.Entries[i]
-		next, how, text := t.step(node, e, m.req.edge)
+		rule, how, text := t.step(node, e, m.req.edge)
 		m.req.edge = text
-		n := &t.nodes[next]
-		if next == 0 || (i < last && n.leaf) {
-			m.req.key = key
-			return true
+		if rule == nil {
+			break
 		}
-		key = appendStep(key, n, e, how, text)
-		node = next
+		node = rule.next &^ leafBit
+		key = t.appendStep(key, node, e, how, text)
+		if i == last {
+			return m.owe(rule, key, e.Value, false)
+		}
+		if rule.next&leafBit != 0 {
+			break
+		}
 	}
-	return m.owe(&t.nodes[node].terms, key, m.desc.Entries[last].Value, false)
+	m.req.key = key
+	return true
 }
 
 // selectors owes what the rules with when and by say of the descriptor.
@@ -176,7 +187,7 @@ func (m *matching) attribute(x *attrIndex, value []byte) bool {
 	if !m.rules(x.present) {
 		return false
 	}
-	if s, ok := x.exact.find(value); ok && !m.rules(s) {
+	if r := x.exact.find(value); r != nil && !m.exact(r) {
 		return false
 	}
 	for w := x.prefixes.walk(value); ; {
@@ -205,6 +216,14 @@ func (m *matching) attribute(x *attrIndex, value []byte) bool {
 	return true
 }
 
+// exact tries what attrIndex.exact found.
+func (m *matching) exact(r *compactRule) bool {
+	if r.next > 1 {
+		return m.rules(span{r.by, r.next})
+	}
+	return m.rule(r)
+}
+
 // rules tries the rules of a span.
 func (m *matching) rules(s span) bool {
 	x := &m.domain.selectors
@@ -221,16 +240,17 @@ func (m *matching) rules(s span) bool {
 
 // rule owes a rule's terms if the descriptor fulfils it. It returns false if
 // the call has no room.
-func (m *matching) rule(r *selectorRule) bool {
-	if r.checks != nil && !m.holds(*r.checks) {
+func (m *matching) rule(r *compactRule) bool {
+	if r.more != 0 && !m.holds(&m.domain.mores[r.more]) {
 		return true
 	}
 	key := m.startKey()
-	if r.by == nil {
-		return m.owe(&r.terms, key, nil, true)
+	if r.by == 0 {
+		return m.owe(r, key, nil, true)
 	}
+	by := &m.domain.lists[r.by]
 	var overrideValue []byte
-	for i, attr := range r.by.attrs {
+	for i, attr := range by.attrs {
 		value, present := m.value(attr)
 		if !present {
 			m.req.key = key
@@ -238,17 +258,24 @@ func (m *matching) rule(r *selectorRule) bool {
 		}
 		key = binary.AppendUvarint(key, uint64(len(value)))
 		key = append(key, value...)
-		if i == r.by.last {
+		if i == by.last {
 			overrideValue = value
 		}
 	}
-	return m.owe(&r.terms, key, overrideValue, true)
+	return m.owe(r, key, overrideValue, true)
 }
 
 // holds reports whether the descriptor fulfils all conditions.
-func (m *matching) holds(checks []check) bool {
-	for i := range checks {
-		if !checks[i].holds(m.value(checks[i].attr)) {
+func (m *matching) holds(more *ruleMore) bool {
+	if more.first.kind != matchAlways && !more.first.holds(m.value(more.first.attr)) {
+		return false
+	}
+	if more.rare == nil {
+		return true
+	}
+	for i := range more.rare.checks {
+		c := &more.rare.checks[i]
+		if !c.holds(m.value(c.attr)) {
 			return false
 		}
 	}

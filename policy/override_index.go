@@ -10,7 +10,7 @@ import (
 
 // overrides finds the limit that named values have instead of a term's own.
 type overrides struct {
-	limits   []*limiter.Limit
+	limits   []uint32          // of the domain, plus 1
 	exact    map[string]uint32 // to limits
 	networks *bart.Table[uint32]
 	prefixes prefixTree // a span's offset is an index to limits
@@ -22,8 +22,9 @@ type globOverride struct {
 	limit uint32
 }
 
-// find returns the most specific limit for value, or nil.
-func (o *overrides) find(value []byte) *limiter.Limit {
+// find returns the most specific limit for value: its index in the domain plus
+// 1, or 0.
+func (o *overrides) find(value []byte) uint32 {
 	if i, ok := o.exact[string(value)]; ok {
 		return o.limits[i]
 	}
@@ -34,7 +35,7 @@ func (o *overrides) find(value []byte) *limiter.Limit {
 			}
 		}
 	}
-	var longest *limiter.Limit
+	longest := uint32(0)
 	for w := o.prefixes.walk(value); ; {
 		at, ok := w.next()
 		if !ok {
@@ -42,7 +43,7 @@ func (o *overrides) find(value []byte) *limiter.Limit {
 		}
 		longest = o.limits[at.offset]
 	}
-	if longest != nil {
+	if longest != 0 {
 		return longest
 	}
 	for i := range o.globs {
@@ -50,7 +51,7 @@ func (o *overrides) find(value []byte) *limiter.Limit {
 			return o.limits[o.globs[i].limit]
 		}
 	}
-	return nil
+	return 0
 }
 
 // overrides compiles the overrides of the term at a place, whose own limit is s.
@@ -80,7 +81,7 @@ func (b *builder) overrides(s limiter.Spec, at place, rule *LimitRule, selector 
 				prefixes[literalPrefix(value)] = span{offset: n}
 			default:
 				b.unindexed++
-				o.globs = append(o.globs, globOverride{newGlob(value), n})
+				o.globs = append(o.globs, globOverride{glob(value), n})
 			}
 		}
 	}

@@ -16,11 +16,11 @@ type selectors struct {
 	byAttr []attrIndex
 	found  []uint32 // what the spans of the indexes point into: indices to rules
 	always []uint32 // rules without a condition that can be indexed
-	rules  []selectorRule
+	rules  []compactRule
 }
 
-// A span is a part of an array of indices. In an index of rules, a span of one
-// is not looked up: its offset is the index itself.
+// A span is a part of an array of indices. A span of one is not looked up: its
+// offset is the index itself.
 type span struct{ offset, n uint32 }
 
 // An attrIndex finds rules by the value of one attribute.
@@ -39,19 +39,6 @@ type network struct {
 	outer int32 // index to nested; −1: none
 }
 
-// A selectorRule is a rule as matching needs it: one cache line.
-type selectorRule struct {
-	terms  terms
-	by     *byList  // nil: none
-	checks *[]check // nil: the index implies all conditions
-}
-
-// A byList is the `by` of one or more rules.
-type byList struct {
-	attrs []uint32 // in alphabetical order of their names
-	last  int      // index to attrs of the attribute that overrides are about
-}
-
 // An option is a way to index a rule: by buckets of one attribute.
 type option struct {
 	condition int // index to When; −1: a `by` attribute
@@ -67,18 +54,25 @@ type bucket struct {
 	key  string
 }
 
+// A selectorSource is a rule that is still to be indexed.
+type selectorSource struct {
+	rule    *LimitRule
+	terms   []term
+	by      uint32
+	options []option
+}
+
 // A selectorBuilder collects rules, then chooses how each is indexed.
 type selectorBuilder struct {
 	*builder
 	index   selectors
-	options [][]option // by rule
-	sources []*LimitRule
+	sources []selectorSource
 	sizes   map[bucket]int // rules that could be in a bucket
-	lists   map[string]*byList
+	lists   map[string]uint32
 }
 
 func newSelectorBuilder(b *builder) *selectorBuilder {
-	return &selectorBuilder{builder: b, index: selectors{attrs: map[string]uint32{}}, sizes: map[bucket]int{}, lists: map[string]*byList{}}
+	return &selectorBuilder{builder: b, index: selectors{attrs: map[string]uint32{}}, sizes: map[bucket]int{}, lists: map[string]uint32{}}
 }
 
 // attr interns an attribute.
@@ -92,8 +86,7 @@ func (b *selectorBuilder) attr(name string) uint32 {
 }
 
 // add adds a rule, whose terms are compiled.
-func (b *selectorBuilder) add(rule *LimitRule, terms terms) {
-	r := selectorRule{terms: terms, by: b.by(rule.By)}
+func (b *selectorBuilder) add(rule *LimitRule, terms []term) {
 	var options []option
 	for i := range rule.When {
 		c := &rule.When[i]
@@ -114,28 +107,26 @@ func (b *selectorBuilder) add(rule *LimitRule, terms terms) {
 			b.sizes[bucket{o.attr, o.kind, key}]++
 		}
 	}
-	b.index.rules = append(b.index.rules, r)
-	b.options = append(b.options, options)
-	b.sources = append(b.sources, rule)
+	b.sources = append(b.sources, selectorSource{rule, terms, b.by(rule.By), options})
 }
 
 // by interns a list of attributes: rules with the same one share it.
-func (b *selectorBuilder) by(names []string) *byList {
+func (b *selectorBuilder) by(names []string) uint32 {
 	if len(names) == 0 {
-		return nil
+		return 0
 	}
 	id := flowList(names)
-	if list := b.lists[id]; list != nil {
-		return list
+	if n := b.lists[id]; n != 0 {
+		return n
 	}
-	list := new(byList)
 	sorted := slices.Sorted(slices.Values(names))
+	list := byList{last: slices.Index(sorted, names[len(names)-1])}
 	for _, name := range sorted {
 		list.attrs = append(list.attrs, b.attr(name))
 	}
-	list.last = slices.Index(sorted, names[len(names)-1])
-	b.lists[id] = list
-	return list
+	b.lists[id] = uint32(len(b.domain.lists))
+	b.domain.lists = append(b.domain.lists, list)
+	return b.lists[id]
 }
 
 // indexKeys returns the buckets that a rule with this condition is in, none
@@ -196,7 +187,8 @@ func outermost(networks []string) []string {
 // build chooses the best option of each rule and makes the indexes.
 func (b *selectorBuilder) build() selectors {
 	groups := map[bucket][]uint32{}
-	for i, options := range b.options {
+	for i := range b.sources {
+		options := b.sources[i].options
 		best, bestSize := -1, 0
 		for j, o := range options {
 			size := 0
@@ -218,40 +210,32 @@ func (b *selectorBuilder) build() selectors {
 				groups[at] = append(groups[at], rule)
 			}
 		}
-		b.checks(i, used)
+		src := &b.sources[i]
+		b.index.rules = append(b.index.rules, b.compact(src.terms, b.checks(src.rule, used), src.by))
 	}
 	b.fill(groups)
 	return b.index
 }
 
-// checks sets the conditions of rule i that its index does not imply.
-func (b *selectorBuilder) checks(i, used int) {
-	rule := b.sources[i]
+// checks returns the conditions that the index of a rule does not imply, where
+// used is the one that is indexed.
+func (b *selectorBuilder) checks(rule *LimitRule, used int) []check {
 	var checks []check
-	for j := range rule.When {
-		c := &rule.When[j]
-		if j == used && c.Matcher.Kind != MatchGlob {
-			continue
+	for i := range rule.When {
+		c := &rule.When[i]
+		if i != used || c.Matcher.Kind == MatchGlob {
+			checks = append(checks, newCheck(b.attr(c.Attr), &c.Matcher))
 		}
-		checks = append(checks, newCheck(b.attr(c.Attr), &c.Matcher))
 	}
-	if len(checks) > 0 {
-		b.index.rules[i].checks = &checks
-	}
+	return checks
 }
 
 // fill turns groups of rules into indexes.
 func (b *selectorBuilder) fill(groups map[bucket][]uint32) {
 	b.index.byAttr = make([]attrIndex, len(b.index.attrs))
-	exact := make([]map[string]span, len(b.index.attrs))
+	exact := make([]map[string]compactRule, len(b.index.attrs))
 	prefixes := make([]map[string]span, len(b.index.attrs))
 	networks := make([]map[string]span, len(b.index.attrs))
-	put := func(m *map[string]span, key string, s span) {
-		if *m == nil {
-			*m = map[string]span{}
-		}
-		(*m)[key] = s
-	}
 	for at, rules := range groups {
 		s := span{rules[0], 1}
 		if len(rules) > 1 {
@@ -262,11 +246,15 @@ func (b *selectorBuilder) fill(groups map[bucket][]uint32) {
 		case MatchAny:
 			b.index.byAttr[at.attr].present = s
 		case MatchExact:
-			put(&exact[at.attr], at.key, s)
+			r := compactRule{by: s.offset, next: s.n}
+			if s.n == 1 {
+				r = b.index.rules[s.offset]
+			}
+			put(exact, at, r)
 		case MatchCIDR:
-			put(&networks[at.attr], at.key, s)
+			put(networks, at, s)
 		default:
-			put(&prefixes[at.attr], at.key, s)
+			put(prefixes, at, s)
 		}
 	}
 	for i := range b.index.byAttr {
@@ -274,6 +262,14 @@ func (b *selectorBuilder) fill(groups map[bucket][]uint32) {
 		b.index.byAttr[i].prefixes = newPrefixTree(prefixes[i])
 		b.index.byAttr[i].addNetworks(networks[i])
 	}
+}
+
+// put sets what a bucket leads to in the map of its attribute.
+func put[T any](maps []map[string]T, at bucket, value T) {
+	if maps[at.attr] == nil {
+		maps[at.attr] = map[string]T{}
+	}
+	maps[at.attr][at.key] = value
 }
 
 // addNetworks indexes networks, each with the next shorter one around it.

@@ -39,42 +39,56 @@ type domain struct {
 	mode      limiter.Mode
 	override  *limiter.Limit // stands for the limits that requests carry
 	replacing bool           // some term replaces others
+	limits    []limiter.Limit
+	mores     []ruleMore // the first is not used
+	lists     []byList   // the first is not used
 	selectors selectors
 	tree      tree
 }
 
-// A term is one limit as matching needs it.
+// A compactRule is what a match needs of most rules, in half a cache line:
+// pointers into the domain's arrays would take twice the room.
+type compactRule struct {
+	id    limiter.LimitID // of the first term
+	limit uint32          // of the first term: 1 + index to limits; 0: the rule owes nothing
+	by    uint32          // index to lists; 0: none
+	more  uint32          // index to mores; 0: nothing
+	next  uint32          // see attrIndex.exact and tree.edges
+}
+
+// A byList is the `by` of one or more rules.
+type byList struct {
+	attrs []uint32 // in alphabetical order of their names
+	last  int      // index to attrs of the attribute that overrides are about
+}
+
+// A ruleMore is what fewer rules have: conditions that their index does not
+// imply.
+type ruleMore struct {
+	first check // matchAlways: there is none
+	rare  *ruleRare
+}
+
+// A ruleRare is what few rules have.
+type ruleRare struct {
+	checks    []check    // after the first
+	overrides *overrides // of the first term; nil: none
+	names     *termNames // of the first term; nil: in the domain no term replaces others
+	rest      []term     // terms after the first
+}
+
+// A term is one limit of a rule.
 type term struct {
 	id        limiter.LimitID
-	limit     *limiter.Limit
-	overrides *overrides // nil: none
-	names     *termNames // nil: in the domain no term replaces others
+	limit     uint32 // 1 + index to limits
+	overrides *overrides
+	names     *termNames
 }
 
 // termNames are the names that decide what replaces what, as numbers.
 type termNames struct {
 	own      uint32 // the author's name; 0: none given
 	replaces []uint32
-}
-
-// terms are the limits of one rule. The first is in place, since most rules
-// have one and each pointer that a match follows may lead to far memory.
-type terms struct {
-	first term // its limit is nil if there is none
-	rest  *[]term
-}
-
-// newTerms returns list as terms.
-func newTerms(list []term) terms {
-	switch len(list) {
-	case 0:
-		return terms{}
-	case 1:
-		return terms{first: list[0]}
-	default:
-		rest := list[1:]
-		return terms{list[0], &rest}
-	}
 }
 
 // An origin is where a limit comes from.

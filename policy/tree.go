@@ -13,17 +13,18 @@ import (
 // where the last entry ends. One text for key and value means that the entry
 // {a_b, c} is the entry {a, b_c}, as it is there.
 type tree struct {
-	edges textTable  // parent (4 bytes) and text → span whose offset is a node
+	edges textTable  // parent (4 bytes) and text → rule whose next is a node
 	nodes []treeNode // the root first
 	depth int        // of the deepest node
 }
 
-// A treeNode is one cache line.
 type treeNode struct {
-	terms  terms
+	rule   compactRule // owes nothing if no rule ends here
 	extras *nodeExtras // nil: none
-	leaf   bool        // no children
 }
+
+// leafBit is set in the next of rules whose node has no children.
+const leafBit = 1 << 31
 
 // nodeExtras are what few nodes have.
 type nodeExtras struct {
@@ -53,20 +54,29 @@ func (w *wildcards) first(text []byte) (node uint32, ok bool) {
 		if !ok {
 			break
 		}
+		if at.n == 1 {
+			best = w.better(at.offset, best, text)
+			continue
+		}
 		for _, i := range w.byPrefix[at.offset : at.offset+at.n] {
 			if int(i) >= best {
 				break
 			}
-			if w.list[i].prefixOnly || w.list[i].glob.matches(text) {
-				best = int(i)
-				break
-			}
+			best = w.better(i, best, text)
 		}
 	}
 	if best == len(w.list) {
 		return 0, false
 	}
 	return w.list[best].node, true
+}
+
+// better returns i if pattern i comes before the best one so far and matches.
+func (w *wildcards) better(i uint32, best int, text []byte) int {
+	if c := &w.list[i]; int(i) < best && (c.prefixOnly || c.glob.matches(text)) {
+		return int(i)
+	}
+	return best
 }
 
 // How an entry reached its node, which says what of it tells counters apart.
@@ -76,24 +86,22 @@ const (
 	byKey            // the value
 )
 
-// step goes from a node along e. scratch has room that is used again.
-func (t *tree) step(parent uint32, e Entry, scratch []byte) (node uint32, how int, text []byte) {
+// step goes from a node along e to the rule of the next one, nil if there is
+// none. scratch has room that is used again.
+func (t *tree) step(parent uint32, e Entry, scratch []byte) (rule *compactRule, how int, text []byte) {
 	scratch = binary.BigEndian.AppendUint32(scratch[:0], parent)
 	scratch = append(scratch, e.Key...)
 	scratch = append(scratch, '_')
 	scratch = append(scratch, e.Value...)
-	if s, ok := t.edges.find(scratch); ok {
-		return s.offset, byText, scratch
+	if r := t.edges.find(scratch); r != nil {
+		return r, byText, scratch
 	}
 	if x := t.nodes[parent].extras; x != nil && x.wildcards != nil {
 		if n, ok := x.wildcards.first(scratch[edgeParent:]); ok {
-			return n, byPattern, scratch
+			return &t.nodes[n].rule, byPattern, scratch
 		}
 	}
-	if s, ok := t.edges.find(scratch[:edgeParent+len(e.Key)]); ok {
-		return s.offset, byKey, scratch
-	}
-	return 0, byText, scratch
+	return t.edges.find(scratch[:edgeParent+len(e.Key)]), byKey, scratch
 }
 
 // edgeParent is how many bytes of an edge's key are the parent's number.
@@ -101,15 +109,15 @@ const edgeParent = 4
 
 // appendStep appends what of an entry tells the counters of its node apart.
 // The parts of different kinds of steps never have the same bytes.
-func appendStep(key []byte, n *treeNode, e Entry, how int, text []byte) []byte {
+func (t *tree) appendStep(key []byte, node uint32, e Entry, how int, text []byte) []byte {
 	part := e.Value
 	switch how {
 	case byText:
 		return append(key, 0)
 	case byPattern:
 		part = text[edgeParent:]
-		if n.extras != nil && n.extras.shared != "" {
-			shared := n.extras.shared
+		if x := t.nodes[node].extras; x != nil && x.shared != "" {
+			shared := x.shared
 			// What the service puts into the counter's name is the pattern
 			// without `key_`; and all of it if it does not begin so.
 			if len(shared) > len(e.Key) && shared[:len(e.Key)] == string(e.Key) && shared[len(e.Key)] == '_' {
@@ -126,7 +134,8 @@ func appendStep(key []byte, n *treeNode, e Entry, how int, text []byte) []byte {
 type treeBuilder struct {
 	*builder
 	tree     tree
-	edges    map[string]span
+	edges    map[string]uint32 // to nodes
+	leaf     []bool            // by node
 	edge     []byte
 	owner    map[uint32]int      // which rule ends at a node
 	patterns map[uint32][]string // texts with wildcards among a node's children, in order
@@ -135,7 +144,7 @@ type treeBuilder struct {
 
 func newTreeBuilder(b *builder) *treeBuilder {
 	return &treeBuilder{
-		builder: b, tree: tree{nodes: []treeNode{{leaf: true}}}, edges: map[string]span{},
+		builder: b, tree: tree{nodes: make([]treeNode, 1)}, edges: map[string]uint32{}, leaf: []bool{true},
 		owner: map[uint32]int{}, patterns: map[uint32][]string{}, sharedBy: map[uint32]place{},
 	}
 }
@@ -147,7 +156,7 @@ func (b *treeBuilder) edgeKey(parent uint32, text string) string {
 }
 
 // add adds rule i, whose terms are compiled.
-func (b *treeBuilder) add(i int, rule *LimitRule, terms terms) {
+func (b *treeBuilder) add(i int, rule *LimitRule, terms []term) {
 	node := uint32(0)
 	for j, e := range rule.Descriptor {
 		text := e.Key
@@ -155,13 +164,13 @@ func (b *treeBuilder) add(i int, rule *LimitRule, terms terms) {
 			text += "_" + e.Value
 		}
 		edge := b.edgeKey(node, text)
-		found, ok := b.edges[edge]
-		next := found.offset
+		next, ok := b.edges[edge]
 		if !ok {
 			next = uint32(len(b.tree.nodes))
-			b.edges[edge] = span{offset: next}
-			b.tree.nodes = append(b.tree.nodes, treeNode{leaf: true})
-			b.tree.nodes[node].leaf = false
+			b.edges[edge] = next
+			b.tree.nodes = append(b.tree.nodes, treeNode{})
+			b.leaf = append(b.leaf, true)
+			b.leaf[node] = false
 			b.sharedBy[next] = place{rule: i}
 			if strings.Contains(text, "*") {
 				b.patterns[node] = append(b.patterns[node], text)
@@ -192,7 +201,7 @@ func (b *treeBuilder) add(i int, rule *LimitRule, terms terms) {
 		return
 	}
 	b.owner[node] = i
-	b.tree.nodes[node].terms = terms
+	b.tree.nodes[node].rule = b.compact(terms, nil, 0)
 }
 
 // build indexes the patterns and returns the tree.
@@ -201,14 +210,25 @@ func (b *treeBuilder) build() tree {
 		w := &wildcards{list: make([]wildcard, len(texts))}
 		groups := map[string][]uint32{}
 		for i, text := range texts {
-			w.list[i] = wildcard{newGlob(text), isPrefixGlob(text), b.edges[b.edgeKey(parent, text)].offset}
+			w.list[i] = wildcard{glob(text), isPrefixGlob(text), b.edges[b.edgeKey(parent, text)]}
 			prefix := literalPrefix(text)
 			groups[prefix] = append(groups[prefix], uint32(i))
 		}
 		w.byPrefix, w.prefix = groupByPrefix(groups)
 		b.extras(parent).wildcards = w
 	}
-	b.tree.edges = newTextTable(b.edges)
+	for i := range b.tree.nodes {
+		next := uint32(i)
+		if b.leaf[i] {
+			next |= leafBit
+		}
+		b.tree.nodes[i].rule.next = next
+	}
+	rules := make(map[string]compactRule, len(b.edges))
+	for edge, node := range b.edges {
+		rules[edge] = b.tree.nodes[node].rule
+	}
+	b.tree.edges = newTextTable(rules)
 	return b.tree
 }
 
@@ -226,6 +246,10 @@ func groupByPrefix(groups map[string][]uint32) ([]uint32, prefixTree) {
 	var all []uint32
 	spans := make(map[string]span, len(groups))
 	for key, group := range groups {
+		if len(group) == 1 {
+			spans[key] = span{group[0], 1}
+			continue
+		}
 		spans[key] = span{uint32(len(all)), uint32(len(group))}
 		all = append(all, group...)
 	}
