@@ -69,13 +69,23 @@ func (c *Call) Reset() {
 	c.overrides = c.overrides[:0]
 }
 
-// Add appends ch and reports whether there was room.
-func (c *Call) Add(ch Charge) bool {
+// Next appends an empty charge and returns it for the caller to fill in, or nil
+// if there is no room. It is valid until the next Remove or Reset.
+func (c *Call) Next() *Charge {
 	if c.n == ChargesMax {
+		return nil
+	}
+	c.n++
+	return &c.charges[c.n-1]
+}
+
+// Add appends ch and reports whether there was room. Next spares the copy.
+func (c *Call) Add(ch Charge) bool {
+	next := c.Next()
+	if next == nil {
 		return false
 	}
-	c.charges[c.n] = ch
-	c.n++
+	*next = ch
 	return true
 }
 

@@ -20,6 +20,11 @@ type Options struct {
 	// UnknownDomainAllow (also if it is zero), UnknownDomainDeny or
 	// UnknownDomainError.
 	OnUnknownDomain Outcome
+
+	// Prefetch is told of each key as soon as Match knows it, so that a counter
+	// table can fetch memory while the match goes on. It must not block or
+	// allocate. Nil: nobody is told.
+	Prefetch func(limiter.Key, limiter.Partition)
 }
 
 // Compile makes a Snapshot of documents, at most one for each domain. There is
@@ -41,7 +46,9 @@ func Compile(docs []*Document, opts Options) (*Snapshot, Problems) {
 			continue
 		}
 		b := newBuilder(doc, nil, &rep)
-		s.domains[doc.Domain] = b.build()
+		d := b.build()
+		d.prefetch = opts.Prefetch
+		s.domains[doc.Domain] = d
 		s.limits = append(s.limits, b.limits...)
 		for l, o := range b.origins {
 			s.origins[l] = o

@@ -109,14 +109,17 @@ func (m *matching) charge(key limiter.Key, limit *limiter.Limit, names *termName
 		}
 	}
 	n := len(m.call.Charges())
-	if n == limiter.ChargesMax {
+	ch := m.call.Next()
+	if ch == nil {
 		return false
 	}
 	m.req.names[n] = names
-	return m.call.Add(limiter.Charge{
-		Key: key, Limit: limit, Cost: m.desc.Cost, Op: m.desc.Op,
-		Partition: key.Partition(), Descriptors: m.bit,
-	})
+	ch.Key, ch.Limit, ch.Cost, ch.Op = key, limit, m.desc.Cost, m.desc.Op
+	ch.Partition, ch.Descriptors = key.Partition(), m.bit
+	if m.domain.prefetch != nil {
+		m.domain.prefetch(key, ch.Partition)
+	}
+	return true
 }
 
 // tree owes what the tree says of the descriptor.

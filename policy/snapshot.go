@@ -39,6 +39,7 @@ type domain struct {
 	mode      limiter.Mode
 	override  *limiter.Limit // stands for the limits that requests carry
 	replacing bool           // some term replaces others
+	prefetch  func(limiter.Key, limiter.Partition)
 	limits    []limiter.Limit
 	mores     []ruleMore // the first is not used
 	lists     []byList   // the first is not used

@@ -37,31 +37,29 @@ func flat(s settings) error {
 	now := sub.now()
 	var x uint64
 	decide := func(dependent bool) func(int) {
-		mask := uint64(0)
-		if dependent {
-			mask = 1 << 63
-		}
 		return func(n int) {
 			for range n {
 				k := hashed(pick(mix(x), s.keys))
-				// Remaining is below 2⁶³: this adds 1, but only once it is known.
-				x += 1 + sub.decide(now, k, k.Partition()).Remaining&mask
+				d := sub.decide(now, k, k.Partition())
+				x++
+				if dependent {
+					x += d.Remaining >> 63 // 0, but that is only known once it was read
+				}
 			}
 		}
 	}
 	sums := uint64(0) // printed, so that no read may be left out
 	read := func(a []uint64, dependent bool) func(int) {
-		mask := uint64(0)
-		if dependent {
-			mask = 1 << 63
-		}
 		return func(n int) {
 			sum := uint64(0)
 			for range n {
 				k := hashed(pick(mix(x), s.keys))
 				v := a[pick(k.Lo, len(a)/4)*4] // the first word of a 32-byte slot
 				sum += v
-				x += 1 + v&mask
+				x++
+				if dependent {
+					x += v >> 63
+				}
 			}
 			sums += sum
 		}

@@ -46,9 +46,15 @@ func (s *subject) another() *subject {
 // decide charges one unit of k.
 func (s *subject) decide(now limiter.Instant, k limiter.Key, p limiter.Partition) *limiter.Decision {
 	s.call.Reset()
-	s.call.Add(limiter.Charge{Key: k, Limit: s.limit, Cost: 1, Partition: p})
+	s.charge(k, p)
 	s.table.Decide(now, &s.call)
 	return &s.call.Charges()[0].Decision
+}
+
+// charge adds a charge of one unit of k to the call.
+func (s *subject) charge(k limiter.Key, p limiter.Partition) {
+	ch := s.call.Next()
+	ch.Key, ch.Limit, ch.Cost, ch.Partition = k, s.limit, 1, p
 }
 
 // mix is the finaliser of SplitMix64: it spreads x over 64 bits, one to one.

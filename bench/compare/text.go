@@ -29,7 +29,7 @@ const amount = 1000
 // exists already, so nobody keeps the string that it is asked with.
 func text(s settings) error {
 	cs := []contestant{}
-	for _, p := range []func() (string, func(string), error){headgate, byThrottled, bySethvargo, byUlule, byMap} {
+	for _, p := range []func() (string, func(string), error){headgate(1), headgate(2), headgate(8), byThrottled, bySethvargo, byUlule, byMap} {
 		before := heap()
 		name, ask, err := p()
 		if err != nil {
@@ -71,19 +71,30 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-func headgate() (string, func(string), error) {
-	s, err := newSubject()
-	if err != nil {
-		return "", nil, err
+// headgate returns the contestant that asks in calls of charges keys each, as
+// a request with that many descriptors does: their misses of memory overlap.
+func headgate(charges int) func() (string, func(string), error) {
+	return func() (string, func(string), error) {
+		s, err := newSubject()
+		if err != nil {
+			return "", nil, err
+		}
+		h := limiter.NewKeyHasher([16]byte{1, 2, 3})
+		buf := make([]byte, 0, 64)
+		n := 0
+		return fmt.Sprintf("headgate, %d charges a call", charges), func(text string) {
+			buf = append(buf[:0], s.limit.ID[:]...)
+			buf = append(append(buf, byte(len(text))), text...)
+			k := h.Key(buf)
+			s.table.Prefetch(k, k.Partition())
+			s.charge(k, k.Partition())
+			if n++; n == charges {
+				s.table.Decide(s.now(), &s.call)
+				s.call.Reset()
+				n = 0
+			}
+		}, nil
 	}
-	h := limiter.NewKeyHasher([16]byte{1, 2, 3})
-	buf := make([]byte, 0, 64)
-	return "headgate", func(text string) {
-		buf = append(buf[:0], s.limit.ID[:]...)
-		buf = append(append(buf, byte(len(text))), text...)
-		k := h.Key(buf)
-		s.decide(s.now(), k, k.Partition())
-	}, nil
 }
 
 func byThrottled() (string, func(string), error) {

@@ -144,8 +144,12 @@ func (n *node) build() error {
 	}
 	n.metrics = obs.New(n.metricsConfig())
 	n.policies = &policies{
-		paths:    c.Policy.Paths,
-		options:  policy.Options{Hasher: limiter.NewKeyHasher(secret), OnUnknownDomain: onUnknownDomain(c.Policy.OnUnknownDomain)},
+		paths: c.Policy.Paths,
+		options: policy.Options{
+			Hasher:          limiter.NewKeyHasher(secret),
+			OnUnknownDomain: onUnknownDomain(c.Policy.OnUnknownDomain),
+			Prefetch:        n.table.Prefetch,
+		},
 		now:      n.clock.Now,
 		log:      n.Log,
 		install:  n.install,

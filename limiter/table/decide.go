@@ -31,6 +31,11 @@ const (
 // are of one partition. Give-backs and peeks are done as they come and are
 // not undone.
 func (t *Table) Decide(now limiter.Instant, c *limiter.Call) bool {
+	if charges := c.Charges(); len(charges) > 1 {
+		for i := range charges {
+			t.Prefetch(charges[i].Key, charges[i].Partition)
+		}
+	}
 	if c.Mode == limiter.AllOrNothing {
 		t.decideAtomic(now, c)
 		return true
@@ -132,16 +137,18 @@ func (t *Table) charge(s *shard, now limiter.Instant, ch *limiter.Charge, op lim
 			_, l = t.reg.in(l)
 		}
 	}
-	var c limiter.Counter
 	if ok {
-		c = a.slots[i].c
+		kept := &a.slots[i].c
+		before := *kept
+		d := l.Apply(kept, now, op, ch.Cost)
+		if k == keepAllowed && d.Verdict == limiter.Denied {
+			*kept = before
+		}
+		return d
 	}
+	var c limiter.Counter
 	d := l.Apply(&c, now, op, ch.Cost)
-	switch {
-	case k == keepAllowed && d.Verdict == limiter.Denied:
-	case ok:
-		a.slots[i].c = c
-	case c.Due > now && op == limiter.OpCharge:
+	if c.Due > now && op == limiter.OpCharge && (k == keepAll || d.Verdict == limiter.Allowed) {
 		t.insert(s, now, ch, c, &d)
 	}
 	return d

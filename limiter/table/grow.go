@@ -82,6 +82,7 @@ func (t *Table) resize(s *shard, l int16, now limiter.Instant) {
 	t.capacity.Add(int64(n - len(s.slots)))
 	s.old, s.array, s.level = s.array, next, l
 	s.moved, s.hand, s.moving = 0, 0, true
+	t.places[s.id].at(&s.array)
 	t.move(s, now, moveStep)
 }
 
@@ -128,6 +129,7 @@ func (t *Table) shrink(s *shard, now limiter.Instant) {
 		t.capacity.Add(-int64(len(s.slots)))
 		t.bytes.Add(-arrayBytes(len(s.slots)))
 		s.release()
+		t.places[s.id].at(&s.array)
 		s.level, s.hand = 0, 0
 		return
 	}

@@ -12,6 +12,7 @@ import (
 // two locks at once.
 type Table struct {
 	shards [limiter.PartitionCount]shard // shard i holds partition i
+	places [limiter.PartitionCount]place // where the shards' arrays are
 
 	cfg   Config
 	share int64 // entries that one domain fills at most while several are installed
@@ -75,6 +76,7 @@ func (t *Table) Clear() {
 		t.capacity.Add(-int64(len(s.slots)))
 		s.old.release()
 		s.release()
+		t.places[i].at(&s.array)
 		s.moving, s.moved, s.hand, s.level, s.gone = false, 0, 0, 0, 0
 		s.mu.Unlock()
 	}
