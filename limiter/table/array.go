@@ -36,6 +36,7 @@ type array struct {
 	slots []slot
 	tags  []uint32
 	mem   []byte // the mapping behind both; nil if they are on Go's heap
+	gone  int    // how many slots, from the first, were given back already
 }
 
 // home returns where the search for a key starts in an array of n slots. It is
@@ -78,27 +79,30 @@ func newArray(n int) (array, bool) {
 	}, true
 }
 
-// discard gives the memory of the slots [from, to) back to the system, as far
-// as it is whole pages; they must not be used any more.
-func (a *array) discard(from, to int) {
+// discard gives the memory of all slots below to, a multiple of chunkSlots,
+// back to the system; they must not be used any more. It is called for each
+// chunk, since giving back much at once takes long.
+func (a *array) discard(to int) {
 	if a.mem == nil {
 		return
 	}
-	a.drop(from*slotBytes, to*slotBytes)
+	unmapMemory(a.mem[a.gone*slotBytes : to*slotBytes])
+	unmapMemory(a.mem[a.tagPages(a.gone):a.tagPages(to)])
+	a.gone = to
+}
+
+// tagPages returns where the first page begins that has only tags of slots
+// from i on, or the one before, in which tags of lower slots end.
+func (a *array) tagPages(i int) int {
 	tags := len(a.slots) * slotBytes
-	a.drop(tags+from*tagBytes, tags+to*tagBytes)
+	return max(pageUp(tags), pageDown(tags+i*tagBytes))
 }
 
-func (a *array) drop(from, to int) {
-	if from, to = pageUp(from), pageDown(to); from < to {
-		dropMemory(a.mem[from:to])
-	}
-}
-
-// release gives a's memory back and empties a.
+// release gives what is left of a's memory back and empties a.
 func (a *array) release() {
 	if a.mem != nil {
-		unmapMemory(a.mem)
+		unmapMemory(a.mem[a.gone*slotBytes : a.tagPages(0)])
+		unmapMemory(a.mem[a.tagPages(a.gone):])
 	}
 	*a = array{}
 }

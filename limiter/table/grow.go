@@ -109,8 +109,8 @@ func (t *Table) move(s *shard, now limiter.Instant, n int) {
 		s.slots[at], s.tags[at] = sl, tag
 	}
 	gone.flush()
-	for chunk := s.moved/chunkSlots + 1; chunk*chunkSlots <= to; chunk++ {
-		s.old.discard((chunk-1)*chunkSlots, chunk*chunkSlots)
+	if chunks := to / chunkSlots * chunkSlots; chunks > s.old.gone {
+		s.old.discard(chunks)
 	}
 	if s.moved = to; to == len(s.old.slots) {
 		t.bytes.Add(-arrayBytes(len(s.old.slots)))

@@ -6,6 +6,4 @@ package table
 // mappings pay the collector's headroom.
 func mapMemory(size int) ([]byte, bool) { return make([]byte, size), true }
 
-func dropMemory([]byte) {}
-
 func unmapMemory([]byte) {}

@@ -21,11 +21,9 @@ func mapMemory(size int) ([]byte, bool) {
 	return unsafe.Slice((*byte)(p), size), true //nolint:gosec // the mapping has size bytes
 }
 
-// dropMemory gives the pages of mem back; its contents are undefined from then
-// on. That it may fail is no harm: unmapMemory follows.
-func dropMemory(mem []byte) { _ = unix.Madvise(mem, unix.MADV_DONTNEED) }
-
-// unmapMemory ends a mapping that mapMemory made.
+// unmapMemory gives back a part of a mapping that mapMemory made: whole pages.
 func unmapMemory(mem []byte) {
-	_ = unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem))) //nolint:gosec // as mapMemory made it
+	if len(mem) > 0 {
+		_ = unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem))) //nolint:gosec // a part of what mapMemory made
+	}
 }
