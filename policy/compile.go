@@ -142,6 +142,7 @@ func (b *builder) build() *domain {
 			b.domain.replacing = b.domain.replacing || len(b.doc.Rules[i].Terms[j].Replaces) > 0
 		}
 	}
+	b.checkCountDenied()
 	tree := newTreeBuilder(b)
 	index := newSelectorBuilder(b)
 	for i := range b.doc.Rules {
@@ -167,6 +168,25 @@ func (b *builder) build() *domain {
 		})
 	}
 	return b.domain
+}
+
+// checkCountDenied refuses count_denied where it would do nothing: in
+// all_or_nothing a denied call leaves nothing behind.
+func (b *builder) checkCountDenied() {
+	if b.doc.Charge != limiter.AllOrNothing {
+		return
+	}
+	const expected = "`charge: all` beside it: with all_or_nothing a denied call leaves nothing behind"
+	if b.doc.CountDenied {
+		b.rep.add(Problem{Position: b.doc.Pos, Path: "count_denied", Value: "true", Message: "has no effect", Expected: expected})
+	}
+	for i := range b.doc.Rules {
+		for j, t := range b.doc.Rules[i].Terms {
+			if t.CountDenied != nil && *t.CountDenied {
+				b.fail(place{i, j}, Problem{Path: ".count_denied", Value: "true", Message: "has no effect", Expected: expected})
+			}
+		}
+	}
 }
 
 func (b *builder) isBroken(rule int) bool { return b.broken != nil && b.broken[rule] }

@@ -21,6 +21,14 @@ func randomDocument(t *rapid.T, text *rapid.Generator[string]) *Document {
 	for i := range rapid.IntRange(0, 12).Draw(t, "rules") {
 		doc.Rules = append(doc.Rules, randomRule(t, text, i))
 	}
+	if doc.Charge == limiter.AllOrNothing { // then count_denied is refused
+		doc.CountDenied = false
+		for i := range doc.Rules {
+			for j := range doc.Rules[i].Terms {
+				doc.Rules[i].Terms[j].CountDenied = nil
+			}
+		}
+	}
 	return doc
 }
 

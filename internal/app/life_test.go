@@ -133,9 +133,9 @@ func TestWithoutAPolicyTheSampleIsServedAndSaidSo(t *testing.T) {
 	if !strings.Contains(n.log.String(), "built-in sample policy") {
 		t.Errorf("the log does not say so:\n%s", n.log)
 	}
-	example, err := os.ReadFile("../../examples/shop.yaml")
+	example, err := os.ReadFile("../../deploy/examples/shop.yaml")
 	if err != nil || string(example) != string(sample) {
-		t.Errorf("sample.yaml is not examples/shop.yaml any more: copy it (%v)", err)
+		t.Errorf("sample.yaml is not deploy/examples/shop.yaml any more: copy it (%v)", err)
 	}
 }
 

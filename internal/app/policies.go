@@ -19,7 +19,7 @@ import (
 )
 
 // sample is what a node without policies serves, so that it can be tried at
-// once: examples/shop.yaml.
+// once: deploy/examples/shop.yaml.
 //
 //go:embed sample.yaml
 var sample []byte

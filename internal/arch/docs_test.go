@@ -15,7 +15,7 @@ var (
 	markdownLink = regexp.MustCompile(`\]\(([^)#\s]+)(?:#[^)]*)?\)`)
 	testName     = regexp.MustCompile("`((?:Test|Fuzz|Benchmark|Example)[A-Za-z0-9_]+)`")
 	testFunc     = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark|Example)[A-Za-z0-9_]+)\(`)
-	codePath     = regexp.MustCompile("`((?:api|bench|cmd|docs|examples|internal|limiter|policy)/[A-Za-z0-9_./-]*)`")
+	codePath     = regexp.MustCompile("`((?:api|bench|cmd|deploy|docs|internal|limiter|policy)/[A-Za-z0-9_./-]*)`")
 	docPath      = regexp.MustCompile(`docs/[a-z0-9_/-]+\.md`)
 )
 
@@ -109,7 +109,7 @@ func TestPagesStayShort(t *testing.T) {
 // TestTheBuiltInSampleIsTheExample keeps the two copies one: Go can only embed
 // what lies below the package.
 func TestTheBuiltInSampleIsTheExample(t *testing.T) {
-	example, err := os.ReadFile(filepath.Join(root, "examples/shop.yaml"))
+	example, err := os.ReadFile(filepath.Join(root, "deploy/examples/shop.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestTheBuiltInSampleIsTheExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(example, builtIn) {
-		t.Error("internal/app/sample.yaml is not examples/shop.yaml: copy it")
+		t.Error("internal/app/sample.yaml is not deploy/examples/shop.yaml: copy it")
 	}
 }
 

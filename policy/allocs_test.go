@@ -1,0 +1,30 @@
+//go:build !race
+
+// The race detector makes regexp's sync.Pool forget at random.
+
+package policy
+
+import (
+	"testing"
+
+	"github.com/headgate/headgate/limiter"
+)
+
+func TestMatchingAllocatesNothing(t *testing.T) {
+	s := compiled(t, everything)
+	r := everyRequest(t)
+	var c limiter.Call
+	match := func() {
+		c.Reset()
+		if o := s.Match(r, &c); o != Matched {
+			t.Fatal(o)
+		}
+	}
+	match()
+	if n := len(c.Charges()); n < 9 {
+		t.Fatalf("only %d charges", n)
+	}
+	if n := testing.AllocsPerRun(1000, match); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
