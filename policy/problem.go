@@ -9,8 +9,12 @@ import (
 // ProblemsMax is how many problems are reported; the rest is counted.
 const ProblemsMax = 200
 
-// valueShownMax is how many bytes of an offending value a problem quotes.
-const valueShownMax = 80
+// valueShownMax is how many bytes of an offending value a problem quotes, and
+// messageMax how long its message is: the YAML parser's quote what they are about.
+const (
+	valueShownMax = 80
+	messageMax    = 400
+)
 
 // A Problem is one thing wrong with a policy.
 type Problem struct {
@@ -77,10 +81,16 @@ func (r *report) add(p Problem) {
 		r.more++
 		return
 	}
-	if len(p.Value) > valueShownMax {
-		p.Value = strings.ToValidUTF8(p.Value[:valueShownMax], "") + "…"
-	}
+	p.Value, p.Message = shorten(p.Value, valueShownMax), shorten(p.Message, messageMax)
 	r.problems = append(r.problems, p)
+}
+
+// shorten returns s, or its beginning if it has more than n bytes.
+func shorten(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
 }
 
 // result returns what was collected.
