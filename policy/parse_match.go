@@ -178,7 +178,8 @@ func compileRegex(text string) (*regexp.Regexp, error) {
 	if _, err := regexp.Compile(text); err != nil {
 		return nil, err // before it is wrapped: the message names the author's text
 	}
-	return regexp.Compile(`\A(?:` + text + `)\z`)
+	// A line break must not dodge a `.*`.
+	return regexp.Compile(`\A(?s:` + text + `)\z`)
 }
 
 // negated reads the matcher inside `not`.
