@@ -42,7 +42,10 @@ func ImportEnvoy(files []Source, o EnvoyOptions) ([]*Document, error) {
 	im := &envoyImporter{EnvoyOptions: o}
 	var domains []*envoyDomain
 	for _, f := range files {
-		r := &envoyReader{envoyImporter: im, file: f.Name, anchors: map[string]ast.Node{}, open: map[ast.Node]bool{}}
+		r := &envoyReader{
+			envoyImporter: im, file: f.Name,
+			anchors: map[string]ast.Node{}, targets: map[*ast.AliasNode]ast.Node{}, open: map[ast.Node]bool{},
+		}
 		d := r.read(f.Text)
 		if d == nil {
 			continue

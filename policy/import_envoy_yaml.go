@@ -21,9 +21,10 @@ const envoyFieldsMin = 1 << 16
 type envoyReader struct {
 	*envoyImporter
 	file    string
-	anchors map[string]ast.Node
-	open    map[ast.Node]bool // mappings being read, to refuse an alias to itself
-	fields  int               // that may still be read
+	anchors map[string]ast.Node         // as of the node that Visit is at
+	targets map[*ast.AliasNode]ast.Node // what each alias means; absent if nothing
+	open    map[ast.Node]bool           // mappings being read, to refuse an alias to itself
+	fields  int                         // that may still be read
 }
 
 // An envoyField is one field of a mapping, its anchors and aliases resolved.
@@ -57,10 +58,22 @@ func (r *envoyReader) read(text []byte) *envoyDomain {
 	return d
 }
 
-// Visit collects anchors. It makes envoyReader an ast.Visitor.
+// Visit binds each alias to the last anchor of its name before it: a name may be
+// used again. It makes envoyReader an ast.Visitor.
 func (r *envoyReader) Visit(n ast.Node) ast.Visitor {
-	if a, ok := n.(*ast.AnchorNode); ok && a.Name != nil && a.Name.GetToken() != nil {
-		r.anchors[a.Name.GetToken().Value] = a.Value
+	switch m := n.(type) {
+	case *ast.AnchorNode:
+		if m.Name != nil && m.Name.GetToken() != nil {
+			r.anchors[m.Name.GetToken().Value] = m.Value
+		}
+	case *ast.AliasNode:
+		name := m.Value.GetToken().Value
+		target, ok := r.anchors[name]
+		if !ok {
+			r.problem(r.pos(n), "", fmt.Sprintf("no anchor before this is called %q (a value that starts with * needs quotes)", name))
+			break
+		}
+		r.targets[m] = target
 	}
 	return r
 }
@@ -355,19 +368,18 @@ func (r *envoyReader) sequence(f envoyField, path string) ([]ast.Node, bool) {
 	}
 }
 
-// resolve follows anchors, aliases and tags. An alias to nothing, or to
-// itself, resolves to null.
+// resolve follows anchors, aliases and tags. An alias to nothing, which Visit
+// has reported, or to itself resolves to null.
 func (r *envoyReader) resolve(n ast.Node) ast.Node {
-	for range len(r.anchors) + 8 {
+	for range len(r.targets) + 8 {
 		switch m := n.(type) {
 		case *ast.AnchorNode:
 			n = m.Value
 		case *ast.TagNode:
 			n = m.Value
 		case *ast.AliasNode:
-			target, ok := r.anchors[m.Value.GetToken().Value]
+			target, ok := r.targets[m]
 			if !ok {
-				r.problem(r.pos(n), "", fmt.Sprintf("no anchor is called %q (a value that starts with * needs quotes)", m.Value.GetToken().Value))
 				return ast.Null(n.GetToken())
 			}
 			n = target
