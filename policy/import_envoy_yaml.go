@@ -276,8 +276,9 @@ func (r *envoyReader) misplaced(f envoyField, path, where string) []string {
 	return nil
 }
 
-// mapping returns the fields of n, merge keys (<<) expanded. The caller closes
-// n when it has read what is below it.
+// mapping returns the fields of n, a merge key (<<) expanded where the
+// reference service means the same by it: it merges where the key stands, and
+// joins mappings inside. The caller closes n when it has read what is below it.
 func (r *envoyReader) mapping(n ast.Node, path string) ([]envoyField, bool) {
 	body := r.resolve(n)
 	var pairs []*ast.MappingValueNode
@@ -304,8 +305,11 @@ func (r *envoyReader) mapping(n ast.Node, path string) ([]envoyField, bool) {
 	r.open[body] = true
 	fields := make([]envoyField, 0, len(pairs))
 	var merged []envoyField
-	for _, p := range pairs {
+	for i, p := range pairs {
 		if _, ok := p.Key.(*ast.MergeKeyNode); ok {
+			if i > 0 {
+				r.problem(r.pos(p.Key), path, "<< is not the first key of its mapping: the reference service merges it over the keys before it; write << first, or what it merges in full")
+			}
 			merged = append(merged, r.merge(p.Value, path)...)
 			continue
 		}
@@ -320,15 +324,27 @@ func (r *envoyReader) mapping(n ast.Node, path string) ([]envoyField, bool) {
 		}
 	}
 	for _, f := range merged {
-		if !hasField(fields, f.name) {
+		i := fieldIndex(fields, f.name)
+		if i < 0 {
 			fields = append(fields, f)
+		} else if isMapping(f.value) && isMapping(fields[i].value) {
+			r.problem(fields[i].at, path, f.name+" is in the mapping and in what << merges into it: the reference service joins the two; write one in full, without the other")
+			fields[i].value = ast.Null(f.value.GetToken()) // half of it would be reported again
 		}
 	}
 	return fields, true
 }
 
+func isMapping(n ast.Node) bool {
+	return n.Type() == ast.MappingType || n.Type() == ast.MappingValueType
+}
+
+func fieldIndex(fields []envoyField, name string) int {
+	return slices.IndexFunc(fields, func(f envoyField) bool { return f.name == name })
+}
+
 func hasField(fields []envoyField, name string) bool {
-	return slices.ContainsFunc(fields, func(f envoyField) bool { return f.name == name })
+	return fieldIndex(fields, name) >= 0
 }
 
 // merge returns the fields that a merge key brings in: those of one mapping or
@@ -345,8 +361,11 @@ func (r *envoyReader) merge(n ast.Node, path string) []envoyField {
 			r.close(s)
 		}
 		for _, f := range more {
-			if !hasField(fields, f.name) {
+			i := fieldIndex(fields, f.name)
+			if i < 0 {
 				fields = append(fields, f)
+			} else if isMapping(f.value) && isMapping(fields[i].value) {
+				r.problem(r.pos(s), path, f.name+" is in two of the mappings that << merges: the reference service joins the two; write one in full, without the other")
 			}
 		}
 	}
