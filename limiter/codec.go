@@ -26,6 +26,7 @@ const (
 	specAnyOf
 	specCountDenied
 	specPeekUsed
+	specCarried
 	specFlagsEnd
 )
 
@@ -41,7 +42,7 @@ var (
 // reads it back if s passes the checks of [NewLimit].
 func AppendSpec(b []byte, s *Spec) []byte {
 	var flags byte
-	for i, set := range [...]bool{s.Shadow, s.AnyOf, s.CountDenied, s.PeekUsed} {
+	for i, set := range [...]bool{s.Shadow, s.AnyOf, s.CountDenied, s.PeekUsed, s.Carried} {
 		if set {
 			flags |= 1 << i
 		}
@@ -78,6 +79,7 @@ func DecodeSpec(b []byte) (s Spec, rest []byte, err error) {
 		AnyOf:         flags&specAnyOf != 0,
 		CountDenied:   flags&specCountDenied != 0,
 		PeekUsed:      flags&specPeekUsed != 0,
+		Carried:       flags&specCarried != 0,
 		OnUnavailable: OnUnavailable(b[3]),
 		ID:            LimitID(b[4:20]),
 		Def:           DefHash(binary.LittleEndian.Uint64(b[20:])),

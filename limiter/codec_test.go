@@ -41,6 +41,7 @@ func TestSpecRoundTrip(t *testing.T) {
 		s.Domain = rapid.String().Draw(t, "domain")
 		s.Name = strings.Repeat("n", rapid.IntRange(0, TextMax).Draw(t, "name"))
 		s.Shadow, s.AnyOf = rapid.Bool().Draw(t, "shadow"), rapid.Bool().Draw(t, "any of")
+		s.Carried = rapid.Bool().Draw(t, "carried")
 		s.OnUnavailable = OnUnavailable(rapid.IntRange(0, int(UnavailableLocal)).Draw(t, "on unavailable"))
 
 		tail := rapid.SliceOfN(rapid.Byte(), 0, 5).Draw(t, "tail")
@@ -70,7 +71,7 @@ func TestDecodeSpecRefuses(t *testing.T) {
 		{"a newer version", with(0, 2), ErrSpecVersion, "limiter: unknown version of a definition: 2, newest known is 1"},
 		{"version 0", make([]byte, 64), ErrSpecVersion, "limiter: unknown version of a definition: 0, newest known is 1"},
 		{"nothing", nil, ErrSpecMalformed, "limiter: malformed definition: 0 bytes, want at least 28"},
-		{"unknown flags", with(2, 0x10), ErrSpecMalformed, "limiter: malformed definition: unknown flags 0x10"},
+		{"unknown flags", with(2, 0x20), ErrSpecMalformed, "limiter: malformed definition: unknown flags 0x20"},
 		{"a padded varint", append(bytes.Clone(whole[:28]), 0xe4, 0x00), ErrSpecMalformed, "limiter: malformed definition: amount is not a varint"},
 		{"a varint above 64 bits", append(bytes.Clone(whole[:28]), bytes.Repeat([]byte{0xff}, 12)...), ErrSpecMalformed, "limiter: malformed definition: amount is not a varint"},
 		{"a text above its bound", AppendSpec(nil, &long), ErrSpecMalformed, "limiter: malformed definition: domain has 4097 bytes, at most 4096"},

@@ -78,6 +78,12 @@ type Spec struct {
 	CountDenied   bool // a denied charge still uses what it can: a window counts it, a bucket drains
 	PeekUsed      bool // a peek is allowed iff used ≤ amount, as Envoy's service does
 	OnUnavailable OnUnavailable
+
+	// Carried marks limits that requests bring themselves: what one says of
+	// amount and period holds for its request only. A policy has one for each
+	// domain that stands for them: it decides nothing, and they copy the Ref
+	// that the counter table gives it.
+	Carried bool
 }
 
 // A Limit is a Spec ready to decide with. It is immutable, except for Ref and

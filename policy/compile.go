@@ -355,12 +355,13 @@ func (b *builder) replaces(at place, t *Term, anyBroken bool) []uint32 {
 	return numbers
 }
 
-// overrideLimit makes the limit that stands for those that requests carry.
+// overrideLimit makes the limit that stands for those that requests carry. Its
+// amount and period are placeholders: each request brings its own.
 func (b *builder) overrideLimit() *limiter.Limit {
 	s := limiter.Spec{
 		ID: overrideID(b.doc.Domain), Domain: b.doc.Domain, Name: "override",
 		Kind: limiter.KindFixed, Period: UnitSecond.Duration(),
-		CountDenied: b.doc.CountDenied, PeekUsed: b.doc.PeekUsed,
+		CountDenied: b.doc.CountDenied, PeekUsed: b.doc.PeekUsed, Carried: true,
 	}
 	l, _, err := b.newLimit(s)
 	if err != nil {

@@ -38,3 +38,22 @@ func window(tb testing.TB, domain, name string, amount uint64, period time.Durat
 	tb.Helper()
 	return limit(tb, limiter.Spec{Domain: domain, Name: name, Kind: limiter.KindFixed, Amount: amount, Period: period})
 }
+
+// standIn returns the limit that stands for those that requests of a domain carry.
+func standIn(tb testing.TB, domain string) *limiter.Limit {
+	tb.Helper()
+	return limit(tb, limiter.Spec{Domain: domain, Name: "carried", Kind: limiter.KindFixed, Period: time.Second, Carried: true})
+}
+
+// carried returns a limit as a request carries it, after its stand-in was installed.
+func carried(tb testing.TB, stands *limiter.Limit, amount uint64, period time.Duration) *limiter.Limit {
+	tb.Helper()
+	s := stands.Spec
+	s.Amount, s.Period = amount, period
+	l, err := limiter.NewLimit(s)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	l.Ref = stands.Ref
+	return l
+}

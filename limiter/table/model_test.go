@@ -69,6 +69,9 @@ func (m *model) decide(now limiter.Instant, c *limiter.Call) (verdicts []limiter
 
 func (m *model) install(now limiter.Instant, limits []*limiter.Limit) {
 	for _, l := range limits {
+		if l.Carried {
+			continue // its counters' terms come with the requests
+		}
 		if old := m.limits[l.ID]; old != nil && old.Def != l.Def {
 			for k, c := range m.counters {
 				if m.of[k] == l.ID {
@@ -80,7 +83,11 @@ func (m *model) install(now limiter.Instant, limits []*limiter.Limit) {
 	}
 }
 
-// drawLimits returns five limits of fixed identity and drawn amount.
+// ownLimits is how many of drawLimits' limits decide with terms of their own.
+const ownLimits = 5
+
+// drawLimits returns limits of fixed identity and drawn terms: ownLimits of
+// them, then for each domain the one that stands for what requests carry.
 func drawLimits(tb testing.TB, t *rapid.T) []*limiter.Limit {
 	tb.Helper()
 	amount := func(label string) uint64 { return rapid.Uint64Range(1, 12).Draw(t, label) }
@@ -91,6 +98,8 @@ func drawLimits(tb testing.TB, t *rapid.T) []*limiter.Limit {
 		{Domain: "b", Name: "sliding", Kind: limiter.KindSliding, Amount: amount("sliding"), Period: second},
 		{Domain: "b", Name: "shadow", Kind: limiter.KindRate, Amount: amount("shadow"), Period: 3 * second, Shadow: true, CountDenied: true},
 		{Domain: "b", Name: "either", Kind: limiter.KindFixed, Amount: amount("either"), Period: minute, AnyOf: true},
+		{Domain: "a", Name: "carried", Kind: limiter.KindFixed, Period: second, Carried: true, CountDenied: rapid.Bool().Draw(t, "count denied")},
+		{Domain: "b", Name: "carried", Kind: limiter.KindFixed, Period: second, Carried: true, PeekUsed: rapid.Bool().Draw(t, "peek used")},
 	}
 	limits := make([]*limiter.Limit, len(specs))
 	for i, s := range specs {
@@ -105,20 +114,35 @@ type modelRun struct {
 	table  *table.Table
 	model  model
 	limits []*limiter.Limit
+	before []*limiter.Limit // the policy before, which late requests were matched against
 	now    limiter.Instant
 	next   int // keys below were used
+}
+
+// limit returns the limit of key i: one of the policy in force, or one that a
+// request carries, whose amount is another each time.
+func (r *modelRun) limit(i int) *limiter.Limit {
+	n := i % len(r.limits)
+	if n < ownLimits {
+		return r.limits[n]
+	}
+	stands := r.limits[n]
+	if r.next%2 == 1 {
+		stands = r.before[n]
+	}
+	return carried(r.tb, stands, uint64(1+(i+r.next)%12), time.Duration(1+i%3)*time.Minute)
 }
 
 // charge returns a charge of key i, which belongs to one of three partitions
 // and to one limit.
 func (r *modelRun) charge(i int, op limiter.Op, cost uint64) limiter.Charge {
 	key := limiter.NewKeyHasher([16]byte{7}).Key(fmt.Append(nil, i))
-	if i%7 == 0 && i < 2000 {
+	if i%11 == 0 && i < 2000 {
 		key.Lo = -uint64(1 + i) // at the end of every array, and over to its beginning
 	}
 	return limiter.Charge{
 		Key:       key,
-		Limit:     r.limits[i%len(r.limits)],
+		Limit:     r.limit(i),
 		Partition: limiter.Partition(i / 5 % 3 * 1000),
 		Op:        op,
 		Cost:      cost,
@@ -201,7 +225,7 @@ func (r *modelRun) actions() map[string]func(*rapid.T) {
 			delete(r.model.counters, k)
 		},
 		"install": func(t *rapid.T) {
-			r.limits = drawLimits(r.tb, t)
+			r.before, r.limits = r.limits, drawLimits(r.tb, t)
 			r.table.Install(r.limits)
 			r.model.install(r.now, r.limits)
 			for range rapid.IntRange(0, 20).Draw(t, "hits") {
@@ -231,7 +255,7 @@ func (r *modelRun) actions() map[string]func(*rapid.T) {
 				next.Install(r.limits)
 			}
 			r.table.Clear()
-			r.table = next
+			r.table, r.before = next, r.limits
 		},
 	}
 }
@@ -270,6 +294,7 @@ func TestTableDecidesAsAMapThatForgetsNothing(t *testing.T) {
 			limits: drawLimits(t, rt),
 		}
 		defer func() { r.table.Clear() }()
+		r.before = r.limits
 		r.table.Install(r.limits)
 		r.model.install(r.now, r.limits)
 		rt.Repeat(r.actions())

@@ -115,25 +115,16 @@ func (r *registry) enter(ref uint32) (uint32, *definition) {
 // one that replaced it, so calls that were matched against the old policy are
 // safe.
 //
+// A Carried limit gets the Ref of all limits that requests of its domain carry:
+// their counters count towards the domain's share, and none is ever converted,
+// since the terms come with each request.
+//
 // A definition that is not installed any more is forgotten once it has no
 // counters and was in neither of the last two installs.
 func (t *Table) Install(limits []*limiter.Limit) {
 	if t.reg.install(limits) {
 		t.startConverting()
 	}
-}
-
-// OverrideRef returns the Ref for limits that requests of a domain carry
-// themselves, so that their counters count towards the domain's share. It is 0
-// for a domain that no installed limit belongs to: such counters count towards
-// the table's bounds only.
-func (t *Table) OverrideRef(domain string) uint32 {
-	t.reg.mu.Lock()
-	defer t.reg.mu.Unlock()
-	if d := t.reg.domains[domain]; d != nil {
-		return d.overrides
-	}
-	return 0
 }
 
 // install reports whether counters may need conversion.
@@ -181,6 +172,9 @@ func (e *edit) put(d *definition) uint32 {
 // intern returns the ref of l's definition.
 func (e *edit) intern(l *limiter.Limit) uint32 {
 	dom := e.domain(l.Domain)
+	if l.Carried {
+		return dom.overrides
+	}
 	k := defKey{l.ID, l.Def}
 	ref, ok := e.r.byDef[k]
 	if !ok {
@@ -207,9 +201,10 @@ func (e *edit) internAll(limits []*limiter.Limit) (shared bool) {
 		first[l.ID] = ref
 	}
 	for i, l := range limits {
-		if several[l.ID] {
+		switch {
+		case several[l.ID]:
 			delete(e.r.current, l.ID)
-		} else {
+		case !l.Carried: // nothing replaces a stand-in
 			e.r.current[l.ID] = refs[i]
 		}
 		// A limit that is installed again may be in use: write only what differs.

@@ -21,10 +21,10 @@ func saved(tb testing.TB) (file []byte, limits []*limiter.Limit) {
 	limits = []*limiter.Limit{
 		rate(tb, "shop", "rate", 100, time.Minute),
 		window(tb, "blog", "window", 5, time.Hour),
+		standIn(tb, "shop"),
 	}
 	tab.Install(limits)
-	own := limit(tb, limiter.Spec{Domain: "shop", Name: "own", Kind: limiter.KindFixed, Amount: 5, Period: time.Hour})
-	own.Ref = tab.OverrideRef("shop")
+	own := carried(tb, limits[2], 5, time.Hour)
 	for i := range 3000 {
 		ask(tab, start, limits[0], i, uint64(1+i%100))
 		ask(tab, start, limits[1], 10_000+i, 5)

@@ -125,7 +125,8 @@ func TestBytesMaxHolds(t *testing.T) {
 func TestOneDomainFillsItsShareOnlyWhileThereAreSeveral(t *testing.T) {
 	tab := newTable(t, table.Config{EntriesMax: 1000, ShareMax: 0.3})
 	a, b := rate(t, "a", "x", 1, time.Hour), rate(t, "b", "x", 1, time.Hour)
-	tab.Install([]*limiter.Limit{a, b})
+	stands := standIn(t, "a")
+	tab.Install([]*limiter.Limit{a, b, stands})
 	reasons := map[limiter.Degraded]int{}
 	for i := range 400 {
 		reasons[ask(tab, start, a, i, 1).Degraded]++
@@ -141,8 +142,7 @@ func TestOneDomainFillsItsShareOnlyWhileThereAreSeveral(t *testing.T) {
 	}
 
 	// A request's own limits count as their domain's.
-	own := limit(t, limiter.Spec{Domain: "a", Name: "own", Kind: limiter.KindFixed, Amount: 5, Period: time.Hour})
-	own.Ref = tab.OverrideRef("a")
+	own := carried(t, stands, 5, time.Hour)
 	if d := ask(tab, start, own, 6000, 1); own.Ref == 0 || d.Degraded != limiter.ShareFull {
 		t.Errorf("override with ref %d: %+v", own.Ref, d)
 	}
