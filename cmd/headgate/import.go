@@ -13,7 +13,7 @@ import (
 func newImport() *cobra.Command {
 	cmd := newGroup("import", "Translate another system's limits to policies",
 		"Import writes policy documents to standard output.",
-		"  headgate policy import envoy ratelimit/config/ > policies/imported.yaml")
+		"  headgate policy import envoy ratelimit/config/ > imported.yaml")
 	cmd.AddCommand(newImportEnvoy())
 	return cmd
 }
@@ -34,7 +34,7 @@ the differences.
 
 Exit codes: 0 imported, 1 can't be imported, 2 misuse (also a file that can't be
 read).`,
-		Example: `  headgate policy import envoy ratelimit.yaml > policies/imported.yaml
+		Example: `  headgate policy import envoy ratelimit.yaml > imported.yaml
   headgate policy import envoy --explain config/          # what each rule means, and what differs
   headgate policy import envoy --merge-domains config/    # as with MERGE_DOMAIN_CONFIG=true
   headgate policy import envoy --lossy config/            # leave out metadata and per-value metrics`,

@@ -6,13 +6,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/headgate/headgate/internal/app"
 	"github.com/headgate/headgate/policy"
 )
 
 func newPolicy() *cobra.Command {
 	cmd := newGroup("policy", "Check and import policies",
 		"Policies are YAML documents, one for each domain: docs/reference/policy.md describes them.",
-		"  headgate policy validate policies/\n  headgate policy import envoy ratelimit.yaml > policies/imported.yaml")
+		"  headgate policy validate policies/\n  headgate policy import envoy ratelimit.yaml > imported.yaml")
 	cmd.AddCommand(newValidate(), newImport())
 	return cmd
 }
@@ -23,18 +24,20 @@ func newValidate() *cobra.Command {
 		Use:   "validate PATH...",
 		Short: "Say what is wrong with policies",
 		Long: `Validate reads policy files, and of directories the files *.yaml and *.yml, as a
-server would, and prints everything that is wrong with them.
+server would, and prints everything that is wrong with them. A file without a
+document is wrong; a domain without limits is not.
 
-Exit codes: 0 valid, 1 not valid, 2 misuse (also a file that can't be read).`,
+Exit codes: 0 valid, 1 not valid, 2 misuse (also a file that can't be read, or a
+directory without any).`,
 		Example: `  headgate policy validate policies/
   headgate policy validate shop.yaml llm.yaml -o json`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			sources, err := policy.Load(args...)
+			sources, err := app.LoadPolicies(args...)
 			if err != nil {
 				return misuse(err)
 			}
-			docs, problems := policy.Parse(sources)
+			docs, problems := app.ParsePolicies(sources)
 			if err := printValidity(cmd.OutOrStdout(), output, docs, problems); err != nil {
 				return trouble(err)
 			}

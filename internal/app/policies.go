@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,9 +25,6 @@ var sample []byte
 
 // sampleName is the file name that the sample policy's positions have.
 const sampleName = "built-in sample policy"
-
-// loadAttempts is how often files are read again that changed meanwhile.
-const loadAttempts = 5
 
 // policies are the node's policies: where they come from, what is in force and
 // what became of the last change.
@@ -60,8 +56,7 @@ type policyState struct {
 	Refused   error     // of the last reading; nil: its policies are in force
 }
 
-// load puts the policies in force for the first time. The error has
-// policy.Problems in its chain if they are wrong.
+// load puts the policies in force for the first time. Its error is ErrPolicies.
 func (p *policies) load() error {
 	p.loading.Lock()
 	defer p.loading.Unlock()
@@ -121,9 +116,9 @@ func (p *policies) read() (*policy.Snapshot, []string, error) {
 	for i := range sources {
 		files[i] = sources[i].Name
 	}
-	docs, problems := policy.Parse(sources)
+	docs, problems := ParsePolicies(sources)
 	if len(problems) > 0 {
-		return nil, nil, fmt.Errorf("app: read policies: %w", problems)
+		return nil, nil, fmt.Errorf("app: %w: %w", ErrPolicies, problems)
 	}
 	options := p.options
 	if now := p.current.Load(); now != nil {
@@ -133,31 +128,16 @@ func (p *policies) read() (*policy.Snapshot, []string, error) {
 	}
 	next, problems := policy.Compile(docs, options)
 	if len(problems) > 0 {
-		return nil, nil, fmt.Errorf("app: compile policies: %w", problems)
+		return nil, nil, fmt.Errorf("app: %w: %w", ErrPolicies, problems)
 	}
 	return next, files, nil
 }
 
-// sources returns the texts of the files as they were at one moment, as far as
-// can be told: files that change while they are read are read again.
 func (p *policies) sources() ([]policy.Source, error) {
 	if len(p.paths) == 0 {
 		return []policy.Source{{Name: sampleName, Text: sample}}, nil
 	}
-	for attempt := 1; ; attempt++ {
-		before := signature(p.paths)
-		sources, err := policy.Load(p.paths...)
-		if after := signature(p.paths); after != before && attempt < loadAttempts {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("app: %w", err)
-		}
-		if len(sources) == 0 { // rather a directory being replaced than a wish for no limits
-			return nil, fmt.Errorf("app: load policies: no .yaml or .yml file in %s", strings.Join(p.paths, ", "))
-		}
-		return sources, nil
-	}
+	return LoadPolicies(p.paths...)
 }
 
 func (p *policies) note(f func(*policyState)) {

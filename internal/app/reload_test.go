@@ -142,7 +142,7 @@ func TestABadFileKeepsTheOldPolicyAndSaysSo(t *testing.T) {
 	c := testConfig(t, hourly(2))
 	n := startNode(t, c)
 	allow(t, n, "alice", true)
-	write(t, c.Policy.Paths[0], "domain: shop\nlimits:\n  - name: calls\n    rat: 1/s\n  - name: b\n    rate: fast\n")
+	replace(t, c.Policy.Paths[0], "domain: shop\nlimits:\n  - name: calls\n    rat: 1/s\n  - name: b\n    rate: fast\n")
 	eventually(t, "the file is refused", func() bool { return policyReport(t, n).Refused })
 	allow(t, n, "alice", true, false)
 	p := policyReport(t, n)
