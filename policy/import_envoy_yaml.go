@@ -412,21 +412,53 @@ func (r *envoyReader) resolve(n ast.Node) ast.Node {
 }
 
 // text returns a scalar as it is written; null is empty. As in the reference
-// service, numbers and booleans are taken as their text.
+// service, whole numbers and booleans are taken as their text, and numbers that
+// are no int64 are refused unless they are quoted.
 func (r *envoyReader) text(f envoyField, path string) string {
+	text := f.value.GetToken().Value
 	switch s := f.value.(type) {
 	case *ast.StringNode:
-		return s.Value
+		if s.Token.Type != token.StringType {
+			return s.Value // quoted
+		}
+		text = s.Value
 	case *ast.LiteralNode:
 		return s.Value.Value
 	case *ast.NullNode:
 		return ""
-	case *ast.IntegerNode, *ast.BoolNode, *ast.FloatNode:
-		return f.value.GetToken().Value
+	case *ast.IntegerNode, *ast.BoolNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
 	default:
 		r.problem(f.at, path, f.name+" is not a string")
 		return ""
 	}
+	if isRefusedNumber(text) {
+		r.problem(f.at, path, fmt.Sprintf("%s %s is a number, but no whole one of 64 bits: the reference service refuses it; quote it", f.name, text))
+	}
+	return text
+}
+
+// isRefusedNumber reports whether the reference service's YAML reader takes an
+// unquoted text for a number other than an int64. Its schema check knows no
+// such type.
+func isRefusedNumber(s string) bool {
+	switch strings.TrimLeft(s, "+-") {
+	case ".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN":
+		return true
+	case "":
+		return false
+	}
+	if s[0] != '.' { // with no digit before the point, _ makes it a string
+		s = strings.ReplaceAll(s, "_", "")
+		if _, err := strconv.ParseInt(s, 0, 64); err == nil {
+			return false
+		}
+		if _, err := strconv.ParseUint(s, 0, 64); err == nil {
+			return true
+		}
+	}
+	notDecimal := func(c rune) bool { return !strings.ContainsRune("0123456789+-.eE", c) }
+	_, err := strconv.ParseFloat(s, 64)
+	return err == nil && !strings.ContainsFunc(s, notDecimal)
 }
 
 func (r *envoyReader) amount(f envoyField, path string) uint64 {
