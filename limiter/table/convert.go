@@ -71,14 +71,12 @@ func (t *Table) retag(c *limiter.Counter, tag, ref uint32, l *limiter.Limit, now
 // decided (a second is ample): a call of a replaced definition that comes
 // after converting mode has ended is decided by the terms of its own.
 func (t *Table) ConvertStep(now limiter.Instant, slots int64) (done bool) {
-	t.walk.Lock()
-	defer t.walk.Unlock()
 	for t.pending.Load() > 0 && slots > 0 {
-		s := &t.shards[t.walk.convert]
-		visited, finished := t.convertHold(s, now)
+		i := t.conversion.at()
+		visited, finished := t.convertHold(&t.shards[i], now)
 		slots -= int64(visited)
 		if finished {
-			t.walk.convert = (t.walk.convert + 1) % len(t.shards)
+			t.conversion.leave(i)
 		}
 	}
 	return t.pending.Load() == 0

@@ -100,3 +100,9 @@ func (t *Table) Definitions() int {
 	}
 	return n
 }
+
+// Hold locks the shard of a partition until release is called.
+func (t *Table) Hold(p int) (release func()) {
+	t.shards[p].mu.Lock()
+	return t.shards[p].mu.Unlock
+}

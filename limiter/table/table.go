@@ -1,7 +1,6 @@
 package table
 
 import (
-	"sync"
 	"sync/atomic"
 
 	"github.com/headgate/headgate/limiter"
@@ -29,13 +28,19 @@ type Table struct {
 	refused   atomic.Int64 // arrays that BytesMax or the system refused
 	pending   atomic.Int64 // shards in converting mode
 
-	// walk guards the hands of the background passes; it is never held
-	// together with a shard's mutex for more than a bounded step.
-	walk struct {
-		sync.Mutex
-		sweep, convert int
-	}
+	// The shards where the background passes go on. Passes at the same time
+	// work on one shard in turns; whichever ends it moves the hand.
+	sweeping, conversion hand
 }
+
+// A hand is an index to Table.shards that goes round.
+type hand struct{ i atomic.Uint32 }
+
+// at returns where h is.
+func (h *hand) at() uint32 { return h.i.Load() }
+
+// leave moves h on from i, unless another pass has done it.
+func (h *hand) leave(i uint32) { h.i.CompareAndSwap(i, (i+1)%limiter.PartitionCount) }
 
 // New returns an empty table. The error joins one error for each setting that
 // is out of bounds.
