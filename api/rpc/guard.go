@@ -28,9 +28,17 @@ func (s *Server) guardUnary(ctx context.Context, req any, info *grpc.UnaryServer
 	return handler(ctx, req)
 }
 
+// errDraining tells the client of a stream to go elsewhere.
+var errDraining = status.Error(codes.Unavailable, "the server is draining")
+
 // guardStream recovers panics of streams, and ends them when the server drains:
-// a health watch would hold it up for ever.
+// a health watch, or a reflection client that stays, would hold it up for ever.
 func (s *Server) guardStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+	defer func() {
+		if err != nil && s.draining.Err() != nil {
+			err = errDraining
+		}
+	}()
 	defer s.recovered(info.FullMethod, &err)
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
@@ -46,3 +54,16 @@ type guardedStream struct {
 
 // Context returns the stream's context.
 func (g *guardedStream) Context() context.Context { return g.ctx }
+
+// RecvMsg waits for a message until the stream's context ends. Then the handler
+// must return, which ends the wait that is left behind; m belongs to it.
+func (g *guardedStream) RecvMsg(m any) error {
+	received := make(chan error, 1)
+	go func() { received <- g.ServerStream.RecvMsg(m) }()
+	select {
+	case err := <-received:
+		return err
+	case <-g.ctx.Done():
+		return status.FromContextError(g.ctx.Err()).Err()
+	}
+}
