@@ -32,6 +32,9 @@ const (
 
 const (
 	handshakeTimeout = 10 * time.Second
+	// handshakeGrace is what a drain leaves those who are connecting: some
+	// clients send requests without waiting for the handshake's end.
+	handshakeGrace = 250 * time.Millisecond
 	headerBytesMax   = 16 << 10
 )
 
@@ -68,6 +71,7 @@ type Server struct {
 	draining    context.Context //nolint:containedctx // ends streams, as a done channel would
 	drain       context.CancelFunc
 
+	shaking         handshakes
 	open            atomic.Int64
 	refused, panics atomic.Uint64
 }
@@ -128,7 +132,7 @@ func (s *Server) options(c *Config) []grpc.ServerOption {
 
 // Serve serves connections of l until Drain or Close, which make it return nil.
 func (s *Server) Serve(l net.Listener) error {
-	bounded, err := newListener(l, s.connections, &s.open, &s.refused)
+	bounded, err := s.listen(l)
 	if err != nil {
 		return err
 	}
@@ -156,14 +160,19 @@ func (s *Server) SetServing(serving bool) {
 
 // Drain stops gracefully: health says NOT_SERVING; DrainDelay later, clients are
 // asked to go away and no connection is accepted; Drain returns when every
-// request that was accepted has its answer. When ctx ends, what is left is cut
-// and Drain returns an error that wraps ctx's.
+// request that was accepted has its answer. Streams that are not requests, health
+// watches and reflection, end at once; connections that have said nothing yet,
+// soon. When ctx ends, what is left is cut and Drain returns an error that wraps
+// ctx's.
 func (s *Server) Drain(ctx context.Context) error {
 	s.health.Shutdown()
 	delay, cancel := context.WithTimeout(ctx, s.drainDelay)
 	defer cancel()
 	<-delay.Done()
 	s.drain()
+	grace, end := context.WithTimeout(ctx, handshakeGrace)
+	defer end()
+	defer context.AfterFunc(grace, s.shaking.end)()
 	stopped := make(chan struct{})
 	go func() {
 		s.grpc.GracefulStop()
@@ -182,6 +191,7 @@ func (s *Server) Drain(ctx context.Context) error {
 // Close stops at once: requests in flight fail.
 func (s *Server) Close() {
 	s.drain()
+	s.shaking.end()
 	s.grpc.Stop()
 }
 
