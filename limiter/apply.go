@@ -27,8 +27,8 @@ type Counter struct {
 // A cost above the limit's capacity is denied and Never passes, so costs of
 // any size are safe; capacities are at most AmountMax. A now outside
 // [0, InstantMax] is taken as the nearest bound. A now earlier than the last
-// one is charged as if no time had passed: nothing refills, and no window
-// opens twice. A limit that Init did not accept decides nothing: Undecided.
+// one denies more, by at most the step back: nothing refills, what refilled in
+// the step is not there yet, and no window opens twice. A limit that Init did not accept decides nothing: Undecided.
 //
 // Apply allocates nothing and cannot overflow, whatever c holds.
 func (l *Limit) Apply(c *Counter, now Instant, op Op, cost uint64) Decision {

@@ -255,3 +255,31 @@ func TestNoClockOverAdmits(t *testing.T) {
 		}
 	})
 }
+
+func TestAStepBackDeniesMoreByAtMostTheStep(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l, err := NewLimit(Spec{
+			Kind:   rapid.SampledFrom([]Kind{KindRate, KindFixed, KindSliding}).Draw(t, "kind"),
+			Amount: rapid.Uint64Range(1, 9).Draw(t, "amount"),
+			Period: time.Duration(rapid.Int64Range(1, 5).Draw(t, "ms")) * time.Millisecond,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c Counter
+		now := noon
+		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.Int64Range(0, 2*int64(l.Period)).Draw(t, "wait")))
+			l.Apply(&c, now, OpCharge, rapid.Uint64Range(1, l.Amount).Draw(t, "cost"))
+		}
+		step := time.Duration(rapid.Int64Range(1, 4*int64(l.Period)).Draw(t, "step"))
+		cost := rapid.Uint64Range(1, l.Amount).Draw(t, "asked")
+		at, before := l.Apply(&c, now, OpPeek, cost), l.Apply(&c, now.Add(-step), OpPeek, cost)
+		if before.Verdict == Allowed && at.Verdict == Denied || before.Remaining > at.Remaining {
+			t.Fatalf("%v earlier: %+v, more than %+v", step, before, at)
+		}
+		if before.RetryAfter > at.RetryAfter+step || before.ResetAfter > at.ResetAfter+step {
+			t.Fatalf("%v earlier: %+v, later than %+v and the step", step, before, at)
+		}
+	})
+}
