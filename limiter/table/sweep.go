@@ -82,7 +82,7 @@ func (t *Table) tend(s *shard, now limiter.Instant) {
 // Sweep visits about slots slots, goes on where the last Sweep ended, forgets
 // the entries that are due, finishes moves, and shrinks shards that became
 // mostly empty. It returns how many entries it forgot. It holds a shard's
-// mutex for at most about 20 µs at a time, and nothing in between. Whoever owns the table calls it
+// mutex for at most about 20 µs at a time. Whoever owns the table calls it
 // regularly: a 60th of Stats.Capacity every second visits each slot once a minute.
 func (t *Table) Sweep(now limiter.Instant, slots int64) (reclaimed int64) {
 	for shards := 0; slots > 0 && shards < len(t.shards); {
