@@ -185,6 +185,21 @@ func TestCountsSurviveANewPolicyThatKeepsTheLimit(t *testing.T) {
 	}
 }
 
+// Operators name domains and limits: a pair of names that is ours too must not
+// make one series two, with which no scrape succeeds.
+func TestALimitMayBeNamedLikeTheOverflowSeries(t *testing.T) {
+	m := New(testConfig())
+	other := limit(1, "other", "other")
+	m.Decisions.Install([]*limiter.Limit{other})
+	m.Decisions.Observe(0, exchange(0, charged(other, limiter.Allowed)))
+	m.Decisions.Observe(0, exchange(0, charged(limit(0, "x", "unregistered"), limiter.Allowed)))
+	want := map[string]float64{"headgate_decisions_total{other,other,allowed}": 2}
+	wantSeries(t, gather(t, m, "headgate_decisions_total"), want)
+	m.Decisions.Install(nil) // and is no limit's to give back
+	m.Decisions.Install(nil)
+	wantSeries(t, gather(t, m, "headgate_decisions_total"), want)
+}
+
 func TestLimitsThatAreGoneGiveTheirSeriesBack(t *testing.T) {
 	m := New(testConfig())
 	for i := range 200 {

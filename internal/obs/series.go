@@ -24,8 +24,9 @@ type seriesTable struct {
 }
 
 func newSeriesTable(limitsMax int) seriesTable {
+	other := seriesName{"other", "other"} // a limit of that name shares series 0
 	return seriesTable{
-		max: limitsMax, byName: map[seriesName]uint32{}, names: []seriesName{{"other", "other"}},
+		max: limitsMax, byName: map[seriesName]uint32{other: 0}, names: []seriesName{other},
 	}
 }
 
@@ -44,7 +45,7 @@ func (t *seriesTable) install(refs []countedRef) []uint32 {
 	}
 	t.freed = t.freed[:0]
 	for name, series := range t.byName {
-		if !keep[name] {
+		if series > 0 && !keep[name] {
 			delete(t.byName, name)
 			t.names[series] = seriesName{}
 			t.freed = append(t.freed, series)
