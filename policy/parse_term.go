@@ -275,7 +275,7 @@ func (t *termReader) readOverrides(rule *LimitRule) {
 		o := t.override(item)
 		t.term.Overrides[i] = o
 		for _, v := range o.Values.Values {
-			id := strconv.Itoa(int(o.Values.Kind)) + v
+			id := overriddenID(o.Values.Kind, v)
 			if seen[id] {
 				t.fail(item, &flaw{message: "another override has the value " + strconv.Quote(v)})
 			}
@@ -286,6 +286,15 @@ func (t *termReader) readOverrides(rule *LimitRule) {
 			return
 		}
 	}
+}
+
+// overriddenID tells the values of a term's overrides apart, as their index
+// does: ab* is the prefix ab.
+func overriddenID(kind MatchKind, value string) string {
+	if kind == MatchGlob && isPrefixGlob(value) && value != "*" {
+		kind, value = MatchPrefix, literalPrefix(value)
+	}
+	return strconv.Itoa(int(kind)) + value
 }
 
 // hasOwnCounters reports whether the last attribute or entry that a rule names

@@ -139,7 +139,7 @@ func randomTerm(t *rapid.T, rule *LimitRule, text *rapid.Generator[string]) Term
 		o := ValueOverride{Values: randomMatcher(t, text, false), Amount: rapid.Uint64Range(1, 1000).Draw(t, "amount")}
 		fresh := true
 		for _, v := range o.Values.Values {
-			id := fmt.Sprint(o.Values.Kind, v)
+			id := overriddenID(o.Values.Kind, v)
 			fresh = fresh && !seen[id]
 			seen[id] = true
 		}
