@@ -189,6 +189,11 @@ func TestProblemsNameSourcePathValueAndBound(t *testing.T) {
 			},
 		},
 		{
+			name: "a path as a key",
+			file: "grpc.addr: :9000\nlog:\n  level: info\n",
+			want: []string{`FILE:1:1: grpc.addr: must be nested: one key for each part of the path`},
+		},
+		{
 			name: "bad header",
 			file: "rls:\n  limit_header: X-Limit\n",
 			want: []string{`FILE:2:17: rls.limit_header: "X-Limit": must be lower-case letters, digits, -, _ and .`},
@@ -247,10 +252,23 @@ func TestVariablesThatKubernetesSetsAreIgnored(t *testing.T) {
 	_, err := Load(Sources{Env: []string{
 		"HEADGATE_PORT=tcp://10.0.0.1:8081", "HEADGATE_SERVICE_HOST=10.0.0.1", "HEADGATE_SERVICE_PORT=8081",
 		"HEADGATE_SERVICE_PORT_GRPC=8081", "HEADGATE_PORT_8081_TCP=tcp://10.0.0.1:8081", "HEADGATE_PORT_8081_TCP_ADDR=10.0.0.1",
-		"HEADGATE_ADMIN_PORT=tcp://10.0.0.1:8082",
+		"HEADGATE_ADMIN_PORT=tcp://10.0.0.1:8082", "HEADGATE_PORT_8081_TCP_PORT=8081", "HEADGATE_PORT_8081_TCP_PROTO=tcp",
+		"HEADGATE_PORT_53_UDP=udp://[fd00::1]:53", "HEADGATE_SERVICE_HOST=fd00::1",
 	}})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestVariablesThatOnlyLookLikeThoseOfKubernetesAreProblems(t *testing.T) {
+	env := []string{
+		"HEADGATE_GRPC_PORT=9000", "HEADGATE_PORT=8081", "HEADGATE_PORT_8081_TCP=8081", "HEADGATE_GRPC_SERVICE_HOST=localhost",
+		"HEADGATE_SERVICE_PORT=:8081", "HEADGATE_SERVICE_PORT_GRPC=grpc", "HEADGATE_PORT_8081_TCP_ADDR=here", "HEADGATE_PORT_8081_TCP_PROTO=6",
+	}
+	_, err := Load(Sources{Env: env})
+	var ps Problems
+	if !errors.As(err, &ps) || len(ps) != len(env) {
+		t.Errorf("error = %v, want %d problems", err, len(env))
 	}
 }
 
@@ -260,6 +278,11 @@ func TestFilesThatCannotBeReadAreErrors(t *testing.T) {
 	}
 	if _, err := Load(Sources{File: writeFile(t, strings.Repeat("#", FileBytesMax+1))}); err == nil {
 		t.Error("a file above the bound was accepted")
+	}
+	if _, err := os.Stat("/dev/zero"); err == nil {
+		if _, err := Load(Sources{File: "/dev/zero"}); err == nil || !strings.Contains(err.Error(), "larger than") {
+			t.Errorf("a file without end: %v", err)
+		}
 	}
 }
 

@@ -69,6 +69,10 @@ func pairsOf(n ast.Node) ([]*ast.MappingValueNode, bool) {
 func (l *loader) pair(file, path string, v *ast.MappingValueNode) {
 	key := v.Key.GetToken().Value
 	full := path + key
+	if strings.Contains(key, ".") {
+		l.problem(Problem{Source: at(file, v.Key), Path: full, Bound: "must be nested: one key for each part of the path"})
+		return
+	}
 	if f, ok := l.fields[full]; ok {
 		l.leaf(file, f, v)
 		return

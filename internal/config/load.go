@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"strings"
@@ -68,7 +69,12 @@ func newLoader() *loader {
 }
 
 func readFile(name string) ([]byte, error) {
-	text, err := os.ReadFile(name) //nolint:gosec // the operator names the file
+	f, err := os.Open(name) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, fmt.Errorf("config: read settings: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	text, err := io.ReadAll(io.LimitReader(f, FileBytesMax+1))
 	if err != nil {
 		return nil, fmt.Errorf("config: read settings: %w", err)
 	}
@@ -84,11 +90,13 @@ const EnvFile = "HEADGATE_CONFIG"
 
 // env applies variables that start with HEADGATE_. An unknown one is a problem,
 // except those that Kubernetes sets in every pod for a Service whose name
-// starts with "headgate", such as HEADGATE_SERVICE_HOST or HEADGATE_PORT.
+// starts with "headgate", such as HEADGATE_SERVICE_HOST or HEADGATE_PORT. They
+// are known by their values, too: HEADGATE_GRPC_PORT=9000 is somebody's mistake.
 func (l *loader) env(pairs []string) {
 	byName := map[string]Field{}
 	names := []string{}
-	kubernetes := regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_.*)?)$`)
+	kubernetes := regexp.MustCompile(`_(SERVICE_HOST=[0-9a-fA-F.:]+|SERVICE_PORT(_[A-Z0-9_]+)?=\d+|` +
+		`PORT(_\d+_(TCP|UDP|SCTP))?=[a-z]+://.*|PORT_\d+_(TCP|UDP|SCTP)_(PROTO=[a-z]+|PORT=\d+|ADDR=[0-9a-fA-F.:]+))$`)
 	for _, f := range Fields(&l.config) {
 		byName[f.Env()] = f
 		names = append(names, f.Env())
@@ -99,7 +107,7 @@ func (l *loader) env(pairs []string) {
 			continue
 		}
 		f, ok := byName[name]
-		if !ok && kubernetes.MatchString(name) {
+		if !ok && kubernetes.MatchString(pair) {
 			continue
 		}
 		if !ok {
