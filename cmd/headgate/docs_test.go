@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/headgate/headgate/internal/config"
 )
 
 var update = flag.Bool("update", false, "write docs/reference/cli.md anew")
@@ -16,6 +18,7 @@ var update = flag.Bool("update", false, "write docs/reference/cli.md anew")
 const cliReference = "../../docs/reference/cli.md"
 
 func TestCLIReferenceIsWhatTheCommandsSay(t *testing.T) {
+	t.Setenv(config.EnvFile, "") // else the default of serve -c
 	got := cliMarkdown(newRoot())
 	if *update {
 		if err := os.WriteFile(cliReference, []byte(got), 0o600); err != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/headgate/headgate/internal/app"
 	"github.com/headgate/headgate/internal/config"
 	"github.com/headgate/headgate/internal/obs"
-	"github.com/headgate/headgate/policy"
 )
 
 // serveFlags are the settings that have a flag. Every setting can be given in
@@ -81,9 +80,8 @@ func runServe(cmd *cobra.Command, c config.Config) error {
 		Config: c, Signals: signals,
 		Build: obs.Build{Version: v.Version, Revision: v.Commit, Go: v.Go},
 	})
-	var problems policy.Problems
 	switch {
-	case errors.As(err, &problems):
+	case errors.Is(err, app.ErrPolicies):
 		return misuse(err)
 	case err != nil:
 		return trouble(err)
