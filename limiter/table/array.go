@@ -18,10 +18,8 @@ const (
 	slotBytes = int(unsafe.Sizeof(slot{})) // 32: two to a cache line, never across one
 	tagBytes  = 4
 
-	// mapBytes is the size from which an array lives outside Go's heap, where
-	// neither the collector's pace nor its headroom (GOGC) doubles it. It is
-	// small because what a shard leaves behind on the heap as it grows stays
-	// resident until the next collection, which a growing table doesn't cause.
+	// mapBytes is the least size from which an array lives outside Go's heap;
+	// see mappedFrom.
 	mapBytes = 2 << 10
 
 	// chunkSlots is how many slots that were moved out of a large array go
@@ -46,14 +44,24 @@ func home(lo uint64, n int) int {
 	return int(h)
 }
 
+// mappedFrom returns the size from which an array lives outside Go's heap, where
+// neither the collector's pace nor its headroom (GOGC) doubles it. It is small
+// because what a shard leaves behind on the heap as it grows stays resident
+// until the next collection, which a growing table doesn't cause; and it is no
+// less than half a page, since a mapping takes whole ones.
+func mappedFrom(page int) int { return max(mapBytes, page/2) }
+
 // arrayBytes returns how many bytes newArray(n) takes.
 func arrayBytes(n int) int64 {
 	size := n * (slotBytes + tagBytes)
-	if size < mapBytes {
+	if !mapped(size) {
 		return int64(size)
 	}
 	return int64(pageUp(size))
 }
+
+// mapped reports whether an array of size bytes lives outside Go's heap.
+func mapped(size int) bool { return size >= mappedFrom(os.Getpagesize()) }
 
 // pageUp returns n rounded up to whole pages.
 func pageUp(n int) int { return pageDown(n + os.Getpagesize() - 1) }
@@ -64,11 +72,10 @@ func pageDown(n int) int { return n &^ (os.Getpagesize() - 1) }
 // newArray returns an array of n empty slots, and false if the system has no
 // memory for it.
 func newArray(n int) (array, bool) {
-	size := arrayBytes(n)
-	if size < mapBytes {
+	if !mapped(n * (slotBytes + tagBytes)) {
 		return array{slots: make([]slot, n), tags: make([]uint32, n)}, true
 	}
-	mem, ok := mapMemory(int(size))
+	mem, ok := mapMemory(int(arrayBytes(n)))
 	if !ok {
 		return array{}, false
 	}

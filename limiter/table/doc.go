@@ -15,9 +15,9 @@
 //
 // How it is built: limiter.PartitionCount shards, one per partition, each a
 // mutex and an open-addressing array of 32-byte slots without pointers. Arrays
-// of 32 KiB and more live outside Go's heap. A shard grows by moving a bounded
-// number of slots with each insert; an entry whose counter is due equals a
-// fresh one and is forgotten in passing.
+// of 2 KiB and more (of half a page, where that is more) live outside Go's
+// heap. A shard grows by moving a bounded number of slots with each insert; an
+// entry whose counter is due equals a fresh one and is forgotten in passing.
 //
 // Errors: deciding never fails. [New] reports every setting that is out of
 // bounds; [Table.Load] refuses a damaged file or one of another version with an

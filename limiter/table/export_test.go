@@ -106,3 +106,6 @@ func (t *Table) Hold(p int) (release func()) {
 	t.shards[p].mu.Lock()
 	return t.shards[p].mu.Unlock
 }
+
+// MappedFrom returns the size from which arrays are mapped, with pages of a size.
+func MappedFrom(page int) int { return mappedFrom(page) }
