@@ -47,6 +47,7 @@ func TestEveryRuleCatchesAViolation(t *testing.T) {
 
 func TestLongFilesAndFunctionsAreFound(t *testing.T) {
 	line := "\tx++\n"
+	variable := "// Package policy is a fixture.\npackage policy\n\nvar _ = func() {\n\tx := 0\n%s}\n"
 	body := "// Package policy is a fixture.\npackage policy\n\nvar _ = func() {}\n\nfunc f() {\n\tx := 0\n%s}\n"
 	for _, tc := range []struct {
 		name string
@@ -58,6 +59,11 @@ func TestLongFilesAndFunctionsAreFound(t *testing.T) {
 		{
 			"a function of 71 lines is too long", fmt.Sprintf(body, strings.Repeat(line, 70)),
 			[]expectation{{"policy/doc.go", 6, "function-lines", "f has 71 lines: at most 70"}},
+		},
+		{"a function of 70 lines in a package variable is fine", fmt.Sprintf(variable, strings.Repeat(line, 69)), nil},
+		{
+			"a function of 71 lines in a package variable is too long", fmt.Sprintf(variable, strings.Repeat(line, 70)),
+			[]expectation{{"policy/doc.go", 4, "function-lines", "the function literal has 71 lines: at most 70"}},
 		},
 		{"a file of 600 lines is fine", "// Package policy is a fixture.\npackage policy\n" + strings.Repeat("\n", 598), nil},
 		{

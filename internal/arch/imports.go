@@ -11,6 +11,9 @@ import (
 func (c *checker) imports(f *file, layer *Layer) {
 	for _, spec := range f.Imports {
 		target := importPath(spec)
+		if spec.Name != nil && spec.Name.Name == "." {
+			c.report(spec.Pos(), "imports", "no dot imports: they hide whose name it is, from readers and from banned-call")
+		}
 		if dir, ours := strings.CutPrefix(target, Module+"/"); ours {
 			if !layer.mayImport(dir) {
 				c.report(spec.Pos(), "imports", "%s may not import %s: see internal/arch/table.go", layer.Path, dir)

@@ -64,9 +64,9 @@ func (c *checker) sizes(f *file) {
 	ast.Inspect(f.File, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.FuncDecl:
-			if lines := c.bodyLines(f, n.Body); lines > functionLinesMax {
-				c.report(n.Pos(), "function-lines", "%s has %d lines: at most %d", n.Name.Name, lines, functionLinesMax)
-			}
+			c.functionLines(f, n, n.Name.Name, n.Body)
+		case *ast.FuncLit:
+			c.functionLines(f, n, "the function literal", n.Body)
 		case *ast.FuncType:
 			if count := n.Params.NumFields(); count > parametersMax {
 				c.report(n.Pos(), "parameters", "%d parameters: at most %d, or a struct", count, parametersMax)
@@ -78,6 +78,12 @@ func (c *checker) sizes(f *file) {
 		}
 		return true
 	})
+}
+
+func (c *checker) functionLines(f *file, at ast.Node, name string, body *ast.BlockStmt) {
+	if lines := c.bodyLines(f, body); lines > functionLinesMax {
+		c.report(at.Pos(), "function-lines", "%s has %d lines: at most %d", name, lines, functionLinesMax)
+	}
 }
 
 // bodyLines counts the lines between the braces that are not only comment.

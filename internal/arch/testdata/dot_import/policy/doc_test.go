@@ -1,0 +1,5 @@
+package policy
+
+import . "time"
+
+var testsMay = Now()
