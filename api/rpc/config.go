@@ -14,7 +14,7 @@ type Config struct {
 	Bounds  api.Bounds
 	Headers rls.Headers
 
-	// Reflection serves grpc.reflection.v1.
+	// Reflection serves grpc.reflection.v1, and v1alpha for older clients.
 	Reflection bool
 	// DecideTimeout is how long a decision takes at most, in [1 ms, 1 min].
 	// Then on_unavailable decides.
@@ -36,9 +36,6 @@ type Config struct {
 	// spread over new nodes; 0 is never, else at least 1 s. ConnectionGrace,
 	// positive, is how long its requests then have.
 	ConnectionAge, ConnectionGrace time.Duration
-	// DrainDelay is how long Drain goes on serving after health says
-	// NOT_SERVING, so that load balancers notice. It is not negative.
-	DrainDelay time.Duration
 }
 
 // Default returns the documented defaults.
@@ -55,7 +52,6 @@ func Default() Config {
 		KeepaliveClientMin: 10 * time.Second,
 		ConnectionAge:      0,
 		ConnectionGrace:    10 * time.Second,
-		DrainDelay:         0,
 	}
 }
 
@@ -84,7 +80,6 @@ func (c *Config) Validate() error {
 		{"keepalive_timeout", c.KeepaliveTimeout, 100 * time.Millisecond},
 		{"keepalive_client_min", c.KeepaliveClientMin, 0},
 		{"connection_grace", c.ConnectionGrace, time.Nanosecond},
-		{"drain_delay", c.DrainDelay, 0},
 	} {
 		if f.d < f.low {
 			reject(f.path, f.d, "must be at least "+f.low.String())

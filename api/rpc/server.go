@@ -35,7 +35,7 @@ const (
 	// handshakeGrace is what a drain leaves those who are connecting: some
 	// clients send requests without waiting for the handshake's end.
 	handshakeGrace = 250 * time.Millisecond
-	headerBytesMax   = 16 << 10
+	headerBytesMax = 16 << 10
 )
 
 // HealthName is the name by which clients of Envoy's own service ask for its
@@ -66,7 +66,6 @@ type Server struct {
 	limits rls.Service
 	events Events
 
-	drainDelay  time.Duration
 	connections int
 	draining    context.Context //nolint:containedctx // ends streams, as a done channel would
 	drain       context.CancelFunc
@@ -88,7 +87,6 @@ func New(c *Config, gate *api.Gate, now func() limiter.Instant, e Events) (*Serv
 		limits:      rls.Service{Desk: desk, Bounds: c.Bounds, Headers: c.Headers},
 		health:      health.NewServer(),
 		events:      e,
-		drainDelay:  c.DrainDelay,
 		connections: c.Connections,
 	}
 	s.draining, s.drain = context.WithCancel(context.Background())
@@ -158,17 +156,15 @@ func (s *Server) SetServing(serving bool) {
 	}
 }
 
-// Drain stops gracefully: health says NOT_SERVING; DrainDelay later, clients are
-// asked to go away and no connection is accepted; Drain returns when every
-// request that was accepted has its answer. Streams that are not requests, health
+// Drain stops gracefully: health says NOT_SERVING, clients are asked to go
+// away and no connection is accepted; Drain returns when every request that was
+// accepted has its answer. Call SetServing(false) some seconds earlier, so that
+// load balancers notice. Streams that are not requests, health
 // watches and reflection, end at once; connections that have said nothing yet,
 // soon. When ctx ends, what is left is cut and Drain returns an error that wraps
 // ctx's.
 func (s *Server) Drain(ctx context.Context) error {
 	s.health.Shutdown()
-	delay, cancel := context.WithTimeout(ctx, s.drainDelay)
-	defer cancel()
-	<-delay.Done()
 	s.drain()
 	grace, end := context.WithTimeout(ctx, handshakeGrace)
 	defer end()

@@ -294,7 +294,7 @@ func TestConfigValidate(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	bad := rpc.Config{Bounds: c.Bounds, ConnectionAge: time.Millisecond, DrainDelay: -1}
+	bad := rpc.Config{Bounds: c.Bounds, ConnectionAge: time.Millisecond}
 	bad.Bounds.Descriptors = 99
 	bad.Headers.Limit = "No"
 	err := bad.Validate()
@@ -304,7 +304,7 @@ func TestConfigValidate(t *testing.T) {
 	for _, want := range []string{
 		"descriptors_max: 99", "headers.limit", "decide_timeout: 0s: must be in [1ms, 1m]", "connections_max: 0: must be in [1, 1000000]",
 		"streams_max: 0", "keepalive_interval: 0s: must be at least 1s", "keepalive_timeout: 0s", "connection_grace: 0s",
-		"connection_age_max: 1ms: must be 0 or at least 1s", "drain_delay: -1ns: must be at least 0s",
+		"connection_age_max: 1ms: must be 0 or at least 1s",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in:\n%v", want, err)
