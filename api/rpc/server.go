@@ -95,7 +95,7 @@ func New(c *Config, gate *api.Gate, now func() limiter.Instant, e Events) (*Serv
 	headgatev1.RegisterDecisionServiceServer(s.grpc, &decision.Service{Desk: desk, Bounds: c.Bounds})
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	if c.Reflection {
-		reflection.RegisterV1(s.grpc)
+		reflection.Register(s.grpc)
 	}
 	s.SetServing(false)
 	return s, nil

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha" //nolint:staticcheck // what older clients speak
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -158,6 +159,22 @@ func TestReflection(t *testing.T) {
 	}
 	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
+	}
+}
+
+func TestReflectionForOlderClients(t *testing.T) {
+	_, addr := start(t, nil)
+	stream, err := reflectionv1alpha.NewServerReflectionClient(connect(t, addr).cc).ServerReflectionInfo(brief(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := &reflectionv1alpha.ServerReflectionRequest{MessageRequest: &reflectionv1alpha.ServerReflectionRequest_ListServices{}}
+	if err := stream.Send(list); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := stream.Recv()
+	if err != nil || len(resp.GetListServicesResponse().GetService()) < 3 {
+		t.Fatalf("got %v, %v", resp, err)
 	}
 }
 
