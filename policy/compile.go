@@ -191,7 +191,8 @@ func (b *builder) checkCountDenied() {
 
 func (b *builder) isBroken(rule int) bool { return b.broken != nil && b.broken[rule] }
 
-// fail reports a problem of a term, or of a whole rule if it has one term.
+// fail reports a problem of a term, or of a whole rule if it has one term. The
+// position is that of the term: Parse, which has the text, finds the key's.
 func (b *builder) fail(at place, p Problem) {
 	rule := &b.doc.Rules[at.rule]
 	p.Position = rule.Pos
@@ -202,10 +203,17 @@ func (b *builder) fail(at place, p Problem) {
 	b.rep.add(p)
 }
 
+// failRule reports a problem of a rule's selector.
+func (b *builder) failRule(rule int, p Problem) {
+	p.Position = b.doc.Rules[rule].Pos
+	p.Path = place{rule: rule}.path(&LimitRule{}) + p.Path
+	b.rep.add(p)
+}
+
 // path spells the place of a rule's term.
 func (at place) path(rule *LimitRule) string {
 	s := "limits[" + strconv.Itoa(at.rule) + "]"
-	if len(rule.Terms) > 1 {
+	if len(rule.Terms) > 1 || rule.listed {
 		s += ".limits[" + strconv.Itoa(at.term) + "]"
 	}
 	return s
@@ -338,17 +346,18 @@ func (b *builder) compact(terms []term, checks []check, by uint32) compactRule {
 // replaces turns names into numbers and reports names that no limit has.
 func (b *builder) replaces(at place, t *Term, anyBroken bool) []uint32 {
 	var numbers []uint32
-	for _, name := range t.Replaces {
+	for i, name := range t.Replaces {
+		path := ".replaces[" + strconv.Itoa(i) + "]"
 		switch {
 		case name == t.Name:
-			b.fail(at, Problem{Path: ".replaces", Value: name, Message: "a limit can't replace itself"})
+			b.fail(at, Problem{Path: path, Value: name, Message: "a limit can't replace itself"})
 		case b.names[name] == 0 && !anyBroken: // else it may be a broken rule's name
 			known := make([]string, 0, len(b.names))
 			for k := range b.names {
 				known = append(known, k)
 			}
 			slices.Sort(known)
-			b.fail(at, Problem{Path: ".replaces", Value: name, Message: "no limit has this name", Suggestion: closest(name, known)})
+			b.fail(at, Problem{Path: path, Value: name, Message: "no limit has this name", Suggestion: closest(name, known)})
 		}
 		numbers = append(numbers, b.names[name])
 	}

@@ -82,7 +82,8 @@ type LimitRule struct {
 	// rule itself, several as the rule's own `limits:` list.
 	Terms []Term
 
-	Pos Position
+	Pos    Position
+	listed bool // Terms were read from a list, also if there is one
 }
 
 // A Term is one limit of a rule.

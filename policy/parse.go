@@ -98,7 +98,11 @@ func (r *reader) document(body ast.Node) *Document {
 	if doc.Domain == "" {
 		return nil
 	}
+	before := len(r.problems)
 	checkDocument(doc, broken, r.report)
+	for i := range r.problems[before:] {
+		r.locate(&r.problems[before+i], body)
+	}
 	return doc
 }
 
@@ -141,7 +145,7 @@ func (r *reader) rule(n *node) LimitRule {
 	case rule.Exempt:
 		r.exempt(exempt, fs)
 	case nested != nil:
-		rule.Terms = r.terms(nested, &rule)
+		rule.Terms, rule.listed = r.terms(nested, &rule), true
 		for _, f := range own {
 			r.failKey(f, &flaw{message: "can't stand beside limits", expected: f.key + " in each item of the rule's limits"})
 		}

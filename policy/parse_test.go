@@ -144,7 +144,7 @@ func bare(doc *Document) *Document {
 	d.Pos, d.Comment = Position{}, ""
 	d.Rules = nil
 	for _, r := range doc.Rules {
-		r.Pos, r.Comment = Position{}, ""
+		r.Pos, r.listed, r.Comment = Position{}, false, ""
 		terms := r.Terms
 		r.Terms = nil
 		for _, t := range terms {

@@ -183,7 +183,7 @@ func (b *treeBuilder) add(i int, rule *LimitRule, terms []term) {
 			}
 		} else if x := b.tree.nodes[next].extras; e.Shared != (x != nil && x.shared != "") {
 			first := b.sharedBy[next]
-			b.fail(place{rule: i}, Problem{
+			b.failRule(i, Problem{
 				Path: ".descriptor", Value: formatEntry(e),
 				Message:  "the entry is shared in one rule and not in another, " + first.path(&LimitRule{}),
 				Expected: "the same in all rules that begin with it",
@@ -193,7 +193,7 @@ func (b *treeBuilder) add(i int, rule *LimitRule, terms []term) {
 		node = next
 	}
 	if first, ok := b.owner[node]; ok {
-		b.fail(place{rule: i}, Problem{
+		b.failRule(i, Problem{
 			Path: ".descriptor", Value: strings.TrimPrefix(selectorText(rule), "descriptor "),
 			Message:  "the entries are those of " + place{rule: first}.path(&LimitRule{}),
 			Expected: "one rule for one list of entries; several limits for it go in the rule's own list, limits: [{…}, {…}]",

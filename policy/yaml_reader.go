@@ -100,6 +100,56 @@ func (r *reader) failKey(f *field, fl *flaw) {
 	})
 }
 
+// locate gives a problem that was found without the text the position of what
+// its path leads to from body: of a list's item, of a key's value if that is a
+// scalar, else of the key.
+func (r *reader) locate(p *Problem, body ast.Node) {
+	at, found := body, body
+	for rest := p.Path; rest != ""; rest = strings.TrimPrefix(rest, ".") {
+		if rest[0] == '[' {
+			var digits string
+			digits, rest, _ = strings.Cut(rest[1:], "]")
+			i, err := strconv.Atoi(digits)
+			list, ok := at.(*ast.SequenceNode)
+			if err != nil || !ok || i >= len(list.Values) {
+				return
+			}
+			at, found = list.Values[i], list.Values[i]
+			continue
+		}
+		end := strings.IndexAny(rest, ".[")
+		if end < 0 {
+			end = len(rest)
+		}
+		v := valueOf(at, rest[:end])
+		if v == nil {
+			return
+		}
+		at, found, rest = v.Value, v.Value, rest[end:]
+		if _, ok := at.(ast.ScalarNode); !ok {
+			found = v.Key
+		}
+	}
+	p.Position = r.position(found)
+}
+
+// valueOf returns the value of a key of a mapping, with the key, or nil.
+func valueOf(n ast.Node, key string) *ast.MappingValueNode {
+	var values []*ast.MappingValueNode
+	switch m := n.(type) {
+	case *ast.MappingNode:
+		values = m.Values
+	case *ast.MappingValueNode:
+		values = []*ast.MappingValueNode{m}
+	}
+	for _, v := range values {
+		if v.Key.GetToken().Value == key {
+			return v
+		}
+	}
+	return nil
+}
+
 // mapping returns the fields of n; ok is false if n is no mapping. Duplicate
 // keys are reported; known, if not nil, tells which keys may be there.
 func (r *reader) mapping(n *node, known []string) (fs fields, ok bool) {
