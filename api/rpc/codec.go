@@ -4,8 +4,6 @@ import (
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // registers the codec that codec wraps
 	"google.golang.org/grpc/mem"
-
-	"github.com/headgate/headgate/api"
 )
 
 // A codec passes bytes through where the handler works on bytes, and is the
@@ -14,14 +12,18 @@ type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }
 
-// Unmarshal copies the bytes for an exchange into its In. The copy of some
+// Unmarshal copies the bytes for an incoming into its exchange's In. The copy of some
 // hundred bytes is what makes the exchange own them, however long a Decider
 // keeps it.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	x, ok := v.(*api.Exchange)
+	in, ok := v.(*incoming)
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)
 	}
+	if in.x == nil { // a second message, which is an error, comes here too
+		in.x = in.desk.Open()
+	}
+	x := in.x
 	x.In = x.In[:0]
 	for _, b := range data {
 		x.In = append(x.In, b.ReadOnlyData()...)

@@ -20,16 +20,25 @@ func (s *Server) rateLimitService() *grpc.ServiceDesc {
 	return &d
 }
 
+// An incoming is where a message of Envoy's service is received. It opens an
+// exchange when the message is there: a caller that sends only headers holds none.
+type incoming struct {
+	desk *api.Desk
+	x    *api.Exchange
+}
+
 // shouldRateLimit is a grpc.MethodHandler. It runs no interceptor: it recovers
 // by itself.
 func (s *Server) shouldRateLimit(_ any, ctx context.Context, receive func(any) error, _ grpc.UnaryServerInterceptor) (reply any, err error) { //nolint:revive // grpc.MethodHandler has this order
 	defer s.recovered(rlsv3.RateLimitService_ShouldRateLimit_FullMethodName, &err)
-	x := s.desk.Open()
-	if err := receive(x); err != nil {
-		s.desk.Close(x)
+	in := incoming{desk: s.desk}
+	if err := receive(&in); err != nil {
+		if in.x != nil {
+			s.desk.Close(in.x)
+		}
 		return nil, err // grpc-go's own status
 	}
-	x, err = s.limits.ShouldRateLimit(ctx, x)
+	x, err := s.limits.ShouldRateLimit(ctx, in.x)
 	if err != nil {
 		s.desk.CountFault()
 		err = api.Status(err)
