@@ -70,13 +70,16 @@ type node struct {
 	server   *rpc.Server
 	doors    []*door
 	convert  chan struct{} // counters may wait for a conversion; room for one
+	reread   chan struct{} // a signal asks to read the policies again; room for one
 }
 
 // Run runs a node until ctx ends or a signal says so, and stops it gracefully:
-// no accepted request is dropped, and the counters are saved, within
-// Config.Shutdown.Timeout. A second SIGINT or SIGTERM cuts that short.
+// accepted requests get their answers within Config.Shutdown.DrainMax, then what
+// is open is cut and the counters are saved. The rest of Config.Shutdown.Timeout
+// is for that, but saving is never cut: half of the counters would be none. A
+// second SIGINT or SIGTERM cuts the drain short and still saves.
 func Run(ctx context.Context, o Options) error {
-	n := &node{Options: o, clock: clock.New(), convert: make(chan struct{}, 1)}
+	n := &node{Options: o, clock: clock.New(), convert: make(chan struct{}, 1), reread: make(chan struct{}, 1)}
 	if n.Log == nil {
 		n.Log = obs.NewLogger(os.Stderr, o.Config.Log.Level, o.Config.Log.Format)
 	}
@@ -205,9 +208,10 @@ func (n *node) wait(ctx context.Context, failed <-chan error) (delay time.Durati
 			return 0, err
 		case s := <-n.Signals:
 			if s == syscall.SIGHUP {
-				n.tellSystemd(systemdReloading())
-				n.policies.reload()
-				n.tellSystemd(systemdReady)
+				select {
+				case n.reread <- struct{}{}:
+				default: // it will be done anyway
+				}
 				continue
 			}
 			n.Log.Info("stopping: once more stops at once", slog.String("signal", s.String()))
@@ -225,8 +229,8 @@ func (n *node) drain(ctx context.Context, delay time.Duration) error {
 	n.server.SetServing(false)
 	n.state.Store(int32(draining))
 	n.tellSystemd(systemdStopping)
-	n.Log.Info("draining", slog.Duration("delay", delay), slog.Duration("timeout", n.Config.Shutdown.Timeout))
-	ctx, cancel := context.WithTimeout(ctx, n.Config.Shutdown.Timeout)
+	n.Log.Info("draining", slog.Duration("delay", delay), slog.Duration("timeout", n.Config.Shutdown.DrainMax()))
+	ctx, cancel := context.WithTimeout(ctx, n.Config.Shutdown.DrainMax())
 	defer cancel()
 	var impatience sync.WaitGroup
 	impatience.Go(func() { n.cutShort(ctx, cancel) })

@@ -394,6 +394,48 @@ func TestSIGINTSkipsTheDrainDelayAndASecondSignalCutsIt(t *testing.T) {
 	allow(t, startNode(t, c), "alice", false) // the counters were saved all the same
 }
 
+// A drain that does not end leaves time to save the counters.
+func TestAStopThatIsCutStillSavesInTime(t *testing.T) {
+	c := testConfig(t, hourly(1))
+	c.Shutdown.DrainDelay, c.Shutdown.Timeout = time.Minute, 5*time.Second // the delay stands for a request that lasts
+	n := startNode(t, c)
+	allow(t, n, "alice", true)
+	began := time.Now()
+	if err := n.stop(); err == nil {
+		t.Error("a stop that was cut is no graceful one")
+	}
+	if took := time.Since(began); took > c.Shutdown.Timeout {
+		t.Errorf("the stop took %v", took)
+	}
+	c.Shutdown.DrainDelay = 0
+	allow(t, startNode(t, c), "alice", false)
+}
+
+// Reading a large policy takes a while; a stop does not wait for it.
+func TestAStopDoesNotWaitForAReload(t *testing.T) {
+	signals := make(chan os.Signal, 2)
+	n := &node{
+		Options:  Options{Config: config.Default(), Signals: signals, Log: slog.New(slog.DiscardHandler)},
+		policies: &policies{}, reread: make(chan struct{}, 1),
+	}
+	n.policies.loading.Lock() // a reload has begun
+	defer n.policies.loading.Unlock()
+	signals <- syscall.SIGHUP
+	signals <- syscall.SIGTERM
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if _, err := n.wait(t.Context(), nil); err != nil {
+			t.Error(err)
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the stop waits")
+	}
+}
+
 func TestTheEndOfTheContextStopsTheNode(t *testing.T) {
 	n := startNode(t, testConfig(t, hourly(1)))
 	n.cancel()

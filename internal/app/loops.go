@@ -30,6 +30,7 @@ func (n *node) startLoops(ctx context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { n.sweep(ctx) })
 	wg.Go(func() { n.convertCounters(ctx) })
 	wg.Go(func() { n.rank(ctx) })
+	wg.Go(func() { n.rereadPolicies(ctx) })
 	if len(n.Config.Policy.Paths) > 0 {
 		w := watch{
 			paths: n.Config.Policy.Paths, debounce: n.Config.Policy.Debounce, poll: n.Config.Policy.PollInterval,
@@ -72,6 +73,23 @@ func (n *node) convertCounters(ctx context.Context) {
 		case <-wait.C:
 			if !n.table.ConvertStep(n.clock.Now(), convertSlots) {
 				wait.Reset(time.Millisecond)
+			}
+		}
+	}
+}
+
+// rereadPolicies reads the policies again when a signal asked for it, not where
+// signals are received: one that says stop must not wait for a large policy.
+func (n *node) rereadPolicies(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.reread:
+			n.tellSystemd(systemdReloading())
+			n.policies.reload()
+			if n.isReady() { // else systemd was told that it stops
+				n.tellSystemd(systemdReady)
 			}
 		}
 	}

@@ -78,8 +78,12 @@ type Table struct {
 // Shutdown bounds a graceful stop.
 type Shutdown struct {
 	DrainDelay time.Duration `yaml:"drain_delay" min:"0" max:"10m" doc:"How long the node goes on serving after /readyz turned 503, so that load balancers notice."`
-	Timeout    time.Duration `yaml:"timeout" min:"100ms" max:"1h" doc:"How long the whole stop takes at most, the drain delay included. What is open then is cut."`
+	Timeout    time.Duration `yaml:"timeout" min:"100ms" max:"1h" doc:"How long a stop should take. The drain, its delay included, may take four fifths of it, then what is open is cut. The rest is for saving the counters, which itself is never cut."`
 }
+
+// DrainMax is how long the drain takes at most, its delay included: four fifths
+// of Timeout, so that time is left to save the counters.
+func (s *Shutdown) DrainMax() time.Duration { return s.Timeout - s.Timeout/5 }
 
 // Metrics bounds what Prometheus sees.
 type Metrics struct {
@@ -136,7 +140,7 @@ func Default() Config {
 			OnFull:       "allow",
 			Save:         true,
 		},
-		Shutdown: Shutdown{DrainDelay: 5 * time.Second, Timeout: 30 * time.Second},
+		Shutdown: Shutdown{DrainDelay: 5 * time.Second, Timeout: 25 * time.Second},
 		Metrics:  Metrics{LimitsMax: 1_000},
 		Log:      Log{Level: "info", Format: "text"},
 		Runtime:  Runtime{GCPercent: 400},

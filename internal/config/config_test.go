@@ -209,9 +209,14 @@ func TestProblemsNameSourcePathValueAndBound(t *testing.T) {
 			want: []string{`HEADGATE_ADMIN_ADDR: admin.addr: ":8082": must be a loopback address such as 127.0.0.1:8082: the admin API has no access control yet`},
 		},
 		{
+			name: "a drain delay that leaves no time to save counters",
+			env:  []string{"HEADGATE_SHUTDOWN_TIMEOUT=10s", "HEADGATE_SHUTDOWN_DRAIN_DELAY=9s"},
+			want: []string{`HEADGATE_SHUTDOWN_DRAIN_DELAY: shutdown.drain_delay: "9s": must be shorter than four fifths of shutdown.timeout, 8s`},
+		},
+		{
 			name: "drain longer than the whole stop",
 			env:  []string{"HEADGATE_SHUTDOWN_TIMEOUT=2s"},
-			want: []string{`shutdown.drain_delay: "5s": must be shorter than shutdown.timeout, 2s`},
+			want: []string{`shutdown.drain_delay: "5s": must be shorter than four fifths of shutdown.timeout, 1.6s`},
 		},
 	}
 	for _, tt := range tests {

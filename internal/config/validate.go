@@ -52,12 +52,12 @@ func (a *Admin) problems() Problems {
 }
 
 func (s *Shutdown) problems() Problems {
-	if s.DrainDelay < s.Timeout {
+	if s.DrainDelay < s.DrainMax() {
 		return nil
 	}
 	return Problems{{
 		Path: "shutdown.drain_delay", Value: s.DrainDelay.String(),
-		Bound: "must be shorter than shutdown.timeout, " + s.Timeout.String(),
+		Bound: "must be shorter than four fifths of shutdown.timeout, " + s.DrainMax().String(),
 	}}
 }
 
