@@ -16,6 +16,8 @@ const (
 	lockName   = "lock"
 	secretName = "key-secret"
 	savedName  = "counters"
+	unfinished = ".tmp-"     // after a file's name: it is being written
+	damaged    = ".damaged-" // after a file's name: it is set aside
 )
 
 // ErrLocked means that another process uses the data directory.
@@ -48,7 +50,27 @@ func openDataDir(path string) (*dataDir, error) {
 	if err := lock.Truncate(0); err == nil {
 		_, _ = lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
+	if err := removeAll(path, isUnfinished); err != nil {
+		return nil, wrap(errors.Join(err, lock.Close()))
+	}
 	return &dataDir{path: path, lock: lock}, nil
+}
+
+// isUnfinished reports whether name is of a file that writeFile had not
+// finished when its process was killed.
+func isUnfinished(name string) bool {
+	return strings.HasPrefix(name, savedName+unfinished) || strings.HasPrefix(name, secretName+unfinished)
+}
+
+// removeAll removes the files in dir whose names are unwanted.
+func removeAll(dir string, unwanted func(name string) bool) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if unwanted(e.Name()) {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
 }
 
 func holderOf(lock *os.File) string {
@@ -94,7 +116,7 @@ func (d *dataDir) keySecret() (secret [16]byte, err error) {
 // and on disk when it returns. Its mode is 0600.
 func writeFile(name string, write func(*os.File) error) error {
 	wrap := func(err error) error { return fmt.Errorf("app: write %s: %w", name, err) }
-	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".tmp-*")
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+unfinished+"*")
 	if err != nil {
 		return wrap(err)
 	}

@@ -269,14 +269,35 @@ func TestDamagedCountersAreSetAsideLoudly(t *testing.T) {
 	}
 	b[len(b)/2] ^= 1
 	write(t, saved, string(b))
+	write(t, saved+".damaged-20200101T000000.000000000", "an older one")
 	n = startNode(t, c)
 	allow(t, n, "alice", true, false)
 	if !strings.Contains(n.log.String(), "level=ERROR msg=\"saved counters are damaged") {
 		t.Errorf("log:\n%s", n.log)
 	}
 	aside, err := filepath.Glob(saved + ".damaged-*")
-	if err != nil || len(aside) != 1 {
+	if err != nil || len(aside) != 1 || strings.Contains(aside[0], "damaged-2020") {
 		t.Errorf("set aside: %v %v", aside, err)
+	}
+}
+
+func TestWhatAKilledSaveLeftIsRemoved(t *testing.T) {
+	c := testConfig(t, hourly(1))
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	left := []string{"counters.tmp-1", "counters.tmp-22", "key-secret.tmp-3"}
+	for _, name := range append(left, "notes.tmp-1") {
+		write(t, filepath.Join(c.DataDir, name), "half")
+	}
+	startNode(t, c)
+	for _, name := range left {
+		if _, err := os.Stat(filepath.Join(c.DataDir, name)); err == nil {
+			t.Errorf("%s is still there", name)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(c.DataDir, "notes.tmp-1")); err != nil {
+		t.Errorf("a file that is not ours: %v", err)
 	}
 }
 

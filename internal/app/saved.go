@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/headgate/headgate/internal/clock"
@@ -48,12 +50,18 @@ func (s *savedTable) load(t *table.Table) error {
 	if !isDamage(err) {
 		return fmt.Errorf("app: saved counters %s: %w", s.file, err)
 	}
-	aside := s.file + ".damaged-" + time.Now().UTC().Format("20060102T150405.000000000")
+	aside := s.file + damaged + time.Now().UTC().Format("20060102T150405.000000000")
 	if renameErr := os.Rename(s.file, aside); renameErr != nil {
 		return fmt.Errorf("app: set damaged counters aside: %w", errors.Join(renameErr, err))
 	}
 	s.log.Error("saved counters are damaged: starting with fresh ones",
 		slog.String("error", err.Error()), slog.String("set_aside_as", aside))
+	older := func(name string) bool {
+		return strings.HasPrefix(name, savedName+damaged) && name != filepath.Base(aside)
+	}
+	if err := removeAll(filepath.Dir(s.file), older); err != nil {
+		s.log.Warn("older damaged counters stay behind", slog.String("error", err.Error()))
+	}
 	return nil
 }
 
