@@ -87,26 +87,33 @@ func (p *policies) reload() {
 		for _, line := range problemLines(err) {
 			p.log.Error("policy problem", slog.String("problem", line))
 		}
-	case next.Hash() == p.current.Load().Hash():
+	case next.Version() == p.current.Load().Version():
+		p.put(next) // comments may have moved the lines that it names
 		p.note(func(s *policyState) { s.Refused, s.Files = nil, files })
 		p.reloaded(obs.ReloadUnchanged)
-		p.log.Info("policies read again: nothing changed")
+		p.log.Debug("policies read again: nothing changed")
 	default:
 		p.apply(next, files)
 		p.reloaded(obs.ReloadApplied)
 	}
 }
 
-// apply puts next in force. p.loading is held.
-func (p *policies) apply(next *policy.Snapshot, files []string) {
+// put makes next what requests are matched against. p.loading is held.
+func (p *policies) put(next *policy.Snapshot) {
 	p.install(next.Limits())
 	p.current.Store(next)
+}
+
+// apply puts next in force as a new version. p.loading is held.
+func (p *policies) apply(next *policy.Snapshot, files []string) {
+	p.put(next)
 	p.note(func(s *policyState) { s.Files, s.AppliedAt, s.Refused = files, s.TriedAt, nil })
 	p.log.Info("policies in force", slog.Uint64("policy_version", next.Version()), slog.String("hash", next.Hash()[:12]),
 		slog.Any("domains", firstFew(next.Domains())), slog.Int("limits", len(next.Limits())), slog.Int("files", len(files)))
 }
 
-// read returns what the files say now, as the next version.
+// read returns what the files say now: as the next version, or as the present
+// one if they mean the same.
 func (p *policies) read() (*policy.Snapshot, []string, error) {
 	sources, err := p.sources()
 	if err != nil {
@@ -120,19 +127,23 @@ func (p *policies) read() (*policy.Snapshot, []string, error) {
 	if len(problems) > 0 {
 		return nil, nil, fmt.Errorf("app: %w: %w", ErrPolicies, problems)
 	}
-	options := p.options
-	if now := p.current.Load(); now != nil {
+	options, now := p.options, p.current.Load()
+	options.Version = 1
+	if now != nil {
 		options.Version = now.Version() + 1
-	} else {
-		options.Version = 1
 	}
 	next, problems := policy.Compile(docs, options)
+	if len(problems) == 0 && now != nil && next.Hash() == now.Hash() {
+		options.Version = now.Version()
+		next, problems = policy.Compile(docs, options)
+	}
 	if len(problems) > 0 {
 		return nil, nil, fmt.Errorf("app: %w: %w", ErrPolicies, problems)
 	}
 	return next, files, nil
 }
 
+// sources returns what the policies are read from.
 func (p *policies) sources() ([]policy.Source, error) {
 	if len(p.paths) == 0 {
 		return []policy.Source{{Name: sampleName, Text: sample}}, nil
@@ -186,7 +197,7 @@ func firstFew(names []string) []string {
 	return names
 }
 
-// signature changes when the files under paths do, as far as can be told
+// signature changes when the policy files under paths do, as far as can be told
 // without reading them: names, sizes, times and places.
 func signature(paths []string) string {
 	var b []byte
@@ -197,7 +208,11 @@ func signature(paths []string) string {
 			return
 		}
 		place, _ := filepath.EvalSymlinks(name) // a race with a removal: the next look tells
-		b = fmt.Appendf(b, "%s %s %d %d %v\n", name, place, stat.Size(), stat.ModTime().UnixNano(), stat.Mode())
+		b = fmt.Appendf(b, "%s %s %v", name, place, stat.Mode())
+		if !stat.IsDir() { // what a directory's say is of all its entries
+			b = fmt.Appendf(b, " %d %d", stat.Size(), stat.ModTime().UnixNano())
+		}
+		b = append(b, '\n')
 	}
 	for _, path := range paths {
 		add(path)
@@ -206,7 +221,9 @@ func signature(paths []string) string {
 			continue // a file
 		}
 		for _, e := range entries {
-			add(filepath.Join(path, e.Name()))
+			if isPolicyEntry(e.Name()) {
+				add(filepath.Join(path, e.Name()))
+			}
 		}
 	}
 	return string(b)

@@ -16,6 +16,9 @@ import (
 
 	"github.com/headgate/headgate/api/admin"
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
+	"github.com/headgate/headgate/internal/clock"
+	"github.com/headgate/headgate/internal/obs"
+	"github.com/headgate/headgate/limiter"
 )
 
 func policyReport(t *testing.T, n *testNode) admin.Policy {
@@ -166,6 +169,47 @@ func TestABadFileKeepsTheOldPolicyAndSaysSo(t *testing.T) {
 	eventually(t, "the file is fine again", func() bool { return !policyReport(t, n).Refused })
 	if p := policyReport(t, n); p.Version != 1 {
 		t.Errorf("version %d: nothing had changed", p.Version)
+	}
+}
+
+// `serve --policy . 2>headgate.log`: the node's own log is no reason to read.
+func TestNeighboursOfPoliciesAreNotRead(t *testing.T) {
+	dir := t.TempDir()
+	c := testConfig(t, "")
+	c.Policy.Paths, c.Policy.PollInterval = []string{dir}, 30*time.Millisecond
+	write(t, filepath.Join(dir, "shop.yaml"), hourly(1))
+	n := startNode(t, c)
+	for i := range 20 {
+		write(t, filepath.Join(dir, "headgate.log"), strings.Repeat("line\n", i))
+		replace(t, filepath.Join(dir, "notes.txt"), fmt.Sprint(i))
+		write(t, filepath.Join(dir, ".shop.yaml.swp"), fmt.Sprint(i))
+		time.Sleep(10 * time.Millisecond)
+	}
+	time.Sleep(2 * (c.Policy.Debounce + c.Policy.PollInterval))
+	if _, page := get(t, "http://"+n.HTTP+"/metrics"); !strings.Contains(page, "\n"+`headgate_policy_reloads_total{result="unchanged"} 0`+"\n") {
+		t.Errorf("policies were read:\n%s", n.log)
+	}
+	replace(t, filepath.Join(dir, "shop.yaml"), hourly(2))
+	inForce(t, n, 2)
+}
+
+// Comments move lines: what explains a decision names those of the file as it is.
+func TestCommentsMoveTheLinesThatAreNamed(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "shop.yaml")
+	write(t, name, hourly(1))
+	p := &policies{
+		paths: []string{name}, now: clock.New().Now, log: slog.New(slog.DiscardHandler),
+		install: func([]*limiter.Limit) {}, reloaded: func(obs.ReloadResult) {},
+	}
+	if err := p.load(); err != nil {
+		t.Fatal(err)
+	}
+	before := p.current.Load()
+	replace(t, name, "# one\n# two\n"+hourly(1))
+	p.reload()
+	after := p.current.Load()
+	if after == before || after.Version() != before.Version() || after.Hash() != before.Hash() {
+		t.Errorf("version %d, then %d; swapped: %v", before.Version(), after.Version(), after != before)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -82,14 +83,25 @@ func (w *watch) run(ctx context.Context, seen string) {
 	}
 }
 
-// concerns reports whether name is one of the paths or directly under it.
+// concerns reports whether name is one of the paths, or in one and may say what
+// the policies are.
 func (w *watch) concerns(name string) bool {
+	name = filepath.Clean(name)
 	for _, path := range w.paths {
-		if path = filepath.Clean(path); name == path || filepath.Dir(name) == path {
+		path = filepath.Clean(path)
+		if name == path || filepath.Dir(name) == path && isPolicyEntry(filepath.Base(name)) {
 			return true
 		}
 	}
 	return false
+}
+
+// isPolicyEntry reports whether the entry of a directory may say what the
+// policies are: a policy file, or the link that a Kubernetes volume's lead
+// through. The node's own log may be a neighbour.
+func isPolicyEntry(name string) bool {
+	ext := filepath.Ext(name)
+	return name == "..data" || !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml")
 }
 
 // add watches the directories whose entries say what the policies are. Adding
