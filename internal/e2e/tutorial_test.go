@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -28,19 +29,45 @@ var fenced = regexp.MustCompile("(?ms)^```(sh|text)\n(.*?)^```$")
 
 // TestTutorialWorksAsWritten runs every command of docs/tutorial.md, in order,
 // in one shell, and compares what they print with what the page says. It uses
-// the page's own ports: they must be free.
+// the page's own ports: they must be free. Like its reader, it works in the
+// checkout and starts with an empty tmp: what was there is gone.
 func TestTutorialWorksAsWritten(t *testing.T) {
 	page, err := os.ReadFile("../../docs/tutorial.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	steps := tutorialSteps(string(page))
+	needPorts(t, string(page))
 	outputs := runSteps(t, steps)
 	for i, s := range steps {
 		if i >= len(outputs) {
 			t.Fatalf("line %d: the commands before it failed", s.line)
 		}
 		s.compare(t, outputs[i])
+	}
+}
+
+var pagePort = regexp.MustCompile(`(?:127\.0\.0\.1:|http\.server )(\d+)`)
+
+// needPorts fails the test, before it removes anything, if a port of the page is
+// taken.
+func needPorts(t *testing.T, page string) {
+	t.Helper()
+	seen := map[string]bool{}
+	for _, m := range pagePort.FindAllStringSubmatch(page, -1) {
+		if seen[m[1]] {
+			continue
+		}
+		seen[m[1]] = true
+		l, err := net.Listen("tcp", "127.0.0.1:"+m[1])
+		if err != nil {
+			t.Errorf("the tutorial needs port %s for itself: stop what listens there (`make run`?): %v", m[1], err)
+			continue
+		}
+		_ = l.Close()
+	}
+	if t.Failed() {
+		t.FailNow()
 	}
 }
 
