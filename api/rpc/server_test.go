@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc/codes"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
-	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha" //nolint:staticcheck // what older clients speak
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -164,17 +163,19 @@ func TestReflection(t *testing.T) {
 
 func TestReflectionForOlderClients(t *testing.T) {
 	_, addr := start(t, nil)
-	stream, err := reflectionv1alpha.NewServerReflectionClient(connect(t, addr).cc).ServerReflectionInfo(brief(t))
+	desc := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
+	stream, err := connect(t, addr).cc.NewStream(brief(t), desc, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := &reflectionv1alpha.ServerReflectionRequest{MessageRequest: &reflectionv1alpha.ServerReflectionRequest_ListServices{}}
-	if err := stream.Send(list); err != nil {
+	// The messages of v1 have the same fields.
+	list := &reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{}}
+	if err := stream.SendMsg(list); err != nil {
 		t.Fatal(err)
 	}
-	resp, err := stream.Recv()
-	if err != nil || len(resp.GetListServicesResponse().GetService()) < 3 {
-		t.Fatalf("got %v, %v", resp, err)
+	var resp reflectionv1.ServerReflectionResponse
+	if err := stream.RecvMsg(&resp); err != nil || len(resp.GetListServicesResponse().GetService()) < 3 {
+		t.Fatalf("got %v, %v", &resp, err)
 	}
 }
 
