@@ -272,10 +272,11 @@ type CheckRequest struct {
 	Attributes []*Attribute `protobuf:"bytes,2,rep,name=attributes,proto3" json:"attributes,omitempty"`
 	// How many units the call costs, at most 2^55. Unset means 1. Zero means
 	// peek: nothing is charged, and the answer is whether a cost of 1 would pass.
+	// To Peek, which never charges, it is the cost that is asked about.
 	Cost *uint64 `protobuf:"varint,3,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
 	// Give `cost` units back instead of charging them: for a call that was
 	// charged and did not happen. Never raises a counter above full; always
-	// allowed.
+	// allowed. With Peek it is INVALID_ARGUMENT.
 	GiveBack bool `protobuf:"varint,4,opt,name=give_back,json=giveBack,proto3" json:"give_back,omitempty"`
 	// Also say which rule each limit comes from and which counter it used:
 	// LimitResult.explanation.
@@ -932,6 +933,281 @@ func (x *CheckError) GetMessage() string {
 	return ""
 }
 
+// CheckStreamRequest is up to 1,000 calls.
+type CheckStreamRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The calls, decided in this order. At most 1,000.
+	Checks        []*StreamCheck `protobuf:"bytes,1,rep,name=checks,proto3" json:"checks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckStreamRequest) Reset() {
+	*x = CheckStreamRequest{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckStreamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckStreamRequest) ProtoMessage() {}
+
+func (x *CheckStreamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckStreamRequest.ProtoReflect.Descriptor instead.
+func (*CheckStreamRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CheckStreamRequest) GetChecks() []*StreamCheck {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+// StreamCheck is one call of a stream.
+type StreamCheck struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tells the answer from others: any number. The server only repeats it, so
+	// that of two checks in flight with the same id the client can't tell the
+	// answers apart. Small numbers take fewer bytes.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The call. The bounds are those of Check.
+	Check *CheckRequest `protobuf:"bytes,2,opt,name=check,proto3" json:"check,omitempty"`
+	// Answer with the whole CheckResponse, as Check does. Otherwise an allowed call
+	// is only its id, and others have no `limits`, no `policy_version` and no
+	// `policy_hash`. `check.explain` has the same effect.
+	Detail        bool `protobuf:"varint,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamCheck) Reset() {
+	*x = StreamCheck{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamCheck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamCheck) ProtoMessage() {}
+
+func (x *StreamCheck) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamCheck.ProtoReflect.Descriptor instead.
+func (*StreamCheck) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *StreamCheck) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *StreamCheck) GetCheck() *CheckRequest {
+	if x != nil {
+		return x.Check
+	}
+	return nil
+}
+
+func (x *StreamCheck) GetDetail() bool {
+	if x != nil {
+		return x.Detail
+	}
+	return false
+}
+
+// CheckStreamResponse is answers to any of the calls that the client has sent.
+type CheckStreamResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The ids of calls that pass. They were decided with their counters, and did
+	// not ask for detail.
+	Allowed []uint64 `protobuf:"varint,1,rep,packed,name=allowed,proto3" json:"allowed,omitempty"`
+	// All other answers.
+	Answers []*StreamAnswer `protobuf:"bytes,2,rep,name=answers,proto3" json:"answers,omitempty"`
+	// The version of the policies that decided all of these. A higher one is newer.
+	PolicyVersion uint64 `protobuf:"varint,3,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckStreamResponse) Reset() {
+	*x = CheckStreamResponse{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckStreamResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckStreamResponse) ProtoMessage() {}
+
+func (x *CheckStreamResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckStreamResponse.ProtoReflect.Descriptor instead.
+func (*CheckStreamResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CheckStreamResponse) GetAllowed() []uint64 {
+	if x != nil {
+		return x.Allowed
+	}
+	return nil
+}
+
+func (x *CheckStreamResponse) GetAnswers() []*StreamAnswer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+func (x *CheckStreamResponse) GetPolicyVersion() uint64 {
+	if x != nil {
+		return x.PolicyVersion
+	}
+	return 0
+}
+
+// StreamAnswer is the answer to one call of a stream that takes more than its id.
+type StreamAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id that the call came with.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The outcome.
+	//
+	// Types that are valid to be assigned to Outcome:
+	//
+	//	*StreamAnswer_Response
+	//	*StreamAnswer_Error
+	Outcome       isStreamAnswer_Outcome `protobuf_oneof:"outcome"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamAnswer) Reset() {
+	*x = StreamAnswer{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamAnswer) ProtoMessage() {}
+
+func (x *StreamAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamAnswer.ProtoReflect.Descriptor instead.
+func (*StreamAnswer) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *StreamAnswer) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *StreamAnswer) GetOutcome() isStreamAnswer_Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+func (x *StreamAnswer) GetResponse() *CheckResponse {
+	if x != nil {
+		if x, ok := x.Outcome.(*StreamAnswer_Response); ok {
+			return x.Response
+		}
+	}
+	return nil
+}
+
+func (x *StreamAnswer) GetError() *CheckError {
+	if x != nil {
+		if x, ok := x.Outcome.(*StreamAnswer_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+type isStreamAnswer_Outcome interface {
+	isStreamAnswer_Outcome()
+}
+
+type StreamAnswer_Response struct {
+	// The decision.
+	Response *CheckResponse `protobuf:"bytes,2,opt,name=response,proto3,oneof"`
+}
+
+type StreamAnswer_Error struct {
+	// Why this call was not decided. Nothing was charged.
+	Error *CheckError `protobuf:"bytes,3,opt,name=error,proto3,oneof"`
+}
+
+func (*StreamAnswer_Response) isStreamAnswer_Outcome() {}
+
+func (*StreamAnswer_Error) isStreamAnswer_Outcome() {}
+
 var File_headgate_v1_decision_proto protoreflect.FileDescriptor
 
 const file_headgate_v1_decision_proto_rawDesc = "" +
@@ -996,7 +1272,22 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\n" +
 	"CheckError\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*K\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"F\n" +
+	"\x12CheckStreamRequest\x120\n" +
+	"\x06checks\x18\x01 \x03(\v2\x18.headgate.v1.StreamCheckR\x06checks\"f\n" +
+	"\vStreamCheck\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12/\n" +
+	"\x05check\x18\x02 \x01(\v2\x19.headgate.v1.CheckRequestR\x05check\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\bR\x06detail\"\x8b\x01\n" +
+	"\x13CheckStreamResponse\x12\x18\n" +
+	"\aallowed\x18\x01 \x03(\x04R\aallowed\x123\n" +
+	"\aanswers\x18\x02 \x03(\v2\x19.headgate.v1.StreamAnswerR\aanswers\x12%\n" +
+	"\x0epolicy_version\x18\x03 \x01(\x04R\rpolicyVersion\"\x94\x01\n" +
+	"\fStreamAnswer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x128\n" +
+	"\bresponse\x18\x02 \x01(\v2\x1a.headgate.v1.CheckResponseH\x00R\bresponse\x12/\n" +
+	"\x05error\x18\x03 \x01(\v2\x17.headgate.v1.CheckErrorH\x00R\x05errorB\t\n" +
+	"\aoutcome*K\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fVERDICT_ALLOWED\x10\x01\x12\x12\n" +
@@ -1012,11 +1303,13 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\x1aDEGRADED_REASON_TABLE_FULL\x10\x01\x12$\n" +
 	" DEGRADED_REASON_TABLE_SHARE_FULL\x10\x02\x12\x1c\n" +
 	"\x18DEGRADED_REASON_OVERLOAD\x10\x03\x12\x1f\n" +
-	"\x1bDEGRADED_REASON_UNAVAILABLE\x10\x042\xa0\x01\n" +
+	"\x1bDEGRADED_REASON_UNAVAILABLE\x10\x042\xb5\x02\n" +
 	"\x0fDecisionService\x12>\n" +
 	"\x05Check\x12\x19.headgate.v1.CheckRequest\x1a\x1a.headgate.v1.CheckResponse\x12M\n" +
 	"\n" +
-	"CheckBatch\x12\x1e.headgate.v1.CheckBatchRequest\x1a\x1f.headgate.v1.CheckBatchResponseB?Z=github.com/headgate/headgate/api/proto/headgate/v1;headgatev1b\x06proto3"
+	"CheckBatch\x12\x1e.headgate.v1.CheckBatchRequest\x1a\x1f.headgate.v1.CheckBatchResponse\x12=\n" +
+	"\x04Peek\x12\x19.headgate.v1.CheckRequest\x1a\x1a.headgate.v1.CheckResponse\x12T\n" +
+	"\vCheckStream\x12\x1f.headgate.v1.CheckStreamRequest\x1a .headgate.v1.CheckStreamResponse(\x010\x01B?Z=github.com/headgate/headgate/api/proto/headgate/v1;headgatev1b\x06proto3"
 
 var (
 	file_headgate_v1_decision_proto_rawDescOnce sync.Once
@@ -1031,7 +1324,7 @@ func file_headgate_v1_decision_proto_rawDescGZIP() []byte {
 }
 
 var file_headgate_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_headgate_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_headgate_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_headgate_v1_decision_proto_goTypes = []any{
 	(Verdict)(0),                // 0: headgate.v1.Verdict
 	(LimitKind)(0),              // 1: headgate.v1.LimitKind
@@ -1045,35 +1338,48 @@ var file_headgate_v1_decision_proto_goTypes = []any{
 	(*CheckBatchResponse)(nil),  // 9: headgate.v1.CheckBatchResponse
 	(*CheckBatchItem)(nil),      // 10: headgate.v1.CheckBatchItem
 	(*CheckError)(nil),          // 11: headgate.v1.CheckError
-	(*durationpb.Duration)(nil), // 12: google.protobuf.Duration
+	(*CheckStreamRequest)(nil),  // 12: headgate.v1.CheckStreamRequest
+	(*StreamCheck)(nil),         // 13: headgate.v1.StreamCheck
+	(*CheckStreamResponse)(nil), // 14: headgate.v1.CheckStreamResponse
+	(*StreamAnswer)(nil),        // 15: headgate.v1.StreamAnswer
+	(*durationpb.Duration)(nil), // 16: google.protobuf.Duration
 }
 var file_headgate_v1_decision_proto_depIdxs = []int32{
 	3,  // 0: headgate.v1.CheckRequest.attributes:type_name -> headgate.v1.Attribute
 	0,  // 1: headgate.v1.CheckResponse.verdict:type_name -> headgate.v1.Verdict
-	12, // 2: headgate.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	12, // 3: headgate.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	16, // 2: headgate.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	16, // 3: headgate.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
 	2,  // 4: headgate.v1.CheckResponse.degraded:type_name -> headgate.v1.DegradedReason
 	6,  // 5: headgate.v1.CheckResponse.limits:type_name -> headgate.v1.LimitResult
 	1,  // 6: headgate.v1.LimitResult.kind:type_name -> headgate.v1.LimitKind
 	0,  // 7: headgate.v1.LimitResult.verdict:type_name -> headgate.v1.Verdict
-	12, // 8: headgate.v1.LimitResult.period:type_name -> google.protobuf.Duration
-	12, // 9: headgate.v1.LimitResult.retry_after:type_name -> google.protobuf.Duration
-	12, // 10: headgate.v1.LimitResult.reset_after:type_name -> google.protobuf.Duration
+	16, // 8: headgate.v1.LimitResult.period:type_name -> google.protobuf.Duration
+	16, // 9: headgate.v1.LimitResult.retry_after:type_name -> google.protobuf.Duration
+	16, // 10: headgate.v1.LimitResult.reset_after:type_name -> google.protobuf.Duration
 	2,  // 11: headgate.v1.LimitResult.degraded:type_name -> headgate.v1.DegradedReason
 	7,  // 12: headgate.v1.LimitResult.explanation:type_name -> headgate.v1.Explanation
 	4,  // 13: headgate.v1.CheckBatchRequest.checks:type_name -> headgate.v1.CheckRequest
 	10, // 14: headgate.v1.CheckBatchResponse.items:type_name -> headgate.v1.CheckBatchItem
 	5,  // 15: headgate.v1.CheckBatchItem.response:type_name -> headgate.v1.CheckResponse
 	11, // 16: headgate.v1.CheckBatchItem.error:type_name -> headgate.v1.CheckError
-	4,  // 17: headgate.v1.DecisionService.Check:input_type -> headgate.v1.CheckRequest
-	8,  // 18: headgate.v1.DecisionService.CheckBatch:input_type -> headgate.v1.CheckBatchRequest
-	5,  // 19: headgate.v1.DecisionService.Check:output_type -> headgate.v1.CheckResponse
-	9,  // 20: headgate.v1.DecisionService.CheckBatch:output_type -> headgate.v1.CheckBatchResponse
-	19, // [19:21] is the sub-list for method output_type
-	17, // [17:19] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	13, // 17: headgate.v1.CheckStreamRequest.checks:type_name -> headgate.v1.StreamCheck
+	4,  // 18: headgate.v1.StreamCheck.check:type_name -> headgate.v1.CheckRequest
+	15, // 19: headgate.v1.CheckStreamResponse.answers:type_name -> headgate.v1.StreamAnswer
+	5,  // 20: headgate.v1.StreamAnswer.response:type_name -> headgate.v1.CheckResponse
+	11, // 21: headgate.v1.StreamAnswer.error:type_name -> headgate.v1.CheckError
+	4,  // 22: headgate.v1.DecisionService.Check:input_type -> headgate.v1.CheckRequest
+	8,  // 23: headgate.v1.DecisionService.CheckBatch:input_type -> headgate.v1.CheckBatchRequest
+	4,  // 24: headgate.v1.DecisionService.Peek:input_type -> headgate.v1.CheckRequest
+	12, // 25: headgate.v1.DecisionService.CheckStream:input_type -> headgate.v1.CheckStreamRequest
+	5,  // 26: headgate.v1.DecisionService.Check:output_type -> headgate.v1.CheckResponse
+	9,  // 27: headgate.v1.DecisionService.CheckBatch:output_type -> headgate.v1.CheckBatchResponse
+	5,  // 28: headgate.v1.DecisionService.Peek:output_type -> headgate.v1.CheckResponse
+	14, // 29: headgate.v1.DecisionService.CheckStream:output_type -> headgate.v1.CheckStreamResponse
+	26, // [26:30] is the sub-list for method output_type
+	22, // [22:26] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_decision_proto_init() }
@@ -1087,13 +1393,17 @@ func file_headgate_v1_decision_proto_init() {
 		(*CheckBatchItem_Response)(nil),
 		(*CheckBatchItem_Error)(nil),
 	}
+	file_headgate_v1_decision_proto_msgTypes[12].OneofWrappers = []any{
+		(*StreamAnswer_Response)(nil),
+		(*StreamAnswer_Error)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_decision_proto_rawDesc), len(file_headgate_v1_decision_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   9,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

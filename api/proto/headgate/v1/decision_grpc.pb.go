@@ -24,8 +24,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	DecisionService_Check_FullMethodName      = "/headgate.v1.DecisionService/Check"
-	DecisionService_CheckBatch_FullMethodName = "/headgate.v1.DecisionService/CheckBatch"
+	DecisionService_Check_FullMethodName       = "/headgate.v1.DecisionService/Check"
+	DecisionService_CheckBatch_FullMethodName  = "/headgate.v1.DecisionService/CheckBatch"
+	DecisionService_Peek_FullMethodName        = "/headgate.v1.DecisionService/Peek"
+	DecisionService_CheckStream_FullMethodName = "/headgate.v1.DecisionService/CheckStream"
 )
 
 // DecisionServiceClient is the client API for DecisionService service.
@@ -37,21 +39,46 @@ const (
 // A denial is an answer, never an error. An error means that nothing was
 // decided and nothing was charged:
 //
-//	INVALID_ARGUMENT     the request is malformed or beyond a bound; the message
-//	                     names the field, the value and the bound
+//	INVALID_ARGUMENT     the request is malformed, its bytes are no message of its
+//	                     type, or it is beyond a bound; the message names the
+//	                     field, the value and the bound
 //	NOT_FOUND            no policy has this domain, and the server is set to
 //	                     `on_unknown_domain: error`
 //	FAILED_PRECONDITION  the policy makes this request owe more than 32 charges
 //	RESOURCE_EXHAUSTED   the message is larger than the server takes
-//	INTERNAL             the bytes are no protobuf message of their type
 //	UNAVAILABLE          the server is stopping, or has no room for the connection
 type DecisionServiceClient interface {
 	// Check decides one call: it charges every limit that the call's attributes
 	// reach, and says whether all of them let it pass.
+	//
+	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
 	// CheckBatch decides up to 1,000 independent calls, in order. It is not a
 	// transaction: each item is decided on its own, as Check would.
 	CheckBatch(ctx context.Context, in *CheckBatchRequest, opts ...grpc.CallOption) (*CheckBatchResponse, error)
+	// Peek answers what Check would, and charges nothing: `verdict` says whether
+	// `cost` units (unset or zero: 1) would pass now, and `remaining` how many
+	// would. `give_back` makes no sense here and is INVALID_ARGUMENT.
+	//
+	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+	// buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+	Peek(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
+	// CheckStream decides independent calls as long as the stream is open. Each
+	// message brings up to 1,000 of them, each with an id that the client chooses;
+	// the answers carry the ids, several in a message and in any order. Every
+	// check is answered exactly once.
+	//
+	// A client that stops reading answers is not read any more. It should send
+	// and receive at the same time.
+	//
+	// The stream ends with OK when the client has closed its side and every check
+	// is answered. It ends with INVALID_ARGUMENT on a message that is malformed or
+	// has too many checks: nothing of that message is decided, all before it is
+	// answered. What is wrong with one check is that check's error and ends
+	// nothing. It ends with UNAVAILABLE when the server stops: what it has taken is
+	// answered first, so a check that has no answer was not charged.
+	CheckStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[CheckStreamRequest, CheckStreamResponse], error)
 }
 
 type decisionServiceClient struct {
@@ -82,6 +109,29 @@ func (c *decisionServiceClient) CheckBatch(ctx context.Context, in *CheckBatchRe
 	return out, nil
 }
 
+func (c *decisionServiceClient) Peek(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckResponse)
+	err := c.cc.Invoke(ctx, DecisionService_Peek_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *decisionServiceClient) CheckStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[CheckStreamRequest, CheckStreamResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &DecisionService_ServiceDesc.Streams[0], DecisionService_CheckStream_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CheckStreamRequest, CheckStreamResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DecisionService_CheckStreamClient = grpc.BidiStreamingClient[CheckStreamRequest, CheckStreamResponse]
+
 // DecisionServiceServer is the server API for DecisionService service.
 // All implementations must embed UnimplementedDecisionServiceServer
 // for forward compatibility.
@@ -91,21 +141,46 @@ func (c *decisionServiceClient) CheckBatch(ctx context.Context, in *CheckBatchRe
 // A denial is an answer, never an error. An error means that nothing was
 // decided and nothing was charged:
 //
-//	INVALID_ARGUMENT     the request is malformed or beyond a bound; the message
-//	                     names the field, the value and the bound
+//	INVALID_ARGUMENT     the request is malformed, its bytes are no message of its
+//	                     type, or it is beyond a bound; the message names the
+//	                     field, the value and the bound
 //	NOT_FOUND            no policy has this domain, and the server is set to
 //	                     `on_unknown_domain: error`
 //	FAILED_PRECONDITION  the policy makes this request owe more than 32 charges
 //	RESOURCE_EXHAUSTED   the message is larger than the server takes
-//	INTERNAL             the bytes are no protobuf message of their type
 //	UNAVAILABLE          the server is stopping, or has no room for the connection
 type DecisionServiceServer interface {
 	// Check decides one call: it charges every limit that the call's attributes
 	// reach, and says whether all of them let it pass.
+	//
+	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	Check(context.Context, *CheckRequest) (*CheckResponse, error)
 	// CheckBatch decides up to 1,000 independent calls, in order. It is not a
 	// transaction: each item is decided on its own, as Check would.
 	CheckBatch(context.Context, *CheckBatchRequest) (*CheckBatchResponse, error)
+	// Peek answers what Check would, and charges nothing: `verdict` says whether
+	// `cost` units (unset or zero: 1) would pass now, and `remaining` how many
+	// would. `give_back` makes no sense here and is INVALID_ARGUMENT.
+	//
+	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+	// buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+	Peek(context.Context, *CheckRequest) (*CheckResponse, error)
+	// CheckStream decides independent calls as long as the stream is open. Each
+	// message brings up to 1,000 of them, each with an id that the client chooses;
+	// the answers carry the ids, several in a message and in any order. Every
+	// check is answered exactly once.
+	//
+	// A client that stops reading answers is not read any more. It should send
+	// and receive at the same time.
+	//
+	// The stream ends with OK when the client has closed its side and every check
+	// is answered. It ends with INVALID_ARGUMENT on a message that is malformed or
+	// has too many checks: nothing of that message is decided, all before it is
+	// answered. What is wrong with one check is that check's error and ends
+	// nothing. It ends with UNAVAILABLE when the server stops: what it has taken is
+	// answered first, so a check that has no answer was not charged.
+	CheckStream(grpc.BidiStreamingServer[CheckStreamRequest, CheckStreamResponse]) error
 	mustEmbedUnimplementedDecisionServiceServer()
 }
 
@@ -121,6 +196,12 @@ func (UnimplementedDecisionServiceServer) Check(context.Context, *CheckRequest) 
 }
 func (UnimplementedDecisionServiceServer) CheckBatch(context.Context, *CheckBatchRequest) (*CheckBatchResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckBatch not implemented")
+}
+func (UnimplementedDecisionServiceServer) Peek(context.Context, *CheckRequest) (*CheckResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Peek not implemented")
+}
+func (UnimplementedDecisionServiceServer) CheckStream(grpc.BidiStreamingServer[CheckStreamRequest, CheckStreamResponse]) error {
+	return status.Error(codes.Unimplemented, "method CheckStream not implemented")
 }
 func (UnimplementedDecisionServiceServer) mustEmbedUnimplementedDecisionServiceServer() {}
 func (UnimplementedDecisionServiceServer) testEmbeddedByValue()                         {}
@@ -179,6 +260,31 @@ func _DecisionService_CheckBatch_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DecisionService_Peek_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).Peek(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_Peek_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).Peek(ctx, req.(*CheckRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DecisionService_CheckStream_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(DecisionServiceServer).CheckStream(&grpc.GenericServerStream[CheckStreamRequest, CheckStreamResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DecisionService_CheckStreamServer = grpc.BidiStreamingServer[CheckStreamRequest, CheckStreamResponse]
+
 // DecisionService_ServiceDesc is the grpc.ServiceDesc for DecisionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -194,7 +300,18 @@ var DecisionService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "CheckBatch",
 			Handler:    _DecisionService_CheckBatch_Handler,
 		},
+		{
+			MethodName: "Peek",
+			Handler:    _DecisionService_Peek_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "CheckStream",
+			Handler:       _DecisionService_CheckStream_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "headgate/v1/decision.proto",
 }
