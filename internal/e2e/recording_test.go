@@ -98,6 +98,7 @@ func oneRequest(t *testing.T, e *envoy, name string, requests <-chan recording) 
 // A recording is one request as it stood on the wire.
 type recording struct {
 	headers []hpack.HeaderField
+	block   []byte // the headers as HPACK
 	message []byte // the protobuf message, without gRPC's 5-byte prefix
 }
 
@@ -180,7 +181,7 @@ func recordConn(c net.Conn, requests chan<- recording) error {
 		return err
 	}
 	fr := http2.NewFramer(c, c)
-	fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	dec := hpack.NewDecoder(4096, nil)
 	if err := fr.WriteSettings(); err != nil {
 		return err
 	}
@@ -199,8 +200,15 @@ func recordConn(c net.Conn, requests chan<- recording) error {
 			if !f.IsAck() {
 				err = fr.WritePing(true, f.Data)
 			}
-		case *http2.MetaHeadersFrame:
-			open[f.StreamID] = &recording{headers: f.Fields}
+		case *http2.HeadersFrame:
+			if !f.HeadersEnded() {
+				return fmt.Errorf("stream %d: headers in several frames", f.StreamID)
+			}
+			r := &recording{block: bytes.Clone(f.HeaderBlockFragment())}
+			if r.headers, err = dec.DecodeFull(r.block); err != nil {
+				return err
+			}
+			open[f.StreamID] = r
 		case *http2.DataFrame:
 			r := open[f.StreamID]
 			r.message = append(r.message, f.Data()...)
