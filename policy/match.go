@@ -129,20 +129,21 @@ func (m *matching) tree() bool {
 	if last < 0 || last >= t.depth {
 		return true
 	}
-	key, node := m.startKey(), uint32(0)
+	key, node := m.startKey(), t.root
+	s := step{text: m.req.edge}
 	for i := range m.desc.Entries {
 		e := m.desc.Entries[i]
-		rule, how, text := t.step(node, e, m.req.edge)
-		m.req.edge = text
-		if rule == nil {
+		ok := s.take(t, node, e)
+		m.req.edge = s.text
+		if !ok {
 			break
 		}
-		node = rule.next &^ leafBit
-		key = t.appendStep(key, node, e, how, text)
+		node = s.rule.next
+		key = s.appendKey(key, e)
 		if i == last {
-			return m.owe(rule, key, e.Value, false)
+			return m.owe(s.rule, key, e.Value, false)
 		}
-		if rule.next&leafBit != 0 {
+		if node&leafBit != 0 {
 			break
 		}
 	}
@@ -190,41 +191,44 @@ func (m *matching) attribute(x *attrIndex, value []byte) bool {
 	if !m.rules(x.present) {
 		return false
 	}
-	if r := x.exact.find(value); r != nil && !m.exact(r) {
+	if r := x.exact.find(value); r != nil && !m.record(r) {
 		return false
 	}
-	for w := x.prefixes.walk(value); ; {
-		s, ok := w.next()
-		if !ok {
-			break
-		}
-		if !m.rules(s) {
-			return false
-		}
+	if !m.records(x.prefixes.walk(value)) {
+		return false
 	}
-	if x.networks == nil {
+	if len(x.ipv4.lengths)+len(x.ipv6.lengths) == 0 {
 		return true
 	}
 	addr, ok := parseAddress(value)
-	if !ok {
+	switch {
+	case !ok:
 		return true
+	case addr.Is4():
+		v4 := addr.As4()
+		return m.records(x.ipv4.walk(v4[:]))
+	default:
+		v6 := addr.As16()
+		return m.records(x.ipv6.walk(v6[:]))
 	}
-	if at, ok := x.networks.Lookup(addr); ok {
-		for i := int32(at); i >= 0; i = x.nested[i].outer {
-			if !m.rules(x.nested[i].span) {
-				return false
-			}
+}
+
+// records tries the rules of a walk.
+func (m *matching) records(w prefixWalk) bool {
+	for r := w.next(); r != nil; r = w.next() {
+		if !m.record(r) {
+			return false
 		}
 	}
 	return true
 }
 
-// exact tries what attrIndex.exact found.
-func (m *matching) exact(r *compactRule) bool {
-	if r.next > 1 {
-		return m.rules(span{r.by, r.next})
+// record tries the rules of a record.
+func (m *matching) record(r *textRecord) bool {
+	if r.kind == manyRules {
+		return m.rules(span{r.rule.by, r.rule.next})
 	}
-	return m.rule(r)
+	return m.rule(&r.rule)
 }
 
 // rules tries the rules of a span.

@@ -156,34 +156,6 @@ func TestAddressesAreReadAsNetipReadsThem(t *testing.T) {
 	})
 }
 
-func TestPrefixTreeFindsEveryPrefix(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		word := rapid.StringMatching(`[ab]{0,6}`)
-		keys := map[string]span{}
-		for i, k := range rapid.SliceOfN(word, 0, 30).Draw(t, "keys") {
-			keys[k] = span{uint32(i), 1}
-		}
-		tree := newPrefixTree(keys)
-		value := word.Draw(t, "value")
-		var got, want []span
-		for w := tree.walk([]byte(value)); ; {
-			v, ok := w.next()
-			if !ok {
-				break
-			}
-			got = append(got, v)
-		}
-		for n := range len(value) + 1 {
-			if v, ok := keys[value[:n]]; ok {
-				want = append(want, v)
-			}
-		}
-		if !slices.Equal(got, want) {
-			t.Fatalf("%q in %v: %v, want %v", value, keys, got, want)
-		}
-	})
-}
-
 func TestGlobsMatchAsRegularExpressionsDo(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		pattern := rapid.StringMatching(`[ab*]{0,8}`).Draw(t, "pattern")

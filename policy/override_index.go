@@ -13,7 +13,7 @@ type overrides struct {
 	limits   []uint32          // of the domain, plus 1
 	exact    map[string]uint32 // to limits
 	networks *bart.Table[uint32]
-	prefixes prefixTree // a span's offset is an index to limits
+	prefixes prefixTable // a rule's limit is an index to limits
 	globs    []globOverride
 }
 
@@ -35,16 +35,9 @@ func (o *overrides) find(value []byte) uint32 {
 			}
 		}
 	}
-	longest := uint32(0)
-	for w := o.prefixes.walk(value); ; {
-		at, ok := w.next()
-		if !ok {
-			break
-		}
-		longest = o.limits[at.offset]
-	}
-	if longest != 0 {
-		return longest
+	walk := o.prefixes.walk(value)
+	if r := walk.next(); r != nil {
+		return o.limits[r.rule.limit]
 	}
 	for i := range o.globs {
 		if o.globs[i].glob.matches(value) {
@@ -57,7 +50,10 @@ func (o *overrides) find(value []byte) uint32 {
 // overrides compiles the overrides of the term at a place, whose own limit is s.
 func (b *builder) overrides(s limiter.Spec, at place, rule *LimitRule, selector string) *overrides {
 	o := &overrides{exact: map[string]uint32{}}
-	prefixes := map[string]span{}
+	var prefixes []prefixKey
+	addPrefix := func(text string, limit uint32) {
+		prefixes = append(prefixes, prefixKey{value: text, length: uint16(len(text)), rule: compactRule{limit: limit}})
+	}
 	own := rule.Terms[at.term].Overrides
 	for i := range own {
 		v := &own[i]
@@ -76,16 +72,16 @@ func (b *builder) overrides(s limiter.Spec, at place, rule *LimitRule, selector 
 			case v.Values.Kind == MatchCIDR:
 				o.addNetwork(value, n)
 			case v.Values.Kind == MatchPrefix:
-				prefixes[value] = span{offset: n}
+				addPrefix(value, n)
 			case isPrefixGlob(value) && value != "*":
-				prefixes[literalPrefix(value)] = span{offset: n}
+				addPrefix(literalPrefix(value), n)
 			default:
 				b.unindexed++
 				o.globs = append(o.globs, globOverride{glob(value), n})
 			}
 		}
 	}
-	o.prefixes = newPrefixTree(prefixes)
+	o.prefixes = newPrefixTable(false, prefixes)
 	return o
 }
 

@@ -3,6 +3,7 @@ package policy
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/gaissmai/bart"
 )
@@ -25,18 +26,10 @@ type span struct{ offset, n uint32 }
 
 // An attrIndex finds rules by the value of one attribute.
 type attrIndex struct {
-	present  span       // rules that only need the attribute
-	exact    textTable  // rules that need one of these values
-	prefixes prefixTree // rules that need one of these prefixes
-	networks *bart.Table[uint32]
-	// nested are the networks' rules; the table finds the longest network, each
-	// knows the next shorter one around it.
-	nested []network
-}
-
-type network struct {
-	span
-	outer int32 // index to nested; −1: none
+	present    span        // rules that only need the attribute
+	exact      textTable   // rules that need one of these values
+	prefixes   prefixTable // rules that need one of these prefixes, or globs that begin so
+	ipv4, ipv6 prefixTable // rules that need one of these networks
 }
 
 // An option is a way to index a rule: by buckets of one attribute.
@@ -60,6 +53,19 @@ type selectorSource struct {
 	terms   []term
 	by      uint32
 	options []option
+	used    *option // the chosen one; nil: none
+}
+
+// oneGlob returns the pattern if the rule is indexed by a condition of just
+// one; else it is empty.
+func (s *selectorSource) oneGlob() string {
+	if s.used == nil || s.used.condition < 0 {
+		return ""
+	}
+	if m := &s.rule.When[s.used.condition].Matcher; m.Kind == MatchGlob && len(m.Values) == 1 {
+		return m.Values[0]
+	}
+	return ""
 }
 
 // A selectorBuilder collects rules, then chooses how each is indexed.
@@ -107,7 +113,7 @@ func (b *selectorBuilder) add(rule *LimitRule, terms []term) {
 			b.sizes[bucket{o.attr, o.kind, key}]++
 		}
 	}
-	b.sources = append(b.sources, selectorSource{rule, terms, b.by(rule.By), options})
+	b.sources = append(b.sources, selectorSource{rule: rule, terms: terms, by: b.by(rule.By), options: options})
 }
 
 // by interns a list of attributes: rules with the same one share it.
@@ -188,113 +194,106 @@ func outermost(networks []string) []string {
 func (b *selectorBuilder) build() selectors {
 	groups := map[bucket][]uint32{}
 	for i := range b.sources {
-		options := b.sources[i].options
-		best, bestSize := -1, 0
-		for j, o := range options {
-			size := 0
+		src := &b.sources[i]
+		bestSize := 0
+		for j := range src.options {
+			o, size := &src.options[j], 0
 			for _, key := range o.keys {
 				size = max(size, b.sizes[bucket{o.attr, o.kind, key}])
 			}
-			if best < 0 || size < bestSize || size == bestSize && o.kind == MatchExact && options[best].kind != MatchExact {
-				best, bestSize = j, size
+			if src.used == nil || size < bestSize || size == bestSize && o.kind == MatchExact && src.used.kind != MatchExact {
+				src.used, bestSize = o, size
 			}
 		}
-		rule, used := uint32(i), -1
-		if best < 0 {
-			b.index.always = append(b.index.always, rule)
-		} else {
-			o := options[best]
-			used = o.condition
-			for _, key := range o.keys {
-				at := bucket{o.attr, o.kind, key}
-				groups[at] = append(groups[at], rule)
-			}
+		if src.used == nil {
+			b.index.always = append(b.index.always, uint32(i))
+			continue
 		}
+		for _, key := range src.used.keys {
+			at := bucket{src.used.attr, src.used.kind, key}
+			groups[at] = append(groups[at], uint32(i))
+		}
+	}
+	b.index.rules = make([]compactRule, len(b.sources))
+	for i := range b.sources {
 		src := &b.sources[i]
-		b.index.rules = append(b.index.rules, b.compact(src.terms, b.checks(src.rule, used), src.by))
+		b.index.rules[i] = b.compact(src.terms, b.checks(src, groups), src.by)
 	}
 	b.fill(groups)
 	return b.index
 }
 
-// checks returns the conditions that the index of a rule does not imply, where
-// used is the one that is indexed.
-func (b *selectorBuilder) checks(rule *LimitRule, used int) []check {
+// checks returns the conditions that the index of a rule does not imply.
+func (b *selectorBuilder) checks(src *selectorSource, groups map[bucket][]uint32) []check {
 	var checks []check
-	for i := range rule.When {
-		c := &rule.When[i]
-		if i != used || c.Matcher.Kind == MatchGlob {
-			checks = append(checks, newCheck(b.attr(c.Attr), &c.Matcher))
+	for i := range src.rule.When {
+		c := &src.rule.When[i]
+		if src.used != nil && i == src.used.condition {
+			implied := c.Matcher.Kind != MatchGlob || !slices.ContainsFunc(c.Matcher.Values, func(v string) bool { return !isPrefixGlob(v) })
+			// A pattern that is alone with its beginning is in the index.
+			if implied || src.oneGlob() != "" && len(groups[bucket{src.used.attr, src.used.kind, src.used.keys[0]}]) == 1 {
+				continue
+			}
 		}
+		checks = append(checks, newCheck(b.attr(c.Attr), &c.Matcher))
 	}
 	return checks
+}
+
+// An attrKeys collects what an attrIndex is made of.
+type attrKeys struct {
+	exact                []textEntry
+	prefixes, ipv4, ipv6 []prefixKey
 }
 
 // fill turns groups of rules into indexes.
 func (b *selectorBuilder) fill(groups map[bucket][]uint32) {
 	b.index.byAttr = make([]attrIndex, len(b.index.attrs))
-	exact := make([]map[string]compactRule, len(b.index.attrs))
-	prefixes := make([]map[string]span, len(b.index.attrs))
-	networks := make([]map[string]span, len(b.index.attrs))
+	all := make([]attrKeys, len(b.index.attrs))
 	for at, rules := range groups {
 		s := span{rules[0], 1}
 		if len(rules) > 1 {
 			s = span{uint32(len(b.index.found)), uint32(len(rules))}
 			b.index.found = append(b.index.found, rules...)
 		}
+		rule, kind := compactRule{by: s.offset, next: s.n}, manyRules
+		if s.n == 1 {
+			rule, kind = b.index.rules[s.offset], oneRule
+		}
+		keys := &all[at.attr]
 		switch at.kind {
 		case MatchAny:
 			b.index.byAttr[at.attr].present = s
 		case MatchExact:
-			r := compactRule{by: s.offset, next: s.n}
-			if s.n == 1 {
-				r = b.index.rules[s.offset]
-			}
-			put(exact, at, r)
+			keys.exact = append(keys.exact, textEntry{text: at.key, rule: rule, kind: kind})
 		case MatchCIDR:
-			put(networks, at, s)
+			keys.addNetwork(at.key, rule, kind)
 		default:
-			put(prefixes, at, s)
+			k := prefixKey{value: at.key, length: uint16(len(at.key)), rule: rule, kind: kind}
+			if kind == oneRule {
+				k.rest = strings.TrimPrefix(b.sources[rules[0]].oneGlob(), at.key)
+			}
+			keys.prefixes = append(keys.prefixes, k)
 		}
 	}
 	for i := range b.index.byAttr {
-		b.index.byAttr[i].exact = newTextTable(exact[i])
-		b.index.byAttr[i].prefixes = newPrefixTree(prefixes[i])
-		b.index.byAttr[i].addNetworks(networks[i])
+		x, keys := &b.index.byAttr[i], &all[i]
+		x.exact = newTextTable(keys.exact)
+		x.prefixes = newPrefixTable(false, keys.prefixes)
+		x.ipv4, x.ipv6 = newPrefixTable(true, keys.ipv4), newPrefixTable(true, keys.ipv6)
 	}
 }
 
-// put sets what a bucket leads to in the map of its attribute.
-func put[T any](maps []map[string]T, at bucket, value T) {
-	if maps[at.attr] == nil {
-		maps[at.attr] = map[string]T{}
+// addNetwork adds a network in its canonical form.
+func (k *attrKeys) addNetwork(text string, rule compactRule, kind recordKind) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return // Parse has refused it
 	}
-	maps[at.attr][at.key] = value
-}
-
-// addNetworks indexes networks, each with the next shorter one around it.
-func (x *attrIndex) addNetworks(spans map[string]span) {
-	if len(spans) == 0 {
-		return
-	}
-	type entry struct {
-		prefix netip.Prefix
-		span   span
-	}
-	entries := make([]entry, 0, len(spans))
-	for text, s := range spans {
-		if p, err := netip.ParsePrefix(text); err == nil {
-			entries = append(entries, entry{p, s})
-		}
-	}
-	slices.SortFunc(entries, func(a, b entry) int { return a.prefix.Bits() - b.prefix.Bits() })
-	x.networks = new(bart.Table[uint32])
-	for _, e := range entries {
-		n := network{e.span, -1}
-		if outer, ok := x.networks.LookupPrefix(e.prefix); ok {
-			n.outer = int32(outer)
-		}
-		x.networks.Insert(e.prefix, uint32(len(x.nested)))
-		x.nested = append(x.nested, n)
+	key := prefixKey{value: string(p.Masked().Addr().AsSlice()), length: uint16(p.Bits()), rule: rule, kind: kind}
+	if p.Addr().Is4() {
+		k.ipv4 = append(k.ipv4, key)
+	} else {
+		k.ipv6 = append(k.ipv6, key)
 	}
 }

@@ -52,9 +52,9 @@ type domain struct {
 type compactRule struct {
 	id    limiter.LimitID // of the first term
 	limit uint32          // of the first term: 1 + index to limits; 0: the rule owes nothing
-	by    uint32          // index to lists; 0: none
+	by    uint32          // index to lists, 0: none; see also recordKind and wildcards
 	more  uint32          // index to mores; 0: nothing
-	next  uint32          // see attrIndex.exact and tree.edges
+	next  uint32          // of a tree: the number of a node, and leafBit …; see also recordKind
 }
 
 // A byList is the `by` of one or more rules.

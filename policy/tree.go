@@ -13,70 +13,56 @@ import (
 // where the last entry ends. One text for key and value means that the entry
 // {a_b, c} is the entry {a, b_c}, as it is there.
 type tree struct {
-	edges textTable  // parent (4 bytes) and text → rule whose next is a node
-	nodes []treeNode // the root first
-	depth int        // of the deepest node
+	edges    textTable    // parent (4 bytes) and text → rule whose next is a node
+	patterns []*wildcards // by parent: among the children of nodes with patternsBit
+	root     uint32       // as in a rule's next
+	depth    int          // of the deepest node
 }
 
-type treeNode struct {
-	rule   compactRule // owes nothing if no rule ends here
-	extras *nodeExtras // nil: none
-}
+// What is set in the next of a rule beside the number of its node.
+const (
+	leafBit     = 1 << 31 // the node has no children
+	patternsBit = 1 << 30 // it has patterns among its children
+	sharedBit   = 1 << 29 // it is a pattern whose values share a counter
+	nodeMask    = sharedBit - 1
+)
 
-// leafBit is set in the next of rules whose node has no children.
-const leafBit = 1 << 31
-
-// nodeExtras are what few nodes have.
-type nodeExtras struct {
-	wildcards *wildcards // patterns among the children; nil: none
-	shared    string     // the pattern, if its values share a counter; else empty
-}
-
-// wildcards are the patterns among the children of one node.
+// wildcards are the patterns among the children of one node. The by of their
+// rules is their order in the document.
 type wildcards struct {
-	list   []wildcard // in the order of the document
-	prefix prefixTree // literal prefix → span of byPrefix
-	// byPrefix has indices to list, in ascending order in each span.
-	byPrefix []uint32
+	table prefixTable // by what they begin with
+	many  []wildcard  // where more than one begins so; in order in each span
 }
 
 type wildcard struct {
-	glob       glob
-	prefixOnly bool // one `*` at the end
-	node       uint32
+	glob glob
+	rule compactRule
 }
 
-// first returns the first pattern's node that matches text.
-func (w *wildcards) first(text []byte) (node uint32, ok bool) {
-	best := len(w.list)
-	for walk := w.prefix.walk(text); ; {
-		at, ok := walk.next()
-		if !ok {
-			break
-		}
-		if at.n == 1 {
-			best = w.better(at.offset, best, text)
+// first returns the first pattern that matches text, and its rule; nil if there
+// is none.
+func (w *wildcards) first(text []byte) (best *compactRule, pattern []byte) {
+	walk := w.table.walk(text)
+	for r := walk.next(); r != nil; r = walk.next() {
+		if r.kind == oneRule {
+			if best == nil || r.rule.by < best.by {
+				best, pattern = &r.rule, w.table.table.pattern(r)
+			}
 			continue
 		}
-		for _, i := range w.byPrefix[at.offset : at.offset+at.n] {
-			if int(i) >= best {
+		many := w.many[r.rule.by : r.rule.by+r.rule.next]
+		for i := range many {
+			c := &many[i]
+			if best != nil && c.rule.by > best.by {
 				break
 			}
-			best = w.better(i, best, text)
+			if c.glob.matches(text) {
+				best, pattern = &c.rule, c.glob
+				break
+			}
 		}
 	}
-	if best == len(w.list) {
-		return 0, false
-	}
-	return w.list[best].node, true
-}
-
-// better returns i if pattern i comes before the best one so far and matches.
-func (w *wildcards) better(i uint32, best int, text []byte) int {
-	if c := &w.list[i]; int(i) < best && (c.prefixOnly || c.glob.matches(text)) {
-		return int(i)
-	}
-	return best
+	return best, pattern
 }
 
 // How an entry reached its node, which says what of it tells counters apart.
@@ -86,56 +72,78 @@ const (
 	byKey            // the value
 )
 
-// step goes from a node along e to the rule of the next one, nil if there is
-// none. scratch has room that is used again.
-func (t *tree) step(parent uint32, e Entry, scratch []byte) (rule *compactRule, how int, text []byte) {
-	scratch = binary.BigEndian.AppendUint32(scratch[:0], parent)
-	scratch = append(scratch, e.Key...)
-	scratch = append(scratch, '_')
-	scratch = append(scratch, e.Value...)
-	if r := t.edges.find(scratch); r != nil {
-		return r, byText, scratch
-	}
-	if x := t.nodes[parent].extras; x != nil && x.wildcards != nil {
-		if n, ok := x.wildcards.first(scratch[edgeParent:]); ok {
-			return &t.nodes[n].rule, byPattern, scratch
+// A step goes from a node along one entry.
+type step struct {
+	rule    *compactRule // of the next node
+	how     int
+	text    []byte // what was looked up: the parent and the entry's text
+	pattern []byte // of byPattern
+}
+
+// take goes from a node along e and reports whether there is a next one. The
+// room of s.text is used again.
+func (s *step) take(t *tree, parent uint32, e Entry) bool {
+	s.text = binary.BigEndian.AppendUint32(s.text[:0], parent&nodeMask)
+	s.text = append(s.text, e.Key...)
+	s.text = append(s.text, '_')
+	s.text = append(s.text, e.Value...)
+	s.how = byText
+	r := t.edges.find(s.text)
+	if r == nil && parent&patternsBit != 0 {
+		s.how = byPattern
+		if s.rule, s.pattern = t.patterns[parent&nodeMask].first(s.text[edgeParent:]); s.rule != nil {
+			return true
 		}
 	}
-	return t.edges.find(scratch[:edgeParent+len(e.Key)]), byKey, scratch
+	if r == nil {
+		s.how = byKey
+		r = t.edges.find(s.text[:edgeParent+len(e.Key)])
+	}
+	if r == nil {
+		return false
+	}
+	s.rule = &r.rule
+	return true
 }
 
 // edgeParent is how many bytes of an edge's key are the parent's number.
 const edgeParent = 4
 
-// appendStep appends what of an entry tells the counters of its node apart.
-// The parts of different kinds of steps never have the same bytes.
-func (t *tree) appendStep(key []byte, node uint32, e Entry, how int, text []byte) []byte {
+// appendKey appends what of the entry e tells the counters of the next node
+// apart. The parts of different kinds of steps never have the same bytes.
+func (s *step) appendKey(key []byte, e Entry) []byte {
 	part := e.Value
-	switch how {
+	switch s.how {
 	case byText:
 		return append(key, 0)
 	case byPattern:
-		part = text[edgeParent:]
-		if x := t.nodes[node].extras; x != nil && x.shared != "" {
-			shared := x.shared
+		part = s.text[edgeParent:]
+		if s.rule.next&sharedBit != 0 {
 			// What the service puts into the counter's name is the pattern
 			// without `key_`; and all of it if it does not begin so.
-			if len(shared) > len(e.Key) && shared[:len(e.Key)] == string(e.Key) && shared[len(e.Key)] == '_' {
+			if p := s.pattern; len(p) > len(e.Key) && string(p[:len(e.Key)]) == string(e.Key) && p[len(e.Key)] == '_' {
 				return append(key, 0)
 			}
 			part = e.Key
 		}
 	}
-	key = binary.AppendUvarint(key, (uint64(len(part))<<1|uint64(how-byPattern))+1)
+	key = binary.AppendUvarint(key, (uint64(len(part))<<1|uint64(s.how-byPattern))+1)
 	return append(key, part...)
+}
+
+// A treeNode is a node while the tree is built.
+type treeNode struct {
+	rule   compactRule // owes nothing if no rule ends here
+	inner  bool        // it has children
+	shared bool
 }
 
 // A treeBuilder adds rules to a tree.
 type treeBuilder struct {
 	*builder
-	tree     tree
+	nodes    []treeNode        // the root first
+	depth    int               // of the deepest
 	edges    map[string]uint32 // to nodes
-	leaf     []bool            // by node
 	edge     []byte
 	owner    map[uint32]int      // which rule ends at a node
 	patterns map[uint32][]string // texts with wildcards among a node's children, in order
@@ -144,7 +152,7 @@ type treeBuilder struct {
 
 func newTreeBuilder(b *builder) *treeBuilder {
 	return &treeBuilder{
-		builder: b, tree: tree{nodes: make([]treeNode, 1)}, edges: map[string]uint32{}, leaf: []bool{true},
+		builder: b, nodes: make([]treeNode, 1), edges: map[string]uint32{},
 		owner: map[uint32]int{}, patterns: map[uint32][]string{}, sharedBy: map[uint32]place{},
 	}
 }
@@ -166,11 +174,10 @@ func (b *treeBuilder) add(i int, rule *LimitRule, terms []term) {
 		edge := b.edgeKey(node, text)
 		next, ok := b.edges[edge]
 		if !ok {
-			next = uint32(len(b.tree.nodes))
+			next = uint32(len(b.nodes))
 			b.edges[edge] = next
-			b.tree.nodes = append(b.tree.nodes, treeNode{})
-			b.leaf = append(b.leaf, true)
-			b.leaf[node] = false
+			b.nodes = append(b.nodes, treeNode{shared: e.Shared})
+			b.nodes[node].inner = true
 			b.sharedBy[next] = place{rule: i}
 			if strings.Contains(text, "*") {
 				b.patterns[node] = append(b.patterns[node], text)
@@ -178,10 +185,7 @@ func (b *treeBuilder) add(i int, rule *LimitRule, terms []term) {
 					b.unindexed++
 				}
 			}
-			if e.Shared {
-				b.extras(next).shared = text
-			}
-		} else if x := b.tree.nodes[next].extras; e.Shared != (x != nil && x.shared != "") {
+		} else if e.Shared != b.nodes[next].shared {
 			first := b.sharedBy[next]
 			b.failRule(i, Problem{
 				Path: ".descriptor", Value: formatEntry(e),
@@ -189,7 +193,7 @@ func (b *treeBuilder) add(i int, rule *LimitRule, terms []term) {
 				Expected: "the same in all rules that begin with it",
 			})
 		}
-		b.tree.depth = max(b.tree.depth, j+1)
+		b.depth = max(b.depth, j+1)
 		node = next
 	}
 	if first, ok := b.owner[node]; ok {
@@ -201,57 +205,66 @@ func (b *treeBuilder) add(i int, rule *LimitRule, terms []term) {
 		return
 	}
 	b.owner[node] = i
-	b.tree.nodes[node].rule = b.compact(terms, nil, 0)
+	b.nodes[node].rule = b.compact(terms, nil, 0)
 }
 
-// build indexes the patterns and returns the tree.
+// build indexes nodes and patterns.
 func (b *treeBuilder) build() tree {
-	for parent, texts := range b.patterns {
-		w := &wildcards{list: make([]wildcard, len(texts))}
-		groups := map[string][]uint32{}
-		for i, text := range texts {
-			w.list[i] = wildcard{glob(text), isPrefixGlob(text), b.edges[b.edgeKey(parent, text)]}
-			prefix := literalPrefix(text)
-			groups[prefix] = append(groups[prefix], uint32(i))
-		}
-		w.byPrefix, w.prefix = groupByPrefix(groups)
-		b.extras(parent).wildcards = w
-	}
-	for i := range b.tree.nodes {
-		next := uint32(i)
-		if b.leaf[i] {
-			next |= leafBit
-		}
-		b.tree.nodes[i].rule.next = next
-	}
-	rules := make(map[string]compactRule, len(b.edges))
+	t := tree{root: b.next(0), depth: b.depth}
+	entries := make([]textEntry, 0, len(b.edges))
 	for edge, node := range b.edges {
-		rules[edge] = b.tree.nodes[node].rule
+		entries = append(entries, textEntry{text: edge, rule: b.rule(node)})
 	}
-	b.tree.edges = newTextTable(rules)
-	return b.tree
-}
-
-// extras returns a node's extras, made if need be.
-func (b *treeBuilder) extras(node uint32) *nodeExtras {
-	n := &b.tree.nodes[node]
-	if n.extras == nil {
-		n.extras = new(nodeExtras)
-	}
-	return n.extras
-}
-
-// groupByPrefix lays groups out in one array and indexes them by their key.
-func groupByPrefix(groups map[string][]uint32) ([]uint32, prefixTree) {
-	var all []uint32
-	spans := make(map[string]span, len(groups))
-	for key, group := range groups {
-		if len(group) == 1 {
-			spans[key] = span{group[0], 1}
-			continue
+	t.edges = newTextTable(entries)
+	for parent, texts := range b.patterns {
+		if t.patterns == nil {
+			t.patterns = make([]*wildcards, len(b.nodes))
 		}
-		spans[key] = span{uint32(len(all)), uint32(len(group))}
-		all = append(all, group...)
+		t.patterns[parent] = b.wildcards(parent, texts)
 	}
-	return all, newPrefixTree(spans)
+	return t
+}
+
+// next returns a node's number and its bits.
+func (b *treeBuilder) next(node uint32) uint32 {
+	next, n := node, &b.nodes[node]
+	if !n.inner {
+		next |= leafBit
+	}
+	if len(b.patterns[node]) > 0 {
+		next |= patternsBit
+	}
+	if n.shared {
+		next |= sharedBit
+	}
+	return next
+}
+
+// rule returns the rule that leads to a node.
+func (b *treeBuilder) rule(node uint32) compactRule {
+	rule := b.nodes[node].rule
+	rule.next = b.next(node)
+	return rule
+}
+
+// wildcards indexes the patterns of a node's children by what they begin with.
+func (b *treeBuilder) wildcards(parent uint32, texts []string) *wildcards {
+	groups := map[string][]wildcard{}
+	for i, text := range texts {
+		rule := b.rule(b.edges[b.edgeKey(parent, text)])
+		rule.by = uint32(i)
+		prefix := literalPrefix(text)
+		groups[prefix] = append(groups[prefix], wildcard{glob(text), rule})
+	}
+	w, keys := &wildcards{}, make([]prefixKey, 0, len(groups))
+	for prefix, group := range groups {
+		k := prefixKey{value: prefix, length: uint16(len(prefix)), rule: group[0].rule, rest: string(group[0].glob[len(prefix):])}
+		if len(group) > 1 {
+			k.rule, k.rest, k.kind = compactRule{by: uint32(len(w.many)), next: uint32(len(group))}, "", manyRules
+			w.many = append(w.many, group...)
+		}
+		keys = append(keys, k)
+	}
+	w.table = newPrefixTable(false, keys)
+	return w
 }
