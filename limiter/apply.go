@@ -32,6 +32,21 @@ type Counter struct {
 //
 // Apply allocates nothing and cannot overflow, whatever c holds.
 func (l *Limit) Apply(c *Counter, now Instant, op Op, cost uint64) Decision {
+	var d Decision
+	l.ApplyTo(&d, c, now, op, cost)
+	return d
+}
+
+// ApplyTo is [Limit.Apply] with the outcome stored in d. A Decision that is
+// returned is written word by word and then copied in larger pieces, for which
+// the processor has to wait.
+func (l *Limit) ApplyTo(d *Decision, c *Counter, now Instant, op Op, cost uint64) {
+	o := l.apply(c, now, op, cost)
+	d.Verdict, d.Degraded = o.verdict, NotDegraded
+	d.Remaining, d.RetryAfter, d.ResetAfter = o.remaining, o.retryAfter, o.resetAfter
+}
+
+func (l *Limit) apply(c *Counter, now Instant, op Op, cost uint64) outcome {
 	now = min(max(now, 0), InstantMax)
 	if op == OpGiveBack {
 		return l.giveBack(c, now, cost)
@@ -42,35 +57,35 @@ func (l *Limit) Apply(c *Counter, now Instant, op Op, cost uint64) Decision {
 	}
 	switch l.Kind {
 	case KindRate:
-		return l.applyRate(c, now, cost, charge).decision()
+		return l.applyRate(c, now, cost, charge)
 	case KindFixed:
-		return l.applyFixed(c, now, cost, charge).decision()
+		return l.applyFixed(c, now, cost, charge)
 	case KindSliding:
-		return l.applySliding(c, now, cost, charge).decision()
+		return l.applySliding(c, now, cost, charge)
 	case KindUnlimited:
 		return unlimited()
 	default:
-		return Decision{}
+		return outcome{}
 	}
 }
 
-func (l *Limit) giveBack(c *Counter, now Instant, units uint64) Decision {
+func (l *Limit) giveBack(c *Counter, now Instant, units uint64) outcome {
 	switch l.Kind {
 	case KindRate:
-		return l.giveBackRate(c, now, units).decision()
+		return l.giveBackRate(c, now, units)
 	case KindFixed:
-		return l.giveBackFixed(c, now, units).decision()
+		return l.giveBackFixed(c, now, units)
 	case KindSliding:
-		return l.giveBackSliding(c, now, units).decision()
+		return l.giveBackSliding(c, now, units)
 	case KindUnlimited:
 		return unlimited()
 	default:
-		return Decision{}
+		return outcome{}
 	}
 }
 
-// unlimited returns the one decision of KindUnlimited.
-func unlimited() Decision { return Decision{Verdict: Allowed, Remaining: math.MaxUint64} }
+// unlimited returns the one outcome of KindUnlimited.
+func unlimited() outcome { return outcome{verdict: Allowed, remaining: math.MaxUint64} }
 
 // An outcome is what a kind says of a Decision. It has four fields because Go
 // keeps a struct of up to four in registers: passing Decisions from function to
@@ -80,13 +95,4 @@ type outcome struct {
 	remaining  uint64
 	retryAfter time.Duration
 	resetAfter time.Duration
-}
-
-func (o outcome) decision() Decision {
-	return Decision{
-		Verdict:    o.verdict,
-		Remaining:  o.remaining,
-		RetryAfter: o.retryAfter,
-		ResetAfter: o.resetAfter,
-	}
 }

@@ -283,3 +283,27 @@ func TestAStepBackDeniesMoreByAtMostTheStep(t *testing.T) {
 		}
 	})
 }
+
+func TestApplyToLeavesNothingOfAnEarlierDecision(t *testing.T) {
+	stale := Decision{Verdict: Denied, Degraded: TableFull, Remaining: 9, RetryAfter: 9, ResetAfter: 9}
+	for _, s := range []Spec{
+		{Kind: KindRate, Amount: 3, Period: time.Second},
+		{Kind: KindFixed, Amount: 3, Period: time.Second},
+		{Kind: KindSliding, Amount: 3, Period: time.Second},
+		{Kind: KindUnlimited},
+		{}, // decides nothing
+	} {
+		l := new(Limit)
+		if s.Kind != 0 {
+			l = mustLimit(t, s)
+		}
+		for _, op := range []Op{OpCharge, OpPeek, OpGiveBack} {
+			var a, b Counter
+			got, want := stale, l.Apply(&a, noon, op, 2)
+			l.ApplyTo(&got, &b, noon, op, 2)
+			if got != want || a != b || got.Degraded != NotDegraded {
+				t.Errorf("%v, op %d: got %+v and %+v, want %+v and %+v", s.Kind, op, got, b, want, a)
+			}
+		}
+	}
+}

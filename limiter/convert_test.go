@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"math"
 	"math/big"
 	"math/rand/v2"
 	"testing"
@@ -30,7 +31,7 @@ func TestConvert(t *testing.T) {
 		{"a fixed window keeps its count", window(KindFixed, 10), window(KindFixed, 7), 4, allowed(3, time.Minute)},
 		{"a fixed window keeps a count above its new amount", window(KindFixed, 10), window(KindFixed, 3), 4, denied(0, time.Minute, time.Minute)},
 		{"a sliding window keeps its count", window(KindSliding, 10), window(KindSliding, 7), 4, allowed(3, 2*time.Minute)},
-		{"unlimited has nothing to keep", Spec{Kind: KindUnlimited}, Spec{Kind: KindUnlimited}, 4, unlimited()},
+		{"unlimited has nothing to keep", Spec{Kind: KindUnlimited}, Spec{Kind: KindUnlimited}, 4, Decision{Verdict: Allowed, Remaining: math.MaxUint64}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

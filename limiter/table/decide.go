@@ -20,7 +20,8 @@ const (
 
 // Decide decides every charge of c and returns true. It never waits for
 // anything but a shard's mutex, and holds one at a time: charges in a row that
-// are of one partition share it.
+// are of one partition share it. It does not [Table.Prefetch]: whoever makes the
+// charges has, as soon as it knew each key.
 //
 // In mode AllOrNothing the charges are made in order. On the first denial by an
 // enforced limit, or at the end if all AnyOf limits deny, what was charged is
@@ -31,11 +32,6 @@ const (
 // are of one partition. Give-backs and peeks are done as they come and are
 // not undone.
 func (t *Table) Decide(now limiter.Instant, c *limiter.Call) bool {
-	if charges := c.Charges(); len(charges) > 1 {
-		for i := range charges {
-			t.Prefetch(charges[i].Key, charges[i].Partition)
-		}
-	}
 	if c.Mode == limiter.AllOrNothing {
 		t.decideAtomic(now, c)
 		return true
@@ -49,7 +45,7 @@ func (t *Table) Decide(now limiter.Instant, c *limiter.Call) bool {
 			continue
 		}
 		held = t.hold(held, ch.Partition)
-		ch.Decision = t.charge(held, now, ch, ch.Op, keepAll)
+		t.charge(held, now, ch, ch.Op, keepAll)
 	}
 	if held != nil {
 		held.mu.Unlock()
@@ -60,7 +56,7 @@ func (t *Table) Decide(now limiter.Instant, c *limiter.Call) bool {
 // decideUnlimited decides a charge that needs no counter.
 func decideUnlimited(ch *limiter.Charge) {
 	var none limiter.Counter
-	ch.Decision = ch.Limit.Apply(&none, 0, ch.Op, ch.Cost)
+	ch.Limit.ApplyTo(&ch.Decision, &none, 0, ch.Op, ch.Cost)
 }
 
 // hold returns the shard of p, locked; held, if another, is unlocked first.
@@ -91,7 +87,7 @@ func (t *Table) decideAtomic(now limiter.Instant, c *limiter.Call) {
 			t.look(held, now, ch)
 			continue
 		}
-		ch.Decision = t.charge(held, now, ch, ch.Op, keepAllowed)
+		t.charge(held, now, ch, ch.Op, keepAllowed)
 		if ch.Decision.Verdict == limiter.Denied && !ch.Limit.Shadow && !ch.Limit.AnyOf {
 			denied = i + 1
 		}
@@ -100,7 +96,7 @@ func (t *Table) decideAtomic(now limiter.Instant, c *limiter.Call) {
 		for i := range charges[:denied] {
 			if ch := &charges[i]; charged(ch) {
 				held = t.hold(held, ch.Partition)
-				ch.Decision = t.charge(held, now, ch, limiter.OpGiveBack, keepAll)
+				t.charge(held, now, ch, limiter.OpGiveBack, keepAll)
 			}
 		}
 	}
@@ -122,12 +118,12 @@ func (t *Table) look(s *shard, now limiter.Instant, ch *limiter.Charge) {
 	if op == limiter.OpCharge {
 		op = limiter.OpPeek
 	}
-	ch.Decision = t.charge(s, now, ch, op, keepAll)
+	t.charge(s, now, ch, op, keepAll)
 }
 
-// charge does op with ch to its counter in s, which is locked, and keeps what
-// k says.
-func (t *Table) charge(s *shard, now limiter.Instant, ch *limiter.Charge, op limiter.Op, k keep) limiter.Decision {
+// charge does op with ch to its counter in s, which is locked, keeps what k
+// says, and sets ch.Decision.
+func (t *Table) charge(s *shard, now limiter.Instant, ch *limiter.Charge, op limiter.Op, k keep) {
 	l := ch.Limit
 	a, i, ok := s.find(ch.Key)
 	if s.converting || l.Shared {
@@ -140,29 +136,28 @@ func (t *Table) charge(s *shard, now limiter.Instant, ch *limiter.Charge, op lim
 	if ok {
 		kept := &a.slots[i].c
 		before := *kept
-		d := l.Apply(kept, now, op, ch.Cost)
-		if k == keepAllowed && d.Verdict == limiter.Denied {
+		l.ApplyTo(&ch.Decision, kept, now, op, ch.Cost)
+		if k == keepAllowed && ch.Decision.Verdict == limiter.Denied {
 			*kept = before
 		}
-		return d
+		return
 	}
 	var c limiter.Counter
-	d := l.Apply(&c, now, op, ch.Cost)
-	if c.Due > now && op == limiter.OpCharge && (k == keepAll || d.Verdict == limiter.Allowed) {
-		t.insert(s, now, ch, c, &d)
+	l.ApplyTo(&ch.Decision, &c, now, op, ch.Cost)
+	if c.Due > now && op == limiter.OpCharge && (k == keepAll || ch.Decision.Verdict == limiter.Allowed) {
+		t.insert(s, now, ch, c)
 	}
-	return d
 }
 
 // insert stores c as the counter of ch's key, which s does not have, or
-// changes d to what is decided if there is no room.
-func (t *Table) insert(s *shard, now limiter.Instant, ch *limiter.Charge, c limiter.Counter, d *limiter.Decision) {
+// changes ch.Decision to what is decided if there is no room.
+func (t *Table) insert(s *shard, now limiter.Instant, ch *limiter.Charge, c limiter.Counter) {
 	ref := t.reg.ref(ch.Limit)
 	if s.converting {
 		ref, _ = t.reg.in(ch.Limit)
 	}
 	if why := t.store(s, now, slot{ch.Key.Lo, ch.Key.Hi, c}, ref); why != limiter.NotDegraded {
-		t.full(why, d)
+		t.full(why, &ch.Decision)
 	}
 }
 
