@@ -32,9 +32,18 @@ const (
 // decision that finds its counter doesn't need them.
 type array struct {
 	slots []slot
-	tags  []uint32
-	mem   []byte // the mapping behind both; nil if they are on Go's heap
-	gone  int    // how many slots, from the first, were given back already
+	tags  []uint32 // in one mapping, behind the slots, or both on Go's heap
+	gone  int      // how many slots, from the first, were given back already
+}
+
+// memory returns the mapping that a lives in, what was given back included;
+// nil if a is empty or on Go's heap.
+func (a *array) memory() []byte {
+	n := len(a.slots)
+	if !mapped(n * (slotBytes + tagBytes)) {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&a.slots[0])), arrayBytes(n)) //nolint:gosec // as newArray mapped it
 }
 
 // home returns where the search for a key starts in an array of n slots. It is
@@ -82,7 +91,6 @@ func newArray(n int) (array, bool) {
 	return array{
 		slots: unsafe.Slice((*slot)(unsafe.Pointer(&mem[0])), n),
 		tags:  unsafe.Slice((*uint32)(unsafe.Pointer(&mem[n*slotBytes])), n),
-		mem:   mem,
 	}, true
 }
 
@@ -90,11 +98,12 @@ func newArray(n int) (array, bool) {
 // back to the system; they must not be used any more. It is called for each
 // chunk, since giving back much at once takes long.
 func (a *array) discard(to int) {
-	if a.mem == nil {
+	mem := a.memory()
+	if mem == nil {
 		return
 	}
-	unmapMemory(a.mem[a.gone*slotBytes : to*slotBytes])
-	unmapMemory(a.mem[a.tagPages(a.gone):a.tagPages(to)])
+	unmapMemory(mem[a.gone*slotBytes : to*slotBytes])
+	unmapMemory(mem[a.tagPages(a.gone):a.tagPages(to)])
 	a.gone = to
 }
 
@@ -107,9 +116,9 @@ func (a *array) tagPages(i int) int {
 
 // release gives what is left of a's memory back and empties a.
 func (a *array) release() {
-	if a.mem != nil {
-		unmapMemory(a.mem[a.gone*slotBytes : a.tagPages(0)])
-		unmapMemory(a.mem[a.tagPages(a.gone):])
+	if mem := a.memory(); mem != nil {
+		unmapMemory(mem[a.gone*slotBytes : a.tagPages(0)])
+		unmapMemory(mem[a.tagPages(a.gone):])
 	}
 	*a = array{}
 }

@@ -13,3 +13,10 @@ func TestAMappedArrayFillsHalfOfItsPagesAtLeast(t *testing.T) {
 		}
 	}
 }
+
+func TestADecisionReadsOneLineOfAShardsHead(t *testing.T) {
+	size, hot := table.ShardLayout()
+	if size%64 != 0 || hot > 64 {
+		t.Errorf("a shard has %d bytes, and what a decision reads ends at %d: want whole lines, and the first", size, hot)
+	}
+}

@@ -1,6 +1,9 @@
 package table
 
-import "fmt"
+import (
+	"fmt"
+	"unsafe"
+)
 
 // Check reports the first broken invariant of t's arrays and counts. Nobody
 // may be using t.
@@ -109,3 +112,10 @@ func (t *Table) Hold(p int) (release func()) {
 
 // MappedFrom returns the size from which arrays are mapped, with pages of a size.
 func MappedFrom(page int) int { return mappedFrom(page) }
+
+// ShardLayout returns how many bytes a shard has, and where the last field ends
+// that a decision on a counter that exists reads.
+func ShardLayout() (size, hot uintptr) {
+	var s shard
+	return unsafe.Sizeof(s), unsafe.Offsetof(s.tags) + unsafe.Sizeof(s.tags)
+}

@@ -1,7 +1,10 @@
 #include "textflag.h"
 
-// func prefetch(addr uintptr)
-TEXT ·prefetch(SB), NOSPLIT, $0-8
-	MOVQ addr+0(FP), AX
+// func prefetch(header, path uintptr)
+TEXT ·prefetch(SB), NOSPLIT, $0-16
+	MOVQ path+8(FP), AX
+	MOVQ header+0(FP), BX
 	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 (BX)
 	RET

@@ -2,8 +2,8 @@
 
 package table
 
-// prefetch asks the processor to fetch the cache line at addr. It never
-// faults, whatever addr is.
+// prefetch asks the processor to fetch the cache line at header, the one at
+// path and the one after that. It never faults, whatever they are.
 //
 //go:noescape
-func prefetch(addr uintptr)
+func prefetch(header, path uintptr)

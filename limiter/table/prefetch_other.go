@@ -3,4 +3,4 @@
 package table
 
 // prefetch does nothing here.
-func prefetch(uintptr) {}
+func prefetch(_, _ uintptr) {}
