@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -86,6 +87,10 @@ type Config struct {
 	DrainTimeout time.Duration
 	// Seed makes the sequence of keys repeatable.
 	Seed uint64
+
+	// TLS is how connections are encrypted. Without ServerName the target's host
+	// is it. Nil: they are not.
+	TLS *tls.Config
 
 	// ServerPID is the target's process on this machine, whose CPU time and
 	// memory are reported. 0: not reported. Linux only.

@@ -76,7 +76,7 @@ type stream struct {
 	outcome  outcome
 }
 
-// connect dials the lane's target and exchanges SETTINGS.
+// connect dials the lane's target, encrypts if it is to, and exchanges SETTINGS.
 func connect(ctx context.Context, l *lane) (*conn, error) {
 	c := l.config
 	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout)
@@ -85,6 +85,11 @@ func connect(ctx context.Context, l *lane) (*conn, error) {
 	nc, err := d.DialContext(ctx, "tcp", l.target)
 	if err != nil {
 		return nil, fmt.Errorf("bench: dial %s: %w", l.target, err)
+	}
+	if c.TLS != nil {
+		if nc, err = encrypt(ctx, nc, c.TLS, l.target); err != nil {
+			return nil, err
+		}
 	}
 	k := newConn(l, nc)
 	stop := context.AfterFunc(ctx, k.hangUp)
