@@ -62,6 +62,8 @@ type Config struct {
 	ZipfS float64
 	// Hits is the cost of each check in units, ≥ 1.
 	Hits uint32
+	// Headers says whose headers requests have.
+	Headers HeaderStyle
 	// Batch is how many checks one request carries, 1 to 1,000. Batch only.
 	Batch int
 
@@ -113,6 +115,7 @@ func Default() Config {
 		Distribution:   Uniform,
 		ZipfS:          1.1,
 		Hits:           1,
+		Headers:        MinimalHeaders,
 		Batch:          100,
 		Connections:    8,
 		InFlight:       32,
@@ -156,6 +159,11 @@ func (c *Config) Validate() error {
 		}
 	default:
 		errs = append(errs, fmt.Errorf("distribution: %q is not one of uniform, zipf", c.Distribution))
+	}
+	switch c.Headers {
+	case MinimalHeaders, EnvoyHeaders:
+	default:
+		errs = append(errs, fmt.Errorf("headers: %q is not one of minimal, envoy", c.Headers))
 	}
 	errs = append(errs, c.validateProtocol()...)
 	if err := errors.Join(errs...); err != nil {

@@ -110,7 +110,7 @@ func newConn(l *lane, nc net.Conn) *conn {
 		nc:           nc,
 		made:         time.Now(),
 		br:           bufio.NewReaderSize(nc, 4*frameMax),
-		header:       newHeaderBlock(l.target, l.workload.path),
+		header:       newHeaderBlock(l.headers, newFresh(l.config.Seed, l.number, l.code)),
 		streams:      make([]stream, 1<<bits.Len(uint(2*l.config.InFlight-1))),
 		nextID:       1,
 		limit:        l.config.InFlight,

@@ -504,7 +504,7 @@ func FuzzFrames(f *testing.F) {
 }
 
 func TestHeadersAreIndexedAfterTheFirstRequest(t *testing.T) {
-	h := newHeaderBlock("host:1", rlsPath)
+	h := newHeaderBlock(newHeaders(MinimalHeaders, "http", "host:1", rlsPath), nil)
 	var got []string
 	dec := hpack.NewDecoder(4096, func(f hpack.HeaderField) { got = append(got, f.Name+": "+f.Value) })
 	for i := range 4 {

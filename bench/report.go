@@ -16,16 +16,17 @@ import (
 // (a batch of 100 that fails counts 100), of requests that were due within the
 // measurement, whenever their answer came.
 type Report struct {
-	Target       string    `json:"target"`
-	Protocol     Protocol  `json:"protocol"`
-	Loop         string    `json:"loop"` // "closed" or "open"
-	Began        time.Time `json:"began"`
-	Interrupted  bool      `json:"interrupted"` // the run was ended early
-	Connections  int       `json:"connections"`
-	InFlight     int       `json:"in_flight"` // a connection, at most
-	Batch        int       `json:"batch"`     // checks a request
-	Keys         uint64    `json:"keys"`
-	Distribution string    `json:"distribution"`
+	Target       string      `json:"target"`
+	Protocol     Protocol    `json:"protocol"`
+	Loop         string      `json:"loop"` // "closed" or "open"
+	Began        time.Time   `json:"began"`
+	Interrupted  bool        `json:"interrupted"` // the run was ended early
+	Connections  int         `json:"connections"`
+	InFlight     int         `json:"in_flight"` // a connection, at most
+	Batch        int         `json:"batch"`     // checks a request
+	Keys         uint64      `json:"keys"`
+	Distribution string      `json:"distribution"`
+	Headers      HeaderStyle `json:"headers"`
 
 	MeasuredSeconds     float64 `json:"measured_seconds"`
 	RequestsPerSecond   float64 `json:"requests_per_second"`  // answered within the measurement
@@ -118,7 +119,7 @@ func (r *run) report() *Report {
 	rep := &Report{
 		Target: r.target, Protocol: c.Protocol, Loop: "closed", Began: r.began, Interrupted: r.interrupted,
 		Connections: c.Connections, InFlight: c.InFlight, Batch: r.workload.checks,
-		Keys: r.workload.keys, Distribution: string(c.Distribution),
+		Keys: r.workload.keys, Distribution: string(c.Distribution), Headers: c.Headers,
 		MeasuredSeconds:    seconds,
 		RequestsPerSecond:  float64(phases[0].requestsInWindow+t.requestsInWindow) / seconds,
 		DecisionsPerSecond: float64(inWindow) / seconds,
@@ -235,6 +236,9 @@ func (r *Report) text() string {
 	}
 	if r.Batch > 1 {
 		fmt.Fprintf(&b, ", %d checks a request", r.Batch)
+	}
+	if r.Headers != MinimalHeaders {
+		fmt.Fprintf(&b, ", %s headers", r.Headers)
 	}
 	fmt.Fprintf(&b, ", measured %.1f s\n", r.MeasuredSeconds)
 	fmt.Fprintf(&b, "throughput   %.0f decisions/s", r.DecisionsPerSecond)

@@ -16,7 +16,7 @@ var update = flag.Bool("update", false, "write testdata/*.golden anew")
 func sampleReport() *Report {
 	return &Report{
 		Target: "127.0.0.1:8081", Protocol: Batch, Loop: "open", Began: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-		Interrupted: true, Connections: 8, InFlight: 32, Batch: 100, Keys: 10_000, Distribution: "zipf 1.1",
+		Interrupted: true, Connections: 8, InFlight: 32, Batch: 100, Keys: 10_000, Distribution: "zipf 1.1", Headers: EnvoyHeaders,
 		MeasuredSeconds: 5, RequestsPerSecond: 2000, DecisionsPerSecond: 200_000, Requests: 10_000,
 		Verdicts:            Verdict{OK: 999_000, OverLimit: 700, Unknown: 100},
 		LatencyNanoseconds:  Latency{Mean: 200_000, P50: 123_456, P90: 1_234_567, P99: 12_345_678, P999: 123_456_789, Max: 1_234_567_890},

@@ -36,6 +36,8 @@ type plan struct {
 	config      *Config
 	target      string
 	workload    *workload
+	headers     []headerField
+	code        *hexCode
 	schedule    schedule
 	measureFrom int64 // ns since epoch, which is when the warm-up begins
 	backlog     int64 // requests of one lane that may be due and not made
@@ -54,6 +56,8 @@ func newPlan(c *Config, target string) (*plan, error) {
 		config:      c,
 		target:      target,
 		workload:    w,
+		headers:     newHeaders(c.Headers, "http", target, w.path),
+		code:        newHexCode(),
 		measureFrom: int64(c.Warmup),
 		backlog:     max(1, int64(c.Backlog/c.Connections)),
 		schedule:    schedule{lanes: c.Connections, until: int64(c.Warmup + c.Duration)},

@@ -81,7 +81,10 @@ func (w *workload) message(c *Config, number string) ([]byte, error) {
 	switch c.Protocol {
 	case RLS:
 		w.path, w.decode = rlsPath, decodeRLS
-		r := &rls.RateLimitRequest{Domain: c.Domain, HitsAddend: c.Hits}
+		r := &rls.RateLimitRequest{Domain: c.Domain}
+		if c.Hits != 1 { // 0 means 1: that is what Envoy sends
+			r.HitsAddend = c.Hits
+		}
 		for _, d := range c.Descriptors {
 			entries, err := parseDescriptor(d)
 			if err != nil {

@@ -66,6 +66,7 @@ func benchFlags(cmd *cobra.Command, c *bench.Config) {
 	f.StringVar((*string)(&c.Distribution), "distribution", string(c.Distribution), "how often each key is asked for: uniform or zipf")
 	f.Float64Var(&c.ZipfS, "zipf-s", c.ZipfS, "exponent of zipf")
 	f.Uint32Var(&c.Hits, "hits", c.Hits, "cost of each check in units")
+	f.StringVar((*string)(&c.Headers), "headers", string(c.Headers), "request `headers`: minimal, or envoy, which are as a real Envoy sends them")
 	f.IntVar(&c.Batch, "batch", c.Batch, "checks in one request of --protocol batch")
 	f.IntVar(&c.Connections, "connections", c.Connections, "connections to keep open")
 	f.IntVar(&c.InFlight, "in-flight", c.InFlight, "requests unanswered on a connection at most")
