@@ -46,14 +46,14 @@ func (s *subject) another() *subject {
 // decide charges one unit of k.
 func (s *subject) decide(now limiter.Instant, k limiter.Key, p limiter.Partition) *limiter.Decision {
 	s.call.Reset()
-	s.charge(k, p)
+	s.charge(&s.call, k, p)
 	s.table.Decide(now, &s.call)
 	return &s.call.Charges()[0].Decision
 }
 
-// charge adds a charge of one unit of k to the call.
-func (s *subject) charge(k limiter.Key, p limiter.Partition) {
-	ch := s.call.Next()
+// charge adds a charge of one unit of k to c.
+func (s *subject) charge(c *limiter.Call, k limiter.Key, p limiter.Partition) {
+	ch := c.Next()
 	ch.Key, ch.Limit, ch.Cost, ch.Partition = k, s.limit, 1, p
 }
 

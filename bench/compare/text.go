@@ -29,7 +29,10 @@ const amount = 1000
 // exists already, so nobody keeps the string that it is asked with.
 func text(s settings) error {
 	cs := []contestant{}
-	for _, p := range []func() (string, func(string), error){headgate(1), headgate(2), headgate(8), byThrottled, bySethvargo, byUlule, byMap} {
+	for _, p := range []func() (string, func(string), error){
+		headgate(1, 1), headgate(1, 2), headgate(1, 8), headgate(8, 1), headgate(32, 1),
+		byThrottled, bySethvargo, byUlule, byMap,
+	} {
 		before := heap()
 		name, ask, err := p()
 		if err != nil {
@@ -72,8 +75,12 @@ func heap() int64 {
 }
 
 // headgate returns the contestant that asks in calls of charges keys each, as
-// a request with that many descriptors does: their misses of memory overlap.
-func headgate(charges int) func() (string, func(string), error) {
+// a request with that many limits does, and has several calls in flight: as a
+// server that found so many requests in what it read from a connection, it
+// makes the charges of them all, reads the clock once and then decides call by
+// call. Either way misses of memory overlap. One call of one charge is a
+// request that comes alone.
+func headgate(calls, charges int) func() (string, func(string), error) {
 	return func() (string, func(string), error) {
 		s, err := newSubject()
 		if err != nil {
@@ -81,19 +88,43 @@ func headgate(charges int) func() (string, func(string), error) {
 		}
 		h := limiter.NewKeyHasher([16]byte{1, 2, 3})
 		buf := make([]byte, 0, 64)
-		n := 0
-		return fmt.Sprintf("headgate, %d charges a call", charges), func(text string) {
+		flight := make([]limiter.Call, calls)
+		call, n := 0, 0
+		return inFlight(calls, charges), func(text string) {
 			buf = append(buf[:0], s.limit.ID[:]...)
 			buf = append(append(buf, byte(len(text))), text...)
 			k := h.Key(buf)
 			s.table.Prefetch(k, k.Partition())
-			s.charge(k, k.Partition())
-			if n++; n == charges {
-				s.table.Decide(s.now(), &s.call)
-				s.call.Reset()
-				n = 0
+			s.charge(&flight[call], k, k.Partition())
+			if n++; n < charges {
+				return
+			}
+			n = 0
+			if call++; call < calls {
+				return
+			}
+			call = 0
+			now := s.now()
+			for i := range flight {
+				c := &flight[i]
+				s.table.Decide(now, c)
+				if v, _ := c.Verdict(); v != limiter.Allowed {
+					panic("denied")
+				}
+				c.Reset()
 			}
 		}, nil
+	}
+}
+
+func inFlight(calls, charges int) string {
+	switch {
+	case calls > 1:
+		return fmt.Sprintf("headgate, %d calls in flight", calls)
+	case charges > 1:
+		return fmt.Sprintf("headgate, %d charges a call", charges)
+	default:
+		return "headgate, 1 charge a call"
 	}
 }
 
