@@ -55,6 +55,8 @@ func Table() []Layer {
 		{Path: "internal/app", Shell: true, Ours: []string{"**"}},
 		{Path: "internal/clock", Shell: true, Ours: []string{lim}},
 		{Path: "internal/config", Shell: true},
+		{Path: "internal/certs"},
+		{Path: "internal/certs/certstest"},
 		{Path: "internal/obs", Ours: []string{"api", lim, pol}},
 		{Path: "internal/arch"},
 		{Path: "internal/e2e"},
