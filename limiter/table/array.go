@@ -43,7 +43,7 @@ func (a *array) memory() []byte {
 	if !mapped(n * (slotBytes + tagBytes)) {
 		return nil
 	}
-	return unsafe.Slice((*byte)(unsafe.Pointer(&a.slots[0])), arrayBytes(n)) //nolint:gosec // as newArray mapped it
+	return unsafe.Slice((*byte)(unsafe.Pointer(&a.slots[0])), arrayBytes(n))
 }
 
 // home returns where the search for a key starts in an array of n slots. It is

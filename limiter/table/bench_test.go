@@ -21,6 +21,7 @@ func BenchmarkDecide(b *testing.B) {
 	var c limiter.Call
 	add := func(lim *limiter.Limit, i int, cost uint64) {
 		k := limiter.Key{Hi: spread(i), Lo: spread(^i) | 1}
+		tab.Prefetch(k, k.Partition())
 		c.Add(limiter.Charge{Key: k, Limit: lim, Cost: cost, Partition: k.Partition()})
 	}
 	for i := range keys {
@@ -66,6 +67,7 @@ func BenchmarkKeyToDecision(b *testing.B) {
 	decide := func(i int) {
 		binary.LittleEndian.PutUint64(buf[len(buf)-8:], spread(i)%keys)
 		k := hasher.Key(buf)
+		tab.Prefetch(k, k.Partition())
 		c.Reset()
 		c.Add(limiter.Charge{Key: k, Limit: l, Cost: 1, Partition: k.Partition()})
 		tab.Decide(start, &c)

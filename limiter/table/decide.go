@@ -20,8 +20,8 @@ const (
 
 // Decide decides every charge of c and returns true. It never waits for
 // anything but a shard's mutex, and holds one at a time: charges in a row that
-// are of one partition share it. It does not [Table.Prefetch]: whoever makes the
-// charges has, as soon as it knew each key.
+// are of one partition share it. It does not call [Table.Prefetch]: whoever makes
+// the charges did, as soon as each key was known.
 //
 // In mode AllOrNothing the charges are made in order. On the first denial by an
 // enforced limit, or at the end if all AnyOf limits deny, what was charged is

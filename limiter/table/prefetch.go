@@ -23,12 +23,12 @@ func (p *place) at(a *array) {
 
 // Prefetch asks for the memory that a decision on k will read, and does not
 // wait for it: the head of k's shard, and the two cache lines where the search
-// for k begins. Two, since the loads that arrays have make about a third of
-// all searches go on into the second. A decision waits for memory most of its time; what is done
-// between Prefetch and Decide then costs nothing, and the memory of several
-// charges is fetched at once. So call it for each key as soon as it is known,
-// before the next one is made and before the clock is read. It is safe at any
-// time, and never needed.
+// for k begins. Two, since about a third of all searches go on into the second.
+//
+// A decision waits for memory most of its time; what is done between Prefetch
+// and Decide then costs nothing, and the memory of several charges is fetched
+// at once. So call it for each key as soon as it is known, before the next one
+// is made and before the clock is read. It is safe at any time, and never needed.
 func (t *Table) Prefetch(k limiter.Key, p limiter.Partition) {
 	p %= limiter.PartitionCount
 	at := &t.places[p]
