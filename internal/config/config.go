@@ -4,7 +4,8 @@ import "time"
 
 // A Config is all settings of a process. Tags: yaml is the key, doc one or two
 // sentences for the reference, min, max and oneof the bounds that Validate
-// checks, kind=addr a listening address and kind=header the name of a header.
+// checks, kind=addr a listening address, kind=header the name of a header and
+// kind=file the path of a PEM file.
 type Config struct {
 	DataDir  string   `yaml:"data_dir" doc:"Directory of the node's own files: the key secret, the saved counters, the lock. Created with mode 0700. Empty: chosen by the environment, see below."`
 	Policy   Policy   `yaml:"policy"`
@@ -44,6 +45,7 @@ type GRPC struct {
 	KeepaliveInterval  time.Duration `yaml:"keepalive_interval" min:"1s" max:"24h" doc:"A silent connection is pinged after this long."`
 	KeepaliveTimeout   time.Duration `yaml:"keepalive_timeout" min:"100ms" max:"1h" doc:"A connection whose ping is not answered for this long is closed."`
 	KeepaliveClientMin time.Duration `yaml:"keepalive_client_min" min:"0" max:"24h" doc:"A client that pings more often than this is disconnected."`
+	TLS                TLS           `yaml:"tls"`
 }
 
 // RLS shapes the answers to Envoy.
@@ -57,7 +59,27 @@ type RLS struct {
 type HTTP struct {
 	Addr           string `yaml:"addr" kind:"addr" doc:"Where /healthz, /readyz and /metrics listen."`
 	ConnectionsMax int    `yaml:"connections_max" min:"1" max:"100000" doc:"Connections open at once; more wait in the kernel's backlog."`
+	TLS            TLS    `yaml:"tls"`
 }
+
+// What TLS.ClientAuth says.
+const (
+	ClientAuthNone     = "none"
+	ClientAuthOptional = "optional"
+	ClientAuthRequire  = "require"
+)
+
+// TLS encrypts a door. Without certificate and key it is not encrypted.
+type TLS struct {
+	CertFile     string `yaml:"cert_file" kind:"file" doc:"Certificate of the port, then those that lead to its authority. Empty, as key_file: no TLS. Changed files are taken over without a restart."`
+	KeyFile      string `yaml:"key_file" kind:"file" doc:"Key of the certificate, without a passphrase. May be the same file."`
+	ClientCAFile string `yaml:"client_ca_file" kind:"file" doc:"Authorities whose clients are trusted. Needs client_auth."`
+	ClientAuth   string `yaml:"client_auth" oneof:"none|optional|require" doc:"Whether clients must show a certificate: require refuses those without, optional only those with one that is not trusted. Needs client_ca_file."`
+	MinVersion   string `yaml:"min_version" oneof:"1.2|1.3" doc:"Oldest version of TLS that is spoken."`
+}
+
+// On reports whether the door is encrypted.
+func (t *TLS) On() bool { return t.CertFile != "" || t.KeyFile != "" }
 
 // Admin is the operator's door.
 type Admin struct {
@@ -125,13 +147,14 @@ func Default() Config {
 			KeepaliveInterval:  time.Minute,
 			KeepaliveTimeout:   20 * time.Second,
 			KeepaliveClientMin: 10 * time.Second,
+			TLS:                defaultTLS(),
 		},
 		RLS: RLS{
 			RetryAfterHeader: "retry-after",
 			LimitHeader:      "x-headgate-limit",
 			DegradedHeader:   "x-headgate-degraded",
 		},
-		HTTP:  HTTP{Addr: ":8080", ConnectionsMax: 1_000},
+		HTTP:  HTTP{Addr: ":8080", ConnectionsMax: 1_000, TLS: defaultTLS()},
 		Admin: Admin{Addr: "127.0.0.1:8082", ConnectionsMax: 100, TopKeys: 100},
 		Table: Table{
 			EntriesMax:   16 << 20,
@@ -146,6 +169,8 @@ func Default() Config {
 		Runtime:  Runtime{GCPercent: 400},
 	}
 }
+
+func defaultTLS() TLS { return TLS{ClientAuth: ClientAuthNone, MinVersion: "1.2"} }
 
 // DefaultDataDir returns the data directory of a process that is given none:
 // $STATE_DIRECTORY (systemd), else /var/lib/headgate for root, else

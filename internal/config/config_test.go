@@ -214,6 +214,35 @@ func TestProblemsNameSourcePathValueAndBound(t *testing.T) {
 			want: []string{`HEADGATE_SHUTDOWN_DRAIN_DELAY: shutdown.drain_delay: "9s": must be shorter than four fifths of shutdown.timeout, 8s`},
 		},
 		{
+			name: "halves of TLS",
+			file: "grpc:\n  tls:\n    cert_file: a.pem\nhttp:\n  tls: {key_file: a.key}\n",
+			want: []string{
+				`FILE:3:16: grpc.tls.cert_file: "a.pem": needs grpc.tls.key_file`,
+				`FILE:5:19: http.tls.key_file: "a.key": needs http.tls.cert_file`,
+			},
+		},
+		{
+			name: "clients that can't be known",
+			env: []string{
+				"HEADGATE_GRPC_TLS_CERT_FILE=a.pem", "HEADGATE_GRPC_TLS_KEY_FILE=a.key", "HEADGATE_GRPC_TLS_CLIENT_AUTH=require",
+				"HEADGATE_HTTP_TLS_CERT_FILE=a.pem", "HEADGATE_HTTP_TLS_KEY_FILE=a.key", "HEADGATE_HTTP_TLS_CLIENT_CA_FILE=ca.pem",
+			},
+			want: []string{
+				`HEADGATE_GRPC_TLS_CLIENT_AUTH: grpc.tls.client_auth: "require": needs grpc.tls.client_ca_file`,
+				`HEADGATE_HTTP_TLS_CLIENT_CA_FILE: http.tls.client_ca_file: "ca.pem": needs http.tls.client_auth: require or optional`,
+			},
+		},
+		{
+			name: "clients known without TLS, and versions that are not",
+			file: "grpc:\n  tls: {client_ca_file: ca.pem, client_auth: optional}\nhttp:\n  tls:\n    client_auth: maybe\n    min_version: 1.1\n    crt_file: a\n",
+			want: []string{
+				`FILE:7:5: http.tls.crt_file: unknown setting; did you mean "cert_file"?`,
+				`FILE:5:18: http.tls.client_auth: "maybe": must be one of none, optional, require`,
+				`FILE:6:18: http.tls.min_version: "1.1": must be one of 1.2, 1.3`,
+				`FILE:2:46: grpc.tls.client_auth: "optional": needs grpc.tls.cert_file and key_file`,
+			},
+		},
+		{
 			name: "drain longer than the whole stop",
 			env:  []string{"HEADGATE_SHUTDOWN_TIMEOUT=2s"},
 			want: []string{`shutdown.drain_delay: "5s": must be shorter than four fifths of shutdown.timeout, 1.6s`},
@@ -294,6 +323,8 @@ func TestFilesThatCannotBeReadAreErrors(t *testing.T) {
 func TestPrintedSettingsLoadAgain(t *testing.T) {
 	want := Default()
 	want.DataDir, want.Policy.Paths, want.GRPC.Addr = "/a b", []string{"x: y", `"q"`}, "h:1"
+	want.GRPC.TLS = TLS{CertFile: "a", KeyFile: "b", ClientCAFile: "c", ClientAuth: "require", MinVersion: "1.3"}
+	want.HTTP.TLS.CertFile, want.HTTP.TLS.KeyFile = "d", "d"
 	got, err := Load(Sources{File: writeFile(t, want.YAML())})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, want.YAML())

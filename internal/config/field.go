@@ -141,6 +141,8 @@ func boundOf(tag reflect.StructTag, v reflect.Value) string {
 		return "host:port, port 0 to 65535"
 	case "header":
 		return "lower-case letters, digits, -, _ and ."
+	case "file":
+		return "path of a PEM file"
 	}
 	if tag.Get("min") != "" {
 		return tag.Get("min") + " to " + tag.Get("max")

@@ -9,17 +9,19 @@ import (
 // secret, so nothing is hidden; the key secret is a file of the data directory.
 func (c *Config) YAML() string {
 	var b strings.Builder
-	section := ""
+	var open []string // the sections that the previous setting is in
 	for _, f := range Fields(c) {
-		name := f.Path
-		if s, key, ok := strings.Cut(f.Path, "."); ok {
-			if s != section {
-				b.WriteString(s + ":\n")
-				section = s
+		keys := strings.Split(f.Path, ".")
+		last := len(keys) - 1
+		for i, section := range keys[:last] {
+			if i < len(open) && open[i] == section {
+				continue
 			}
-			name = "  " + key
+			b.WriteString(strings.Repeat("  ", i) + section + ":\n")
+			open = open[:0] // what is deeper is another's
 		}
-		b.WriteString(name + ": " + f.yaml() + "\n")
+		open = keys[:last]
+		b.WriteString(strings.Repeat("  ", last) + keys[last] + ": " + f.yaml() + "\n")
 	}
 	return b.String()
 }

@@ -17,6 +17,8 @@ func (c *Config) Validate() error {
 		}
 	}
 	ps = append(ps, c.GRPC.problems()...)
+	ps = append(ps, c.GRPC.TLS.problems("grpc.tls.")...)
+	ps = append(ps, c.HTTP.TLS.problems("http.tls.")...)
 	ps = append(ps, c.Admin.problems()...)
 	ps = append(ps, c.Shutdown.problems()...)
 	if len(ps) > 0 {
@@ -37,6 +39,31 @@ func (g *GRPC) problems() Problems {
 	}
 	if g.ConnectionAgeMax > 0 && g.ConnectionAgeMax < time.Second {
 		ps = append(ps, Problem{Path: "grpc.connection_age_max", Value: g.ConnectionAgeMax.String(), Bound: "must be 0 or at least 1s"})
+	}
+	return ps
+}
+
+// problems reports settings that lack another: who believes a door to be
+// encrypted, or to know its clients, must not find out later that it does not.
+func (t *TLS) problems(path string) Problems {
+	var ps Problems
+	needs := func(key, value, other string) {
+		ps = append(ps, Problem{Path: path + key, Value: value, Bound: "needs " + path + other})
+	}
+	switch {
+	case t.CertFile != "" && t.KeyFile == "":
+		needs("cert_file", t.CertFile, "key_file")
+	case t.CertFile == "" && t.KeyFile != "":
+		needs("key_file", t.KeyFile, "cert_file")
+	}
+	asks := t.ClientAuth == ClientAuthOptional || t.ClientAuth == ClientAuthRequire
+	switch {
+	case asks && t.ClientCAFile == "":
+		needs("client_auth", t.ClientAuth, "client_ca_file")
+	case t.ClientAuth == ClientAuthNone && t.ClientCAFile != "":
+		needs("client_ca_file", t.ClientCAFile, "client_auth: require or optional")
+	case asks && !t.On():
+		needs("client_auth", t.ClientAuth, "cert_file and key_file")
 	}
 	return ps
 }
