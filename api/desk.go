@@ -31,7 +31,7 @@ func NewDesk(gate *Gate, now func() limiter.Instant, timeout time.Duration) *Des
 	d := &Desk{gate: gate, now: now, timeout: timeout}
 	d.pool.New = func() any {
 		x := &Exchange{Stripe: d.stripe.Add(1), done: make(chan struct{}, 1)}
-		x.Call.Done = func(*limiter.Call) { x.done <- struct{}{} }
+		x.Call.Done = func(*limiter.Call) { x.finish() }
 		return x
 	}
 	return d
@@ -61,10 +61,9 @@ func (d *Desk) Open() *Exchange {
 // Close takes x back. Neither x nor anything in it may be used afterwards. An
 // exchange in an unknown state, after a panic, must not be given back.
 func (d *Desk) Close(x *Exchange) {
-	x.Req.Reset()
-	x.Call.Reset()
-	x.Snapshot, x.Outcome = nil, 0
-	x.In, x.Out = keep(x.In), keep(x.Out)
+	x.Reset()
+	x.Finished = nil
+	x.ended.Store(false)
 	d.pool.Put(x)
 }
 
@@ -88,9 +87,42 @@ func (d *Desk) Decide(ctx context.Context, x *Exchange) *Exchange {
 // Begin matches and decides x.Req. If it returns false, the Decider has x and
 // the caller must call Wait, with the same now.
 func (d *Desk) Begin(now limiter.Instant, x *Exchange) (done bool) {
+	d.Match(x)
+	return d.Charge(now, x)
+}
+
+// Match is the first half of Begin: a door with several requests does well to
+// match them all before it charges the first, see Gate.Match.
+func (d *Desk) Match(x *Exchange) { d.gate.Match(x) }
+
+// Charge is the second half of Begin. If it returns false, the caller calls
+// Wait or, if it has set x.Finished, waits for that, no longer than until
+// Deadline, and then calls End or Expire.
+func (d *Desk) Charge(now limiter.Instant, x *Exchange) (done bool) {
 	x.deadline = now.Add(d.timeout)
 	x.Call.Deadline = x.deadline
-	return d.gate.Begin(now, x)
+	return d.gate.Charge(now, x)
+}
+
+// Timeout returns how long a decision takes at most.
+func (d *Desk) Timeout() time.Duration { return d.timeout }
+
+// Deadline returns when x, which Charge left to the Decider, is late.
+func (d *Desk) Deadline(x *Exchange) limiter.Instant { return x.deadline }
+
+// End tells the observer of x, for which Finished was called. now is the moment
+// that it was charged at.
+func (d *Desk) End(now limiter.Instant, x *Exchange) { d.gate.End(now, x) }
+
+// Expire ends the wait for x, which Charge left to the Decider: it stays there
+// for good, and another exchange is returned, decided by on_unavailable. It is
+// nil if the Decider was faster: then Finished has been called, or is about to be.
+// now is as for End.
+func (d *Desk) Expire(now limiter.Instant, x *Exchange) *Exchange {
+	if !x.ended.CompareAndSwap(false, true) {
+		return nil
+	}
+	return d.unavailable(now, x)
 }
 
 // Wait waits until x, which Begin left to the Decider, is decided, at most
@@ -114,11 +146,17 @@ func (d *Desk) Wait(ctx context.Context, now limiter.Instant, x *Exchange) *Exch
 		default:
 		}
 	}
+	return d.unavailable(now, x)
+}
+
+// unavailable returns an exchange that is decided without the Decider, instead
+// of x.
+func (d *Desk) unavailable(now limiter.Instant, x *Exchange) *Exchange {
 	d.late.Add(1)
 	// The copy's entries point into x, which is never used again, so the
 	// garbage collector keeps them as long as the copy needs them.
 	y := d.Open()
-	y.Req = x.Req
+	y.Req, y.Errand = x.Req, x.Errand
 	d.gate.Unavailable(now, y)
 	return y
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -27,8 +28,69 @@ type Exchange struct {
 	// answer's. Both keep their room.
 	In, Out []byte
 
-	done     chan struct{}   // one send per Finish; room for one
+	// Finished, if not nil, is called once when the Decider finishes x and
+	// nobody has called Desk.Expire: from any goroutine, so it must not block.
+	// The door sets it before Desk.Charge; Wait is for those who don't.
+	Finished func(x *Exchange)
+	// Errand is the door's own, for Finished: the Decider has x meanwhile.
+	Errand Errand
+
+	done     chan struct{}   // one send per Finish without Finished; room for one
+	ended    atomic.Bool     // Finished or Expire: the first one has x
 	deadline limiter.Instant // the door's copy: Call's belongs to the Decider
+}
+
+// An Errand is what a door remembers of an exchange that is not decided yet.
+type Errand struct {
+	ID    uint64
+	Place int32
+	Flags uint32
+}
+
+// Reset empties x for another request of the same owner.
+func (x *Exchange) Reset() {
+	x.Req.Reset()
+	x.Call.Reset()
+	x.Snapshot, x.Outcome = nil, 0
+	x.In, x.Out = keep(x.In), keep(x.Out)
+}
+
+// Keep copies what x.Req points to into x.In, which is then the request's alone,
+// for a door whose own buffer will be used again before the Decider has
+// finished.
+func (x *Exchange) Keep() {
+	n := len(x.Req.Domain)
+	descriptors := x.Req.Descriptors()
+	for i := range descriptors {
+		for _, e := range descriptors[i].Entries {
+			n += len(e.Key) + len(e.Value)
+		}
+	}
+	in := slices.Grow(x.In[:0], n)
+	own := func(b []byte) []byte {
+		from := len(in)
+		in = append(in, b...)
+		return in[from:len(in):len(in)]
+	}
+	x.Req.Domain = own(x.Req.Domain)
+	for i := range descriptors {
+		for j := range descriptors[i].Entries {
+			e := &descriptors[i].Entries[j]
+			e.Key, e.Value = own(e.Key), own(e.Value)
+		}
+	}
+	x.In = in
+}
+
+// finish is what the Decider's Finish leads to.
+func (x *Exchange) finish() {
+	finished := x.Finished
+	switch {
+	case finished == nil:
+		x.done <- struct{}{}
+	case x.ended.CompareAndSwap(false, true):
+		finished(x)
+	}
 }
 
 // Fault returns why x was not decided, or nil if it was. Begin must have run.
@@ -80,8 +142,19 @@ type Gate struct {
 // returns true if x is decided. If it returns false, x belongs to the Decider
 // until x.Call.Done runs; the caller then calls End.
 func (g *Gate) Begin(now limiter.Instant, x *Exchange) (done bool) {
+	g.Match(x)
+	return g.Charge(now, x)
+}
+
+// Match is the first half of Begin. It has the memory of the counters fetched,
+// so that a door with several requests does well to match them all first.
+func (g *Gate) Match(x *Exchange) {
 	x.Snapshot = g.Policies.Load()
 	x.Outcome = x.Snapshot.Match(&x.Req, &x.Call)
+}
+
+// Charge is the second half of Begin.
+func (g *Gate) Charge(now limiter.Instant, x *Exchange) (done bool) {
 	if x.Outcome == policy.Matched && len(x.Call.Charges()) > 0 && !g.Decider.Decide(now, &x.Call) {
 		return false
 	}
@@ -104,8 +177,7 @@ const unavailableRetry = time.Second
 // on_unavailable says, and ends it. `local` allows: a share of this node is the
 // Decider's to give, and there was no time for it.
 func (g *Gate) Unavailable(now limiter.Instant, x *Exchange) {
-	x.Snapshot = g.Policies.Load()
-	x.Outcome = x.Snapshot.Match(&x.Req, &x.Call)
+	g.Match(x)
 	charges := x.Call.Charges()
 	for i := range charges {
 		ch := &charges[i]
