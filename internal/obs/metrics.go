@@ -2,6 +2,7 @@ package obs
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -23,6 +24,7 @@ type Config struct {
 	Table  func() TableReading
 	Edge   func() EdgeReading
 	Policy func() PolicyReading
+	TLS    func() []TLSReading
 	Ready  func() bool
 }
 
@@ -44,6 +46,13 @@ type EdgeReading struct {
 	Faults      uint64 // requests answered with an error
 	Late        uint64 // decisions not made in time: on_unavailable decided
 	Panics      uint64 // recovered: the request failed, the process went on
+}
+
+// A TLSReading is the state of one encrypted port.
+type TLSReading struct {
+	Port                         string    // grpc or http
+	NotAfter                     time.Time // when the first certificate of its chain expires
+	Applied, Unchanged, Rejected uint64    // readings of changed files
 }
 
 // A PolicyReading is what is in force.

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -25,7 +26,9 @@ func TestReferenceListsEveryMetric(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^\\| `(headgate_[a-z_]+)`").FindAllSubmatch(page, -1) {
 		documented[string(m[1])] = true
 	}
-	m := New(testConfig())
+	c := testConfig()
+	c.TLS = func() []TLSReading { return []TLSReading{{Port: "grpc"}} }
+	m := New(c)
 	l := limit(1, "shop", "a")
 	m.Decisions.Install([]*limiter.Limit{l})
 	for series := range gather(t, m, "headgate_") {
@@ -53,32 +56,44 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 		return PolicyReading{Version: 3, Hash: "cafe", Limits: 4, Domains: 5, LoadedAt: 1_500_000_000, Rejected: true}
 	}
 	c.Ready = func() bool { return true }
+	c.TLS = func() []TLSReading {
+		return []TLSReading{
+			{Port: "grpc", NotAfter: time.Unix(2_000_000_000, 0), Applied: 1, Unchanged: 2, Rejected: 3},
+			{Port: "http", NotAfter: time.Unix(3_000_000_000, 0)},
+		}
+	}
 	m := New(c)
 	m.Reloaded(ReloadRejected)
 	got := gather(t, m, "headgate_")
 	for name, want := range map[string]float64{
-		"headgate_build_info{go1,abc,v1}":            1,
-		"headgate_ready{}":                           1,
-		"headgate_policy_info{cafe}":                 3,
-		"headgate_policy_loaded_timestamp_seconds{}": 1.5,
-		"headgate_policy_rejected{}":                 1,
-		"headgate_policy_limits{}":                   4,
-		"headgate_policy_domains{}":                  5,
-		"headgate_policy_reloads_total{applied}":     0,
-		"headgate_policy_reloads_total{unchanged}":   0,
-		"headgate_policy_reloads_total{rejected}":    1,
-		"headgate_table_entries{}":                   1,
-		"headgate_table_entries_max{}":               2,
-		"headgate_table_bytes{}":                     3,
-		"headgate_table_bytes_max{}":                 4,
-		"headgate_table_full_total{table}":           5,
-		"headgate_table_full_total{share}":           6,
-		"headgate_table_reclaimed_total{}":           7,
-		"headgate_grpc_connections{}":                1,
-		"headgate_late_total{}":                      2,
-		"headgate_shed_total{connections_max}":       3,
-		"headgate_faults_total{}":                    5,
-		"headgate_panics_total{}":                    4,
+		"headgate_build_info{go1,abc,v1}":                  1,
+		"headgate_ready{}":                                 1,
+		"headgate_policy_info{cafe}":                       3,
+		"headgate_policy_loaded_timestamp_seconds{}":       1.5,
+		"headgate_policy_rejected{}":                       1,
+		"headgate_policy_limits{}":                         4,
+		"headgate_policy_domains{}":                        5,
+		"headgate_policy_reloads_total{applied}":           0,
+		"headgate_policy_reloads_total{unchanged}":         0,
+		"headgate_policy_reloads_total{rejected}":          1,
+		"headgate_table_entries{}":                         1,
+		"headgate_table_entries_max{}":                     2,
+		"headgate_table_bytes{}":                           3,
+		"headgate_table_bytes_max{}":                       4,
+		"headgate_table_full_total{table}":                 5,
+		"headgate_table_full_total{share}":                 6,
+		"headgate_table_reclaimed_total{}":                 7,
+		"headgate_grpc_connections{}":                      1,
+		"headgate_late_total{}":                            2,
+		"headgate_shed_total{connections_max}":             3,
+		"headgate_faults_total{}":                          5,
+		"headgate_panics_total{}":                          4,
+		"headgate_tls_certificate_not_after_seconds{grpc}": 2_000_000_000,
+		"headgate_tls_certificate_not_after_seconds{http}": 3_000_000_000,
+		"headgate_tls_reloads_total{grpc,applied}":         1,
+		"headgate_tls_reloads_total{grpc,unchanged}":       2,
+		"headgate_tls_reloads_total{grpc,rejected}":        3,
+		"headgate_tls_reloads_total{http,applied}":         0,
 	} {
 		if g, ok := got[name]; !ok || g != want {
 			t.Errorf("%s = %v (present %v), want %v", name, g, ok, want)

@@ -16,6 +16,7 @@ type readings struct {
 	tableEntries, tableEntriesMax, tableBytes, tableBytesMax                     *prometheus.Desc
 	tableFull, tableReclaimed                                                    *prometheus.Desc
 	connections, faults, late, shed, panics                                      *prometheus.Desc
+	tlsNotAfter, tlsReloads                                                      *prometheus.Desc
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -48,6 +49,9 @@ func newReadings(c Config) *readings {
 		late:        desc("late_total", "Decisions that were not made in time, so that on_unavailable decided."),
 		shed:        desc("shed_total", "What was turned away for overload, by the bound that it was beyond.", "bound"),
 		panics:      desc("panics_total", "Panics recovered: the request failed, the process went on."),
+
+		tlsNotAfter: desc("tls_certificate_not_after_seconds", "When the certificate in use, or one that it needs, expires, Unix time, by port.", "port"),
+		tlsReloads:  desc("tls_reloads_total", "Times that changed certificate files were read, by port and result.", "port", "result"),
 	}
 }
 
@@ -58,6 +62,7 @@ func (r *readings) Describe(ch chan<- *prometheus.Desc) {
 		r.ready, r.policyInfo, r.policyLoaded, r.policyRejected, r.policyLimits, r.policyDomains,
 		r.tableEntries, r.tableEntriesMax, r.tableBytes, r.tableBytesMax, r.tableFull, r.tableReclaimed,
 		r.connections, r.faults, r.late, r.shed, r.panics,
+		r.tlsNotAfter, r.tlsReloads,
 	} {
 		ch <- d
 	}
@@ -96,6 +101,13 @@ func (r *readings) Collect(ch chan<- prometheus.Metric) {
 	counter(r.late, e.Late)
 	counter(r.shed, e.Refused, "connections_max")
 	counter(r.panics, e.Panics)
+
+	for _, t := range read(r.config.TLS) {
+		gauge(r.tlsNotAfter, float64(t.NotAfter.Unix()), t.Port)
+		counter(r.tlsReloads, t.Applied, t.Port, string(ReloadApplied))
+		counter(r.tlsReloads, t.Unchanged, t.Port, string(ReloadUnchanged))
+		counter(r.tlsReloads, t.Rejected, t.Port, string(ReloadRejected))
+	}
 }
 
 // read calls f, if there is one.
