@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"time"
@@ -36,6 +37,9 @@ type Config struct {
 	// spread over new nodes; 0 is never, else at least 1 s. ConnectionGrace,
 	// positive, is how long its requests then have.
 	ConnectionAge, ConnectionGrace time.Duration
+	// TLS encrypts connections; its handshake counts as a connection's. Nil:
+	// cleartext, HTTP/2 with prior knowledge.
+	TLS *tls.Config
 }
 
 // Default returns the documented defaults.

@@ -33,6 +33,9 @@ func (s *Server) listen(l net.Listener) (*listener, error) {
 	if err := f.WriteGoAway(0, http2.ErrCodeEnhanceYourCalm, []byte(reason)); err != nil {
 		return nil, fmt.Errorf("rpc: encode goaway frame: %w", err)
 	}
+	if s.encrypted {
+		b.Reset() // it would take a handshake to say it
+	}
 	return &listener{
 		Listener: l, most: int64(s.connections), goaway: b.Bytes(),
 		open: &s.open, refused: &s.refused, shaking: &s.shaking,

@@ -11,6 +11,7 @@ import (
 
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -67,6 +68,7 @@ type Server struct {
 	events Events
 
 	connections int
+	encrypted   bool
 	draining    context.Context //nolint:containedctx // ends streams, as a done channel would
 	drain       context.CancelFunc
 
@@ -88,6 +90,7 @@ func New(c *Config, gate *api.Gate, now func() limiter.Instant, e Events) (*Serv
 		health:      health.NewServer(),
 		events:      e,
 		connections: c.Connections,
+		encrypted:   c.TLS != nil,
 	}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.grpc = grpc.NewServer(s.options(c)...)
@@ -102,7 +105,7 @@ func New(c *Config, gate *api.Gate, now func() limiter.Instant, e Events) (*Serv
 }
 
 func (s *Server) options(c *Config) []grpc.ServerOption {
-	return []grpc.ServerOption{
+	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.UnaryInterceptor(s.guardUnary),
 		grpc.StreamInterceptor(s.guardStream),
@@ -126,6 +129,10 @@ func (s *Server) options(c *Config) []grpc.ServerOption {
 		grpc.StaticStreamWindowSize(streamWindowBytes),
 		grpc.StaticConnWindowSize(connectionWindowBytes),
 	}
+	if c.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(c.TLS)))
+	}
+	return options
 }
 
 // Serve serves connections of l until Drain or Close, which make it return nil.
