@@ -34,7 +34,7 @@ func Table() []Layer {
 		pol = "policy"
 		pb  = "api/proto/**"
 	)
-	door := []string{"api", lim, pol, pb}
+	door := []string{"api", "api/wire", lim, pol, pb}
 	return []Layer{
 		// The kernel and what is pure around it.
 		{Path: "limiter", Pure: true, Theirs: []string{"github.com/dchest/siphash"}},
@@ -44,9 +44,12 @@ func Table() []Layer {
 		// The edge.
 		{Path: "api", Ours: []string{lim, pol}},
 		{Path: "api/rpc", Ours: append([]string{"api/rls", "api/decision"}, door...)},
+		{Path: "api/wire"},
 		{Path: "api/rls", Ours: door},
 		{Path: "api/decision", Ours: door},
 		{Path: "api/admin", Ours: []string{"api", pol}},
+		{Path: "api/h2", Ours: []string{"api/h2/hpack"}},
+		{Path: "api/h2/hpack"},
 		{Path: "api/proto"},
 		{Path: "api/proto/headgate/v1", Ours: []string{pb}},
 
