@@ -1,0 +1,151 @@
+package h2
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+)
+
+// The janitor looks at every connection now and then, and ends what takes too
+// long: one goroutine instead of timers of 10,000 connections.
+func (s *Server) janitor() {
+	tick := time.NewTicker(s.tick())
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		now := s.cfg.Now()
+		for _, c := range s.list(true) {
+			c.tidy(now)
+		}
+	}
+}
+
+// tick is a quarter of the shortest timeout, in [5 ms, 500 ms].
+func (s *Server) tick() time.Duration {
+	c := &s.cfg
+	d := min(c.RequestTimeout, c.StallTimeout, c.KeepaliveInterval, c.KeepaliveTimeout, c.ConnectionGrace)
+	if c.ConnectionAge > 0 {
+		d = min(d, c.ConnectionAge)
+	}
+	return min(max(d/4, 5*time.Millisecond), 500*time.Millisecond)
+}
+
+// idleAfter is when a connection gives its large buffer back.
+const idleAfter = time.Second
+
+// tidy ends what takes too long, and does what is due.
+func (c *conn) tidy(now int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead {
+		return
+	}
+	cfg := &c.srv.cfg
+	passed := func(since int64, d time.Duration) bool { return since != 0 && now-since > int64(d) }
+	switch {
+	case c.writing && passed(c.writeSince, cfg.StallTimeout):
+		c.srv.count(AbuseStalled)
+		c.kill()
+	case len(c.blocked) > 0 && passed(c.blocked[0].blockedAt, cfg.StallTimeout):
+		c.fail(&connError{codeEnhanceCalm, fmt.Sprintf("no room for an answer for %v", cfg.StallTimeout), AbuseZeroWindow})
+	case passed(c.partial, cfg.RequestTimeout):
+		c.fail(&connError{codeEnhanceCalm, fmt.Sprintf("a frame is incomplete for %v", cfg.RequestTimeout), AbuseSlowFrame})
+	case c.acksDue > 0 && passed(c.acksSince, cfg.HandshakeTimeout):
+		c.fail(&connError{codeTimeout, fmt.Sprintf("SETTINGS not acknowledged for %v", cfg.HandshakeTimeout), AbuseNoAck})
+	case c.goingAway == awayDone && passed(c.awaySince, closeTimeout):
+		c.kill()
+	case c.goingAway != awayNone && !c.srv.isDraining() && passed(c.awaySince, cfg.ConnectionGrace):
+		c.kill()
+	case passed(c.pinged, cfg.KeepaliveTimeout):
+		c.srv.count(AbuseSilent)
+		c.kill()
+	default:
+		c.due(now)
+	}
+}
+
+// due does what is due on a connection that is well.
+func (c *conn) due(now int64) {
+	cfg := &c.srv.cfg
+	if c.pinged == 0 && now-c.lastRead > int64(cfg.KeepaliveInterval) {
+		c.out = appendPing(c.out, 0, []byte("keepaliv"))
+		c.pinged = now
+	}
+	if cfg.ConnectionAge > 0 && now-c.began > int64(cfg.ConnectionAge) {
+		c.goAway()
+	}
+	if c.goingAway == awayAsked && now-c.awaySince > int64(awayAnswerTimeout) {
+		c.finalGoAway()
+		c.checkAway()
+	}
+	c.readvertise(now)
+	for _, st := range c.streams {
+		if st.rest == nil && !st.ended && now-st.opened > int64(cfg.RequestTimeout) {
+			c.srv.count(AbuseSlowBody)
+			c.refuseStream(st, Refusal{statusDeadlineExceeded, fmt.Sprintf("the request is not complete after %v", cfg.RequestTimeout)})
+		}
+	}
+	if c.large && now-c.lastRead > int64(idleAfter) {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+	if len(c.out) > 0 && !c.writing {
+		c.srv.handlers.Go(c.flushNow) // a write may block, and others wait for the janitor
+	}
+}
+
+// flushNow writes what is there to be written.
+func (c *conn) flushNow() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flush()
+}
+
+// fail ends a connection from outside of its read loop.
+func (c *conn) fail(e *connError) {
+	c.srv.count(e.abuse)
+	c.out = appendGoAway(c.out, c.lastID, e.code, e.reason)
+	_ = c.nc.SetWriteDeadline(time.Now().Add(lingerTimeout))
+	c.srv.handlers.Go(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.flush()
+		c.kill()
+	})
+}
+
+func (s *Server) isDraining() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.draining
+}
+
+const (
+	lagInterval     = 5 * time.Millisecond
+	lagIdleInterval = 50 * time.Millisecond
+)
+
+// watchLag measures how long a goroutine that is ready waits for a processor:
+// as long wait the read loops whose connections have something to read.
+func (s *Server) watchLag() {
+	var seen uint64
+	for {
+		interval := lagInterval
+		if n := s.batches.Load(); n == seen {
+			interval = lagIdleInterval
+		} else {
+			seen = n
+		}
+		select {
+		case <-s.stop:
+			return
+		case <-time.After(interval):
+		}
+		before := s.cfg.Now()
+		runtime.Gosched() // to the end of the queue
+		s.lag.Store(s.cfg.Now() - before)
+	}
+}
