@@ -104,6 +104,10 @@ func (d *Desk) Charge(now limiter.Instant, x *Exchange) (done bool) {
 	return d.gate.Charge(now, x)
 }
 
+// Shed matches x and decides it without its counters, for a door that is too
+// late already: see Gate.Unavailable.
+func (d *Desk) Shed(now limiter.Instant, x *Exchange) { d.gate.Shed(now, x) }
+
 // Timeout returns how long a decision takes at most.
 func (d *Desk) Timeout() time.Duration { return d.timeout }
 

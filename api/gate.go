@@ -177,11 +177,18 @@ const unavailableRetry = time.Second
 // on_unavailable says, and ends it. `local` allows: a share of this node is the
 // Decider's to give, and there was no time for it.
 func (g *Gate) Unavailable(now limiter.Instant, x *Exchange) {
+	g.degrade(now, x, limiter.Unavailable)
+}
+
+// Shed is Unavailable for a request that comes too late to be decided.
+func (g *Gate) Shed(now limiter.Instant, x *Exchange) { g.degrade(now, x, limiter.Overload) }
+
+func (g *Gate) degrade(now limiter.Instant, x *Exchange, why limiter.Degraded) {
 	g.Match(x)
 	charges := x.Call.Charges()
 	for i := range charges {
 		ch := &charges[i]
-		d := limiter.Decision{Verdict: limiter.Allowed, Degraded: limiter.Unavailable}
+		d := limiter.Decision{Verdict: limiter.Allowed, Degraded: why}
 		if ch.Limit.OnUnavailable == limiter.UnavailableDeny && ch.Op != limiter.OpGiveBack {
 			d.Verdict, d.RetryAfter = limiter.Denied, unavailableRetry
 		}
