@@ -2,14 +2,10 @@ package policy
 
 import (
 	"bytes"
-	"fmt"
-	"math/rand/v2"
 	"net/netip"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -164,100 +160,4 @@ func TestGlobsMatchAsRegularExpressionsDo(t *testing.T) {
 			t.Fatalf("%q matches %q: %v, want %v", pattern, value, got, want)
 		}
 	})
-}
-
-// A workload is a policy of n rules of one shape, and a request whose first
-// entry takes values that fit them at random.
-func workload(tb testing.TB, shape string, n int) (*Snapshot, *Request, [][]byte) {
-	tb.Helper()
-	doc := &Document{Domain: "bench", Pos: Position{File: "bench", Line: 1}}
-	random := rand.New(rand.NewPCG(1, 2))
-	ids := random.Perm(1 << 20)[:n] // so that values are not in order
-	values := make([]string, n)
-	doc.Rules = make([]LimitRule, n)
-	for i := range doc.Rules {
-		rule := &doc.Rules[i]
-		rule.Terms = []Term{{Name: fmt.Sprintf("limit %d", i), Kind: limiter.KindRate, Amount: 100, Every: time.Second}}
-		values[i] = workloadRule(rule, shape, ids[i])
-	}
-	s, problems := Compile([]*Document{doc}, Options{})
-	if len(problems) > 0 {
-		tb.Fatal(problems)
-	}
-	// As many values for 10 rules as for 100,000, so that reading them costs the
-	// same.
-	asked := make([][]byte, 1<<16)
-	for i := range asked {
-		asked[i] = []byte(values[random.IntN(n)])
-	}
-	r := &Request{Domain: []byte("bench")}
-	r.AddDescriptor()
-	r.AddEntry([]byte("v"), nil)
-	if !strings.HasPrefix(shape, "tree") {
-		r.AddEntry([]byte("user"), []byte("user-17"))
-	}
-	return s, r, asked
-}
-
-// workloadRule sets the selector of a rule and returns a value that fits it.
-func workloadRule(rule *LimitRule, shape string, id int) string {
-	when := func(m Matcher) { rule.When = []Condition{{"v", m}} }
-	name := fmt.Sprintf("/service-%06x/", id)
-	switch shape {
-	case "exact":
-		when(Matcher{Values: []string{name}})
-		return name
-	case "list":
-		when(Matcher{Values: []string{name, name + "a", name + "b", name + "c"}})
-		return name + "b"
-	case "prefix":
-		when(Matcher{Kind: MatchPrefix, Values: []string{name}})
-		return name + "items/17"
-	case "glob":
-		when(Matcher{Kind: MatchGlob, Values: []string{name + "*/items"}})
-		return name + "x/items"
-	case "cidr":
-		addr := netip.AddrFrom4([4]byte{10, byte(id >> 12), byte(id >> 4), byte(id << 4)})
-		when(Matcher{Kind: MatchCIDR, Values: []string{netip.PrefixFrom(addr, 28).String()}})
-		return addr.Next().String()
-	case "tree":
-		rule.Descriptor = []EntryPattern{{Key: "v", Value: name}}
-		return name
-	case "treeglob":
-		rule.Descriptor = []EntryPattern{{Key: "v", Value: name + "*/items"}}
-		return name + "x/items"
-	}
-	panic(shape)
-}
-
-func shapes() []string {
-	return []string{"exact", "list", "prefix", "cidr", "glob", "tree", "treeglob"}
-}
-
-// BenchmarkMatch measures one match of one descriptor that one of n rules fits.
-// docs/adr/0004-one-matcher.md compares n = 100,000 with n = 10. "random" asks
-// for all rules alike, so that most of what it needs is in far memory; "hot"
-// asks for 256 of them, which shows what the work itself costs.
-func BenchmarkMatch(b *testing.B) {
-	for _, shape := range shapes() {
-		for _, n := range []int{10, 1000, 100_000} {
-			s, r, values := workload(b, shape, n)
-			b.Run(fmt.Sprintf("%s/random/%d", shape, n), func(b *testing.B) { benchmarkMatch(b, s, r, values) })
-			b.Run(fmt.Sprintf("%s/hot/%d", shape, n), func(b *testing.B) { benchmarkMatch(b, s, r, values[:256]) })
-		}
-	}
-}
-
-func benchmarkMatch(b *testing.B, s *Snapshot, r *Request, values [][]byte) {
-	b.Helper()
-	var c limiter.Call
-	runtime.GC() // what compiling left is not matching's cost
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		c.Reset()
-		r.entries[0].Value = values[i%len(values)]
-		if s.Match(r, &c) != Matched || len(c.Charges()) != 1 {
-			b.Fatal("no match")
-		}
-	}
 }
