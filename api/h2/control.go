@@ -202,19 +202,12 @@ func (c *conn) acknowledged() error {
 	return nil
 }
 
-// keepAnswer keeps an answer's message, whose headers are sent, until the
+// keepAnswer keeps the rest of an answer, whose headers are sent, until the
 // windows have room for it.
-func (c *conn) keepAnswer(call *Call, data []byte) {
-	st := call.stream
-	if st == nil {
-		st = c.newStream(call.id)
-		st.ended = true
-	}
-	st.call, st.body = nil, nil
-	c.out = c.out[:len(c.out)-len(data)-frameHeaderBytes]
+func (c *conn) keepAnswer(st *stream, data []byte) {
 	if c.held+len(data) > c.srv.cfg.BufferBytes {
 		c.srv.count(AbuseZeroWindow)
-		c.resetStream(call.id, codeEnhanceCalm)
+		c.resetStream(st.id, codeEnhanceCalm)
 		return
 	}
 	c.held += len(data)
@@ -234,7 +227,7 @@ func (c *conn) unblock() {
 	for _, st := range c.blocked {
 		n := min(int64(len(st.answer)), c.sendWindow, st.sendWindow)
 		if n > 0 {
-			c.appendData(st.id, st.answer[:n], false)
+			c.appendData(st.id, st.answer[:n], st.plain && n == int64(len(st.answer)))
 			c.sendWindow -= n
 			st.sendWindow -= n
 			c.held -= int(n)
@@ -244,7 +237,9 @@ func (c *conn) unblock() {
 			kept = append(kept, st)
 			continue
 		}
-		c.out = c.appendOKTrailers(c.out, st.id)
+		if !st.plain {
+			c.out = c.appendOKTrailers(c.out, st.id)
+		}
 		delete(c.streams, st.id)
 	}
 	clear(c.blocked[len(kept):])

@@ -189,7 +189,15 @@ func (c *conn) appendAnswer(call *Call) {
 		window = call.stream.sendWindow
 	}
 	if int64(n) > min(window, c.sendWindow, c.peerFrame) {
-		c.keepAnswer(call, bytes.Clone(c.out[at+frameHeaderBytes:]))
+		data := bytes.Clone(c.out[at+frameHeaderBytes:])
+		c.out = c.out[:at]
+		st := call.stream
+		if st == nil {
+			st = c.newStream(call.id)
+			st.ended = true
+		}
+		st.call = nil
+		c.keepAnswer(st, data)
 		return
 	}
 	c.sendWindow -= int64(n)

@@ -259,7 +259,7 @@ func (s *Server) Stats() Stats {
 
 func (s *Server) count(a Abuse) { s.abuse[a].Add(1) }
 
-func (s *Server) refused(Refusal) { s.refusals.Add(1) }
+func (s *Server) refused() { s.refusals.Add(1) }
 
 func (s *Server) panicked(path string, v any, stack []byte) {
 	s.panics.Add(1)

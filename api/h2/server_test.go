@@ -62,9 +62,10 @@ func TestAnswers(t *testing.T) {
 		{name: "a message that is too long", body: string(message(strings.Repeat("x", 1001))), want: answer{http: "200", status: "8"}},
 		{name: "the longest message", body: string(message(strings.Repeat("x", 1000))), want: answer{http: "200", status: "0", data: strings.Repeat("x", 1000)}},
 		{name: "an unknown method", path: "/test.Service/None", want: answer{http: "200", status: "12", text: "unknown method"}},
-		{name: "no gRPC", fields: []string{"content-type", "text/plain"}, want: answer{http: "415", status: "3"}},
-		{name: "a content-type that only begins alike", fields: []string{"content-type", "application/grpcx"}, want: answer{http: "415", status: "3"}},
-		{name: "GET", fields: []string{":method", "GET"}, want: answer{http: "405", status: "13"}},
+		// The first five bytes of text are taken for a prefix.
+		{name: "no gRPC", fields: []string{"content-type", "text/plain"}, want: answer{http: "415", data: "port speaks gRPC: content-type must be application/grpc.\n"}},
+		{name: "a content-type that only begins alike", fields: []string{"content-type", "application/grpcx"}, want: answer{http: "415", data: "port speaks gRPC: content-type must be application/grpc.\n"}},
+		{name: "GET", fields: []string{":method", "GET"}, want: answer{http: "405", data: "port speaks gRPC: the method must be POST.\n"}},
 		{name: "a timeout that is none", fields: []string{"grpc-timeout", "12"}, want: answer{http: "400", status: "13"}},
 		{name: "a binary field that is not base64", fields: []string{"x-bin", "?"}, want: answer{http: "400", status: "13"}},
 		{name: "a binary field", body: string(message("x")), fields: []string{"x-bin", "AAE"}, want: answer{http: "200", status: "0", data: "x"}},

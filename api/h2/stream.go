@@ -35,6 +35,7 @@ type stream struct {
 
 	// What the windows have no room for: an answer's message, after its headers.
 	answer    []byte
+	plain     bool // it is text, and has no trailers
 	blockedAt int64
 }
 
@@ -170,8 +171,8 @@ func (c *conn) request(id uint32, req *request) error {
 		}
 	}
 	c.endGroup()
-	if req.early != notEarly && (req.ended || req.length < 0) {
-		c.answerEarly(id, req)
+	if req.early != notEarly && (req.ended || req.early > earlyContentType) {
+		c.answerEarly(id, req, nil)
 		return nil
 	}
 	st := c.newStream(id)
@@ -336,9 +337,9 @@ func (c *conn) endRequest(st *stream) error {
 	case st.rest != nil:
 		st.rest.wake.Broadcast()
 	case st.req.early != notEarly:
-		delete(c.streams, st.id)
+		c.forget(st)
 		st.req.ended = true
-		c.answerEarly(st.id, &st.req)
+		c.answerEarly(st.id, &st.req, st)
 	default:
 		c.fastRequest(st.id, &st.req, st.body, st)
 		c.endGroup() // the body may not change under it
@@ -364,21 +365,27 @@ func (c *conn) refuseStream(st *stream, r Refusal) {
 
 // refuse answers a request with a status before its end.
 func (c *conn) refuse(id uint32, ended bool, r Refusal) {
-	c.srv.refused(r)
+	c.srv.refused()
 	c.answerStatus(id, 200, r.Code, r.Message)
 	if !ended {
 		c.resetStream(id, codeNone)
 	}
 }
 
-// answerEarly answers a request that is no gRPC request.
-func (c *conn) answerEarly(id uint32, req *request) {
+// answerEarly answers a request that is no gRPC request, or no good one. What is
+// none at all gets an answer that people can read, when it has ended; st is its
+// stream, if it has one.
+func (c *conn) answerEarly(id uint32, req *request, st *stream) {
 	httpStatus, r := 400, Refusal{Code: statusInternal}
 	switch req.early {
 	case earlyMethod:
-		httpStatus, r.Message = 405, ":method: must be POST"
+		c.srv.refused()
+		c.answerText(id, st, "405", "This port speaks gRPC: the method must be POST.\n")
+		return
 	case earlyContentType:
-		httpStatus, r = 415, Refusal{statusInvalidArgument, "content-type: must be application/grpc"}
+		c.srv.refused()
+		c.answerText(id, st, "415", "This port speaks gRPC: content-type must be application/grpc.\n")
+		return
 	case earlyTimeout:
 		r.Message = "grpc-timeout: must be 1 to 8 digits and a unit of HMSmun"
 	case earlyBinary:
@@ -387,7 +394,7 @@ func (c *conn) answerEarly(id uint32, req *request) {
 		httpStatus = 431
 		r = Refusal{statusResourceExhausted, fmt.Sprintf("the header list is too long: at most %d bytes", c.srv.cfg.HeaderBytes)}
 	}
-	c.srv.refused(r)
+	c.srv.refused()
 	c.answerStatus(id, httpStatus, r.Code, r.Message)
 	if !req.ended {
 		c.resetStream(id, codeNone)

@@ -171,6 +171,23 @@ func (c *conn) answerStatus(id uint32, httpStatus int, code uint32, message stri
 	putFrameLength(c.out[at:], len(c.out)-at-frameHeaderBytes)
 }
 
+// answerText answers a request that is no gRPC request with text.
+func (c *conn) answerText(id uint32, st *stream, httpStatus, text string) {
+	c.grow()
+	at := len(c.out)
+	c.out = appendFrameHeader(c.out, frameHeader{0, frameHeaders, flagEndHeaders, id})
+	c.out = c.appendUpdate(c.out)
+	c.out = hpack.AppendLiteral(c.out, ":status", httpStatus)
+	c.out = hpack.AppendLiteral(c.out, "content-type", "text/plain; charset=utf-8")
+	putFrameLength(c.out[at:], len(c.out)-at-frameHeaderBytes)
+	if st == nil {
+		st = c.newStream(id)
+		st.ended = true
+	}
+	st.plain = true
+	c.keepAnswer(st, []byte(text))
+}
+
 // percentEncode spells a message as grpc-message holds it.
 func percentEncode(message string) string {
 	if len(message) > statusTextMax {
