@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -33,11 +34,12 @@ const (
 // A conn is one HTTP/2 connection. Everything in it is guarded by its lane's
 // mutex, except that only the reader reads br.
 type conn struct {
-	l    *lane
-	nc   net.Conn
-	made time.Time
-	br   *bufio.Reader
-	fr   *http2.Framer // reads from br, writes control frames to out
+	l     *lane
+	nc    net.Conn
+	made  time.Time
+	br    *bufio.Reader
+	frame bytes.Reader  // the one that fr reads
+	fr    *http2.Framer // reads control frames from frame, writes them to out
 
 	out, spare []byte // frames to write; the other buffer
 	writing    bool   // somebody writes, and will write out next
@@ -119,7 +121,7 @@ func newConn(l *lane, nc net.Conn) *conn {
 		frameMax:     frameMax,
 		gone:         make(chan struct{}),
 	}
-	c.fr = http2.NewFramer((*outbox)(c), c.br)
+	c.fr = http2.NewFramer((*outbox)(c), &c.frame)
 	c.fr.SetMaxReadFrameSize(frameMax)
 	c.headers.dec = hpack.NewDecoder(4096, c.headers.field)
 	c.headers.dec.SetMaxStringLength(headersMax)
@@ -152,7 +154,7 @@ func (c *conn) handshake() error {
 		return err
 	}
 	c.out = c.out[:0]
-	f, err := c.fr.ReadFrame()
+	f, err := c.first()
 	if err != nil {
 		return err
 	}
@@ -161,6 +163,24 @@ func (c *conn) handshake() error {
 		return fmt.Errorf("the server's first frame is %s, not SETTINGS", f.Header())
 	}
 	return c.onSettings(s)
+}
+
+// first waits for the server's first frame.
+func (c *conn) first() (http2.Frame, error) {
+	if _, err := c.br.Peek(frameHeaderLen); err != nil {
+		return nil, err
+	}
+	b, err := c.br.Peek(c.need())
+	if err != nil {
+		return nil, err
+	}
+	c.frame.Reset(b)
+	f, err := c.fr.ReadFrame()
+	if err != nil {
+		return nil, err
+	}
+	_, err = c.br.Discard(len(b))
+	return f, err
 }
 
 // open starts a request that was due at start.

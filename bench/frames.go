@@ -3,36 +3,39 @@ package bench
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"strconv"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
 var errProtocol = errors.New("protocol error")
 
+// A frameHeader is what stands before a frame's payload.
+type frameHeader struct {
+	kind   http2.FrameType
+	flags  http2.Flags
+	stream uint32
+}
+
 // read is the reader of c: it returns when the connection is over.
 func (c *conn) read() {
 	l := c.l
-	var err error
 	l.mu.Lock()
+	err := c.onArrived()
 	for err == nil {
-		n := c.need()
-		if c.br.Buffered() >= n {
-			err = c.onFrame()
-			continue
-		}
 		// Everything that has arrived is dealt with.
 		l.turn(c)
 		if c.retired && c.active == 0 {
 			break
 		}
+		n := c.need()
 		l.mu.Unlock()
 		_, err = c.br.Peek(n)
 		now := l.now()
 		l.mu.Lock()
 		c.now = now
+		if err == nil {
+			err = c.onArrived()
+		}
 	}
 	c.hangUp()
 	c.end(err)
@@ -48,45 +51,60 @@ func (c *conn) need() int {
 		return frameHeaderLen
 	}
 	h, _ := c.br.Peek(frameHeaderLen)
-	if n := int(h[0])<<16 | int(h[1])<<8 | int(h[2]); n <= frameMax {
+	if n := payloadLength(h); n <= frameMax {
 		return frameHeaderLen + n
 	}
 	return frameHeaderLen
 }
 
-// onFrame reads one frame, which is in br. The frames of answers are read in
-// place: the Framer would allocate for each.
-func (c *conn) onFrame() error {
-	h, err := c.fr.ReadFrameHeader()
-	if err != nil {
-		return err
-	}
-	switch h.Type {
-	case http2.FrameData:
-		return c.inPlace(h, c.onData)
-	case http2.FrameHeaders, http2.FrameContinuation:
-		return c.inPlace(h, c.onHeaders)
-	default:
-		return c.onOther(h)
-	}
-}
+func payloadLength(b []byte) int { return int(b[0])<<16 | int(b[1])<<8 | int(b[2]) }
 
-// inPlace has the payload of a frame handled where it is in br.
-func (c *conn) inPlace(h http2.FrameHeader, on func(http2.FrameHeader, []byte) error) error {
-	p, err := c.br.Peek(int(h.Length))
-	if err != nil {
-		return err
+// onArrived handles all frames that are complete in br, where they are.
+func (c *conn) onArrived() error {
+	b, _ := c.br.Peek(c.br.Buffered())
+	all := len(b)
+	for len(b) >= frameHeaderLen {
+		n := payloadLength(b)
+		if n > frameMax {
+			return errProtocol
+		}
+		n += frameHeaderLen
+		if len(b) < n {
+			break
+		}
+		if err := c.onFrame(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
 	}
-	if err := on(h, p); err != nil {
-		return err
-	}
-	_, err = c.br.Discard(len(p))
+	_, err := c.br.Discard(all - len(b))
 	return err
 }
 
-// onOther reads the payload of a frame that is no part of an answer.
-func (c *conn) onOther(h http2.FrameHeader) error {
-	f, err := c.fr.ReadFrameForHeader(h)
+// onFrame handles one frame. Only those that are no part of an answer are left to
+// the Framer, which would allocate for each.
+func (c *conn) onFrame(b []byte) error {
+	h := frameHeader{
+		kind: http2.FrameType(b[3]), flags: http2.Flags(b[4]),
+		stream: binary.BigEndian.Uint32(b[5:]) & streamIDMax,
+	}
+	if (h.kind == http2.FrameContinuation) != c.headers.open || c.headers.open && h.stream != c.headers.stream {
+		return errProtocol
+	}
+	switch h.kind {
+	case http2.FrameData:
+		return c.onData(h, b[frameHeaderLen:])
+	case http2.FrameHeaders, http2.FrameContinuation:
+		return c.onHeaders(h, b[frameHeaderLen:])
+	default:
+		return c.onOther(b)
+	}
+}
+
+// onOther handles a frame that is no part of an answer.
+func (c *conn) onOther(b []byte) error {
+	c.frame.Reset(b)
+	f, err := c.fr.ReadFrame()
 	if err != nil {
 		return err
 	}
@@ -200,28 +218,28 @@ func (c *conn) onGoAway(f *http2.GoAwayFrame) {
 	}
 }
 
-func (c *conn) onData(h http2.FrameHeader, p []byte) error {
+func (c *conn) onData(h frameHeader, p []byte) error {
 	if c.received += len(p); c.received > connectionWindow/2 {
 		if err := c.fr.WriteWindowUpdate(0, uint32(c.received)); err != nil {
 			return err
 		}
 		c.received = 0
 	}
-	if h.Flags.Has(http2.FlagDataPadded) {
+	if h.flags.Has(http2.FlagDataPadded) {
 		if len(p) == 0 || int(p[0]) >= len(p) {
 			return errProtocol
 		}
 		p = p[1 : len(p)-int(p[0])]
 	}
-	s := c.find(h.StreamID)
+	s := c.find(h.stream)
 	if s == nil {
 		return nil
 	}
 	if len(p) > 0 && !c.take(s, p) {
 		c.fail(s, faultResponse)
-		return c.fr.WriteRSTStream(h.StreamID, http2.ErrCodeCancel)
+		return c.fr.WriteRSTStream(h.stream, http2.ErrCodeCancel)
 	}
-	if h.Flags.Has(http2.FlagDataEndStream) { // without trailers, so without a status
+	if h.flags.Has(http2.FlagDataEndStream) { // without trailers, so without a status
 		c.fail(s, faultResponse)
 	}
 	return nil
@@ -251,79 +269,6 @@ func (c *conn) take(s *stream, p []byte) bool {
 		s.partial = append(s.partial, p...)
 	}
 	return true
-}
-
-// responseHeaders is the header block that is being read.
-type responseHeaders struct {
-	dec       *hpack.Decoder
-	length    int
-	endStream bool
-	status    int // grpc-status, −1: none
-}
-
-func (r *responseHeaders) field(f hpack.HeaderField) {
-	if f.Name != "grpc-status" {
-		return
-	}
-	n, err := strconv.ParseUint(f.Value, 10, 32)
-	if err != nil {
-		n = codeUnknown
-	}
-	r.status = statusCode(n)
-}
-
-func (c *conn) onHeaders(h http2.FrameHeader, p []byte) error {
-	r := &c.headers
-	if h.Type == http2.FrameHeaders {
-		r.length, r.status = 0, -1
-		r.endStream = h.Flags.Has(http2.FlagHeadersEndStream)
-		var ok bool
-		if p, ok = fragment(h, p); !ok {
-			return errProtocol
-		}
-	}
-	if r.length += len(p); r.length > headersMax {
-		return errProtocol
-	}
-	if _, err := r.dec.Write(p); err != nil {
-		return fmt.Errorf("response headers: %w", err)
-	}
-	if !h.Flags.Has(http2.FlagHeadersEndHeaders) {
-		return nil
-	}
-	if err := r.dec.Close(); err != nil {
-		return fmt.Errorf("response headers: %w", err)
-	}
-	if s := c.find(h.StreamID); s != nil {
-		if r.status >= 0 {
-			s.status = r.status
-		}
-		if r.endStream {
-			return c.onEnd(s)
-		}
-	}
-	return nil
-}
-
-// fragment takes padding and priority off the payload of a HEADERS frame.
-func fragment(h http2.FrameHeader, p []byte) ([]byte, bool) {
-	padding := 0
-	if h.Flags.Has(http2.FlagHeadersPadded) {
-		if len(p) == 0 {
-			return nil, false
-		}
-		padding, p = int(p[0]), p[1:]
-	}
-	if h.Flags.Has(http2.FlagHeadersPriority) {
-		if len(p) < 5 {
-			return nil, false
-		}
-		p = p[5:]
-	}
-	if padding > len(p) {
-		return nil, false
-	}
-	return p[:len(p)-padding], true
 }
 
 // onEnd ends a request that the server has answered.

@@ -17,7 +17,7 @@ func newHexCode() *hexCode {
 		s := "0123456789abcdef"[i : i+1]
 		// All digits have 5 or 6 bits; the rest of the byte is ones.
 		b := hpack.AppendHuffmanString(nil, s)[0]
-		bits := uint16(hpack.HuffmanEncodeLength(s+s+s+s+s+s+s+s)) // in bytes: of 8 digits
+		bits := uint16(hpack.HuffmanEncodeLength(s + s + s + s + s + s + s + s)) // in bytes: of 8 digits
 		one[i].code, one[i].bits = uint16(b)>>(8-bits), bits
 	}
 	var h hexCode

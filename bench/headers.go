@@ -20,6 +20,14 @@ const (
 	envoyTimeoutMillis = "5000"
 )
 
+// scheme returns the :scheme of requests.
+func (c *Config) scheme() string {
+	if c.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
 // EnvoyDescriptors returns what Config.Descriptors is for the request that was
 // recorded from Envoy (two descriptors of two entries each, domain edge), with a
 // number of six digits, so with 1,000,000 keys, in the place of an address and of

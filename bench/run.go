@@ -56,7 +56,7 @@ func newPlan(c *Config, target string) (*plan, error) {
 		config:      c,
 		target:      target,
 		workload:    w,
-		headers:     newHeaders(c.Headers, "http", target, w.path),
+		headers:     newHeaders(c.Headers, c.scheme(), target, w.path),
 		code:        newHexCode(),
 		measureFrom: int64(c.Warmup),
 		backlog:     max(1, int64(c.Backlog/c.Connections)),
