@@ -69,8 +69,10 @@ type node struct {
 	metrics  *obs.Metrics
 	server   *rpc.Server
 	doors    []*door
+	grpcTLS  *encryptedPort // nil: cleartext
+	webTLS   *encryptedPort
 	convert  chan struct{} // counters may wait for a conversion; room for one
-	reread   chan struct{} // a signal asks to read the policies again; room for one
+	reread   chan struct{} // a signal asks to read all files again; room for one
 }
 
 // Run runs a node until ctx ends or a signal says so, and stops it gracefully:
@@ -132,6 +134,9 @@ func (n *node) run(ctx context.Context) error {
 // build makes the components, bottom up. Nothing runs yet.
 func (n *node) build() error {
 	c := &n.Config
+	if err := n.encrypt(); err != nil {
+		return err
+	}
 	secret, err := n.data.keySecret()
 	if err != nil {
 		return err
@@ -162,7 +167,9 @@ func (n *node) build() error {
 		return err
 	}
 	gate := &api.Gate{Policies: &n.policies.current, Decider: n.table, Observer: n.metrics.Decisions}
-	n.server, err = rpc.New(rpcConfig(c), gate, n.clock.Now, rpc.Events{Panic: n.panicked})
+	edge := rpcConfig(c)
+	edge.TLS = n.grpcTLS.config()
+	n.server, err = rpc.New(edge, gate, n.clock.Now, rpc.Events{Panic: n.panicked})
 	return err
 }
 

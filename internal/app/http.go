@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,13 +51,15 @@ func (n *node) listen(ctx context.Context) (err error) {
 	}
 	n.doors = []*door{
 		{name: "gRPC", listener: grpc, serve: func() error { return n.server.Serve(grpc) }, stop: n.server.Drain},
-		n.httpDoor("HTTP", netutil.LimitListener(web, c.HTTP.ConnectionsMax), n.webHandler(), httpWriteTimeout),
-		n.httpDoor("admin", netutil.LimitListener(adm, c.Admin.ConnectionsMax), admin.Handler(n.adminSources()), adminWriteTimeout),
+		n.httpDoor("HTTP", netutil.LimitListener(web, c.HTTP.ConnectionsMax), n.webHandler(), httpWriteTimeout, n.webTLS.config()),
+		n.httpDoor("admin", netutil.LimitListener(adm, c.Admin.ConnectionsMax), admin.Handler(n.adminSources()), adminWriteTimeout, nil),
 	}
 	return nil
 }
 
-func (n *node) httpDoor(name string, l net.Listener, h http.Handler, writeTimeout time.Duration) *door {
+// httpDoor serves h on l, encrypted unless secure is nil. A handshake has as long
+// as a request's header.
+func (n *node) httpDoor(name string, l net.Listener, h http.Handler, writeTimeout time.Duration, secure *tls.Config) *door {
 	s := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: httpReadTimeout,
@@ -65,11 +68,16 @@ func (n *node) httpDoor(name string, l net.Listener, h http.Handler, writeTimeou
 		IdleTimeout:       httpIdleTimeout,
 		MaxHeaderBytes:    httpHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(n.Log.Handler(), slog.LevelDebug),
+		TLSConfig:         secure,
+	}
+	serve := s.Serve
+	if secure != nil {
+		serve = func(l net.Listener) error { return s.ServeTLS(l, "", "") } // files: secure knows them
 	}
 	return &door{
 		name: name, listener: l,
 		serve: func() error {
-			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("app: serve %s: %w", name, err)
 			}
 			return nil

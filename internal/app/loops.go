@@ -30,13 +30,17 @@ func (n *node) startLoops(ctx context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { n.sweep(ctx) })
 	wg.Go(func() { n.convertCounters(ctx) })
 	wg.Go(func() { n.rank(ctx) })
-	wg.Go(func() { n.rereadPolicies(ctx) })
+	wg.Go(func() { n.rereadFiles(ctx) })
 	if len(n.Config.Policy.Paths) > 0 {
 		w := watch{
 			paths: n.Config.Policy.Paths, debounce: n.Config.Policy.Debounce, poll: n.Config.Policy.PollInterval,
 			changed: n.policies.reload, log: n.Log,
 		}
 		wg.Go(func() { w.run(ctx, n.policies.signature) })
+	}
+	for _, p := range n.encryptedPorts() {
+		w := watch{paths: p.paths, debounce: certDebounce, poll: certPoll, changed: p.reload, log: n.Log}
+		wg.Go(func() { w.run(ctx, p.seen) })
 	}
 }
 
@@ -78,9 +82,10 @@ func (n *node) convertCounters(ctx context.Context) {
 	}
 }
 
-// rereadPolicies reads the policies again when a signal asked for it, not where
-// signals are received: one that says stop must not wait for a large policy.
-func (n *node) rereadPolicies(ctx context.Context) {
+// rereadFiles reads policies and certificates again when a signal asked for it,
+// not where signals are received: one that says stop must not wait for a large
+// policy.
+func (n *node) rereadFiles(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -88,6 +93,9 @@ func (n *node) rereadPolicies(ctx context.Context) {
 		case <-n.reread:
 			n.tellSystemd(systemdReloading())
 			n.policies.reload()
+			for _, p := range n.encryptedPorts() {
+				p.reload()
+			}
 			if n.isReady() { // else systemd was told that it stops
 				n.tellSystemd(systemdReady)
 			}

@@ -34,6 +34,7 @@ func (n *node) metricsConfig() obs.Config {
 			}
 		},
 		Policy: func() obs.PolicyReading { return n.policies.reading() },
+		TLS:    n.tlsReadings,
 		Ready:  n.isReady,
 	}
 }

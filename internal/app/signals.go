@@ -10,7 +10,8 @@ import (
 )
 
 // NotifySignals returns the signals that Run wants, until stop is called:
-// SIGINT and SIGTERM to stop, SIGHUP to read the policies again.
+// SIGINT and SIGTERM to stop, SIGHUP to read policies and certificates
+// again.
 func NotifySignals() (signals <-chan os.Signal, stop func()) {
 	c := make(chan os.Signal, 4)
 	signal.Notify(c, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

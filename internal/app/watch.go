@@ -33,8 +33,8 @@ func (w *watch) run(ctx context.Context, seen string) {
 	var errs <-chan error
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
-		w.log.Warn("no file notifications: policy files are only looked at now and then",
-			slog.String("error", err.Error()), slog.Duration("every", w.poll))
+		w.log.Warn("no file notifications: files are only looked at now and then",
+			slog.Any("files", w.paths), slog.String("error", err.Error()), slog.Duration("every", w.poll))
 	} else {
 		defer notify.Close() //nolint:errcheck // nothing is lost
 		events, errs = notify.Events, notify.Errors
@@ -49,7 +49,7 @@ func (w *watch) run(ctx context.Context, seen string) {
 	quiet.Stop()
 	defer quiet.Stop()
 	var latest time.Time // when a change is read at the latest; zero: there is none
-	certain := false     // a policy file changed, not a neighbour
+	certain := false     // one of the files changed, not a neighbour
 	read := func() {
 		latest = time.Time{}
 		quiet.Stop()
