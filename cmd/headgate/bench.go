@@ -16,13 +16,15 @@ import (
 func newBench() *cobra.Command {
 	c := bench.Default()
 	var output outputFormat
+	var secure tlsOptions
 	quiet := false
 	cmd := &cobra.Command{
 		Use:   "bench [flags] TARGET",
 		Short: "Measure a rate-limit server",
 		Long: `Bench asks a server for decisions and reports throughput, latencies, verdicts,
 errors and CPU. It drives any server of Envoy's rate-limit service v3 (--protocol
-rls), or Headgate's own API (native, batch), over cleartext HTTP/2.
+rls), or Headgate's own API (native, batch), over HTTP/2,
+in cleartext unless a --tls flag is given.
 
 Without --rate the loop is closed: the next request is made when one is answered.
 With --rate it is open: requests are made on time whatever the server does, and
@@ -45,12 +47,17 @@ Exit codes: 0 measured, 2 misuse, 3 the server can't be reached.`,
 			if err := c.Validate(); err != nil {
 				return misuse(err)
 			}
+			var err error
+			if c.TLS, err = secure.config(); err != nil {
+				return misuse(err)
+			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop() // a run that is interrupted reports what it has
 			return runBench(ctx, &c, output, cmd.OutOrStdout(), progress)
 		},
 	}
 	benchFlags(cmd, &c)
+	addTLS(cmd.Flags(), &secure)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	addOutput(cmd, &output)
 	return cmd

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
@@ -24,6 +26,7 @@ type checkOptions struct {
 	explain  bool
 	timeout  time.Duration
 	output   outputFormat
+	secure   tlsOptions
 }
 
 func newCheck() *cobra.Command {
@@ -43,7 +46,8 @@ request or an unknown domain), 3 server or network trouble.`,
   headgate check shop path=/search,user=ann --explain
   headgate check llm tenant=acme --cost 0                # look, charge nothing
   headgate check llm tenant=acme --cost 250 --give-back  # undo a charge of 250
-  headgate check shop user=ann -o json --server limits.internal:8081`,
+  headgate check shop user=ann -o json --server limits.internal:8081
+  headgate check shop user=ann --server limits.internal:8081 --tls-ca ca.pem`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runCheck(cmd, args, &o) },
 	}
@@ -53,6 +57,7 @@ request or an unknown domain), 3 server or network trouble.`,
 	f.BoolVar(&o.giveBack, "give-back", false, "give the units back instead of charging them")
 	f.BoolVar(&o.explain, "explain", false, "show every limit that the call reaches, its counter and where it is defined")
 	f.DurationVar(&o.timeout, "timeout", 2*time.Second, "give up after this long")
+	addTLS(f, &o.secure)
 	addOutput(cmd, &o.output)
 	return cmd
 }
@@ -72,9 +77,13 @@ func runCheck(cmd *cobra.Command, args []string, o *checkOptions) error {
 		}
 		req.Attributes = append(req.Attributes, attributes...)
 	}
+	secure, err := o.secure.config()
+	if err != nil {
+		return misuse(err)
+	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 	defer cancel()
-	resp, err := callCheck(ctx, o.server, req)
+	resp, err := callCheck(ctx, o.server, secure, req)
 	if err != nil {
 		return err
 	}
@@ -87,9 +96,14 @@ func runCheck(cmd *cobra.Command, args []string, o *checkOptions) error {
 	return nil
 }
 
-// callCheck asks server and says of an error whose fault it is.
-func callCheck(ctx context.Context, server string, req *headgatev1.CheckRequest) (*headgatev1.CheckResponse, error) {
-	conn, err := grpc.NewClient(server, grpc.WithTransportCredentials(insecure.NewCredentials()))
+// callCheck asks server, in cleartext if secure is nil, and says of an error
+// whose fault it is.
+func callCheck(ctx context.Context, server string, secure *tls.Config, req *headgatev1.CheckRequest) (*headgatev1.CheckResponse, error) {
+	transport := insecure.NewCredentials()
+	if secure != nil {
+		transport = credentials.NewTLS(secure)
+	}
+	conn, err := grpc.NewClient(server, grpc.WithTransportCredentials(transport))
 	if err != nil {
 		return nil, misuse(fmt.Errorf("--server %s: %w", server, err))
 	}

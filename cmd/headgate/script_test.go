@@ -21,6 +21,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"certs":    scriptCerts,
 			"code":     scriptCode,
 			"node":     startNode,
 			"stopnode": stopNode,

@@ -20,7 +20,11 @@ func serveFlags() []struct{ name, path, usage string } {
 		{"data-dir", "data_dir", "`directory` of the node's own files"},
 		{"policy", "policy.paths", "`file or directory` with policies; repeat for several"},
 		{"grpc", "grpc.addr", "`address` of the gRPC door: Envoy RLS, native API, health, reflection"},
+		{"grpc-tls-cert", "grpc.tls.cert_file", "PEM `file` with the gRPC door's certificate; none: cleartext"},
+		{"grpc-tls-key", "grpc.tls.key_file", "PEM `file` with its key"},
 		{"http", "http.addr", "`address` of probes and metrics"},
+		{"http-tls-cert", "http.tls.cert_file", "PEM `file` with the HTTP door's certificate; none: cleartext"},
+		{"http-tls-key", "http.tls.key_file", "PEM `file` with its key"},
 		{"admin", "admin.addr", "`address` of the operator's door, loopback only"},
 		{"log-level", "log.level", "least severe `level` that is logged: debug, info, warn or error"},
 		{"log-format", "log.format", "`format` of the log: text or json"},
@@ -34,16 +38,18 @@ func newServe() *cobra.Command {
 		Use:   "serve",
 		Short: "Run a node",
 		Long: `Serve runs one node until it gets SIGINT or SIGTERM, and then stops gracefully.
-SIGHUP reads the policies again; a change of their files does so by itself.
+SIGHUP reads policies and certificates again; a change of their files does so by
+itself.
 
 Settings come from the settings file, then the environment (HEADGATE_GRPC_ADDR for
 grpc.addr), then flags. Without any a node runs with a sample policy.
 docs/reference/config.md lists them all.
 
-Exit codes: 0 stopped gracefully, 2 a setting or a policy is wrong, 3 the node
-could not start or stop.`,
+Exit codes: 0 stopped gracefully, 2 a setting, a policy or a certificate is wrong,
+3 the node could not start or stop.`,
 		Example: `  headgate serve
   headgate serve --policy policies/ --grpc 127.0.0.1:8081
+  headgate serve --grpc-tls-cert node.pem --grpc-tls-key node.key
   headgate serve -c /etc/headgate/headgate.yaml
   headgate serve -c headgate.yaml --print-config     # what would be in force`,
 		Args: cobra.NoArgs,
@@ -70,8 +76,8 @@ could not start or stop.`,
 	return cmd
 }
 
-// runServe runs a node. What is wrong with its policies is a misuse: whoever
-// wrote them can do something about it.
+// runServe runs a node. What is wrong with its policies or certificates is a
+// misuse: whoever wrote them can do something about it.
 func runServe(cmd *cobra.Command, c config.Config) error {
 	signals, stop := app.NotifySignals()
 	defer stop()
@@ -81,7 +87,7 @@ func runServe(cmd *cobra.Command, c config.Config) error {
 		Build: obs.Build{Version: v.Version, Revision: v.Commit, Go: v.Go},
 	})
 	switch {
-	case errors.Is(err, app.ErrPolicies):
+	case errors.Is(err, app.ErrPolicies), errors.Is(err, app.ErrCertificates):
 		return misuse(err)
 	case err != nil:
 		return trouble(err)
