@@ -2,93 +2,75 @@ package decision
 
 import (
 	"context"
+	"sync"
+	"time"
 
 	"github.com/headgate/headgate/api"
-	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
-	"github.com/headgate/headgate/limiter"
 )
 
 // A Service answers checks at a desk. Its fields are set once, before first use.
 type Service struct {
-	headgatev1.UnimplementedDecisionServiceServer
-
 	Desk   *api.Desk
 	Bounds api.Bounds
+
+	batches sync.Pool // of *Batch
+	works   sync.Pool // of *work
 }
 
-// Check decides one call.
-func (s *Service) Check(ctx context.Context, req *headgatev1.CheckRequest) (*headgatev1.CheckResponse, error) {
-	p := s.begin(s.Desk.Now(), req)
-	resp, err := s.finish(ctx, &p)
-	return resp, api.Status(err)
+// Check decides the CheckRequest in x.In. It returns the exchange with the
+// CheckResponse in Out, which is x unless a Decider was late. The error is a
+// *api.Fault: the caller counts it. Either way the exchange that is returned is
+// the caller's to close.
+func (s *Service) Check(ctx context.Context, x *api.Exchange) (*api.Exchange, error) {
+	explain, err := Decode(x.In, &s.Bounds, &x.Req)
+	return s.answer(ctx, x, explain, err)
 }
 
-// CheckBatch decides the calls of a batch, in order, at one moment. What a
-// Decider leaves pending is waited for when all have begun.
-func (s *Service) CheckBatch(ctx context.Context, req *headgatev1.CheckBatchRequest) (*headgatev1.CheckBatchResponse, error) {
-	checks := req.GetChecks()
-	if len(checks) > s.Bounds.BatchChecks {
-		s.Desk.CountFault()
-		return nil, api.Status(api.TooMany("checks", len(checks), s.Bounds.BatchChecks))
+// Peek is Check for a Peek: nothing is charged.
+func (s *Service) Peek(ctx context.Context, x *api.Exchange) (*api.Exchange, error) {
+	explain, err := DecodePeek(x.In, &s.Bounds, &x.Req)
+	return s.answer(ctx, x, explain, err)
+}
+
+func (s *Service) answer(ctx context.Context, x *api.Exchange, explain bool, err error) (*api.Exchange, error) {
+	if err != nil {
+		return x, err
+	}
+	x = s.Desk.Decide(ctx, x)
+	if err := x.Fault(); err != nil {
+		return x, err
+	}
+	x.Out = Append(x.Out[:0], x, explain)
+	return x, nil
+}
+
+// CheckBatch decides the CheckBatchRequest in, at one moment, and appends the
+// CheckBatchResponse to dst. What a Decider leaves pending is waited for when all
+// have begun. The error is a *api.Fault: the caller counts it.
+func (s *Service) CheckBatch(ctx context.Context, dst, in []byte) ([]byte, error) {
+	b, err := s.BeginBatch(in)
+	if err != nil {
+		return dst, err
 	}
 	now := s.Desk.Now()
-	items := make([]*headgatev1.CheckBatchItem, len(checks))
-	var waiting []pending
-	var at []int // waiting[i] is items[at[i]]
-	for i, check := range checks {
-		p := s.begin(now, check)
-		if p.waits {
-			waiting, at = append(waiting, p), append(at, i)
-			continue
+	b.Finished = func(b *Batch) { b.done <- struct{}{} }
+	if !b.Decide(now) {
+		b.wait(ctx, now.Add(s.Desk.Timeout()).Sub(s.Desk.Now()))
+	}
+	dst = b.Append(dst)
+	b.Close()
+	return dst, nil
+}
+
+// wait waits until all of b is decided, at most as long as timeout and ctx say.
+func (b *Batch) wait(ctx context.Context, timeout time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	select {
+	case <-b.done:
+	case <-ctx.Done():
+		if !b.Expire() {
+			<-b.done
 		}
-		items[i] = item(s.finish(ctx, &p))
 	}
-	for i := range waiting {
-		items[at[i]] = item(s.finish(ctx, &waiting[i]))
-	}
-	return &headgatev1.CheckBatchResponse{Items: items}, nil
-}
-
-// A pending check has begun: it is decided, waits for the Decider, or failed.
-type pending struct {
-	x       *api.Exchange
-	now     limiter.Instant
-	explain bool
-	waits   bool
-	err     error
-}
-
-// begin decides req as far as that takes no time. finish must follow.
-func (s *Service) begin(now limiter.Instant, req *headgatev1.CheckRequest) pending {
-	p := pending{x: s.Desk.Open(), now: now, explain: req.GetExplain()}
-	p.err = fill(p.x, req, &s.Bounds)
-	if p.err == nil {
-		p.waits = !s.Desk.Begin(now, p.x)
-	}
-	return p
-}
-
-// finish waits for p where it must, and answers. Its error is a *api.Fault.
-func (s *Service) finish(ctx context.Context, p *pending) (*headgatev1.CheckResponse, error) {
-	if p.waits {
-		p.x = s.Desk.Wait(ctx, p.now, p.x)
-	}
-	defer s.Desk.Close(p.x)
-	if p.err == nil {
-		p.err = p.x.Fault()
-	}
-	if p.err != nil {
-		s.Desk.CountFault()
-		return nil, p.err
-	}
-	return respond(p.x, p.explain), nil
-}
-
-func item(resp *headgatev1.CheckResponse, err error) *headgatev1.CheckBatchItem {
-	if err != nil {
-		return &headgatev1.CheckBatchItem{Outcome: &headgatev1.CheckBatchItem_Error{Error: &headgatev1.CheckError{
-			Code: uint32(api.Code(err)), Message: err.Error(),
-		}}}
-	}
-	return &headgatev1.CheckBatchItem{Outcome: &headgatev1.CheckBatchItem_Response{Response: resp}}
 }

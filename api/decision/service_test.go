@@ -49,7 +49,7 @@ const noon = limiter.Instant(1_800_000_000 * int64(time.Second) / int64(time.Hou
 // newService returns a service over a real policy and, unless d is given, a
 // real table. Its clock begins at noon; in a synctest bubble it stands still
 // unless somebody waits.
-func newService(tb testing.TB, d api.Decider, unknown policy.Outcome) *decision.Service {
+func newService(tb testing.TB, d api.Decider, unknown policy.Outcome) *generated {
 	tb.Helper()
 	docs, problems := policy.Parse([]policy.Source{{Name: "shop.yaml", Text: []byte(shop)}})
 	if len(problems) > 0 {
@@ -72,7 +72,7 @@ func newService(tb testing.TB, d api.Decider, unknown policy.Outcome) *decision.
 	start := time.Now()
 	clock := func() limiter.Instant { return noon.Add(time.Since(start)) }
 	desk := api.NewDesk(&api.Gate{Policies: &p, Decider: d}, clock, time.Second)
-	return &decision.Service{Desk: desk, Bounds: api.DefaultBounds()}
+	return &generated{&decision.Service{Desk: desk, Bounds: api.DefaultBounds()}}
 }
 
 func request(kv ...string) *headgatev1.CheckRequest {
@@ -83,7 +83,7 @@ func request(kv ...string) *headgatev1.CheckRequest {
 	return req
 }
 
-func check(tb testing.TB, s *decision.Service, req *headgatev1.CheckRequest) *headgatev1.CheckResponse {
+func check(tb testing.TB, s *generated, req *headgatev1.CheckRequest) *headgatev1.CheckResponse {
 	tb.Helper()
 	resp, err := s.Check(tb.Context(), req)
 	if err != nil {

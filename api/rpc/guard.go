@@ -7,6 +7,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 )
 
 // recovered turns a panic of a handler into an INTERNAL status. It is deferred.
@@ -15,10 +17,7 @@ func (s *Server) recovered(method string, err *error) {
 	if v == nil {
 		return
 	}
-	s.panics.Add(1)
-	if s.events.Panic != nil {
-		s.events.Panic(method, v, debug.Stack())
-	}
+	s.panicked(method, v, debug.Stack())
 	*err = status.Error(codes.Internal, "internal error")
 }
 
@@ -28,12 +27,25 @@ func (s *Server) guardUnary(ctx context.Context, req any, info *grpc.UnaryServer
 	return handler(ctx, req)
 }
 
+// panicked counts and reports a panic.
+func (s *Server) panicked(method string, v any, stack []byte) {
+	s.panics.Add(1)
+	if s.events.Panic != nil {
+		s.events.Panic(method, v, stack)
+	}
+}
+
 // errDraining tells the client of a stream to go elsewhere.
 var errDraining = status.Error(codes.Unavailable, "the server is draining")
 
 // guardStream recovers panics of streams, and ends them when the server drains:
 // a health watch, or a reflection client that stays, would hold it up for ever.
+// Streams of checks end by themselves.
 func (s *Server) guardStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+	if info.FullMethod == headgatev1.DecisionService_CheckStream_FullMethodName {
+		defer s.recovered(info.FullMethod, &err)
+		return handler(srv, stream)
+	}
 	defer func() {
 		if err != nil && s.draining.Err() != nil {
 			err = errDraining

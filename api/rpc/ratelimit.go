@@ -31,6 +31,12 @@ type incoming struct {
 // by itself.
 func (s *Server) shouldRateLimit(_ any, ctx context.Context, receive func(any) error, _ grpc.UnaryServerInterceptor) (reply any, err error) { //nolint:revive // grpc.MethodHandler has this order
 	defer s.recovered(rlsv3.RateLimitService_ShouldRateLimit_FullMethodName, &err)
+	return s.exchange(ctx, receive, s.limits.ShouldRateLimit)
+}
+
+// exchange receives a message, has it answered, and returns the answer. It
+// closes the exchange that answer returns.
+func (s *Server) exchange(ctx context.Context, receive func(any) error, answer func(context.Context, *api.Exchange) (*api.Exchange, error)) (reply any, err error) {
 	in := incoming{desk: s.desk}
 	if err := receive(&in); err != nil {
 		if in.x != nil {
@@ -38,7 +44,7 @@ func (s *Server) shouldRateLimit(_ any, ctx context.Context, receive func(any) e
 		}
 		return nil, err // grpc-go's own status
 	}
-	x, err := s.limits.ShouldRateLimit(ctx, in.x)
+	x, err := answer(ctx, in.x)
 	if err != nil {
 		s.desk.CountFault()
 		err = api.Status(err)

@@ -65,6 +65,8 @@ type Server struct {
 	health *health.Server
 	desk   *api.Desk
 	limits rls.Service
+	checks decision.Service
+	pool   *buffers
 	events Events
 
 	connections int
@@ -87,6 +89,8 @@ func New(c *Config, gate *api.Gate, now func() limiter.Instant, e Events) (*Serv
 	s := &Server{
 		desk:        desk,
 		limits:      rls.Service{Desk: desk, Bounds: c.Bounds, Headers: c.Headers},
+		checks:      decision.Service{Desk: desk, Bounds: c.Bounds},
+		pool:        new(buffers),
 		health:      health.NewServer(),
 		events:      e,
 		connections: c.Connections,
@@ -95,7 +99,7 @@ func New(c *Config, gate *api.Gate, now func() limiter.Instant, e Events) (*Serv
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.grpc = grpc.NewServer(s.options(c)...)
 	s.grpc.RegisterService(s.rateLimitService(), nil)
-	headgatev1.RegisterDecisionServiceServer(s.grpc, &decision.Service{Desk: desk, Bounds: c.Bounds})
+	s.grpc.RegisterService(s.decisionService(), nil)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	if c.Reflection {
 		reflection.Register(s.grpc)
@@ -166,10 +170,10 @@ func (s *Server) SetServing(serving bool) {
 // Drain stops gracefully: health says NOT_SERVING, clients are asked to go
 // away and no connection is accepted; Drain returns when every request that was
 // accepted has its answer. Call SetServing(false) some seconds earlier, so that
-// load balancers notice. Streams that are not requests, health
-// watches and reflection, end at once; connections that have said nothing yet,
-// soon. When ctx ends, what is left is cut and Drain returns an error that wraps
-// ctx's.
+// load balancers notice. Streams of checks end when what they have taken is
+// answered, and streams that are not requests, health watches and reflection, at
+// once; connections that have said nothing yet, soon. When ctx ends, what is left
+// is cut and Drain returns an error that wraps ctx's.
 func (s *Server) Drain(ctx context.Context) error {
 	s.health.Shutdown()
 	s.drain()

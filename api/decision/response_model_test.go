@@ -12,7 +12,7 @@ import (
 	"github.com/headgate/headgate/policy"
 )
 
-// respond turns x, which is decided and has no Fault, into an answer.
+// respond is the dumb model of Append: it makes objects.
 func respond(x *api.Exchange, explain bool) *headgatev1.CheckResponse {
 	v, by := x.Verdict()
 	charges := x.Call.Charges()
@@ -28,7 +28,7 @@ func respond(x *api.Exchange, explain bool) *headgatev1.CheckResponse {
 			resp.RetryAfter = retryAfter(&charges[by].Decision)
 		}
 	}
-	summarize(resp, charges)
+	summarizeModel(resp, charges)
 	resp.Limits = make([]*headgatev1.LimitResult, len(charges))
 	for i := range charges {
 		resp.Limits[i] = result(&charges[i])
@@ -42,9 +42,9 @@ func respond(x *api.Exchange, explain bool) *headgatev1.CheckResponse {
 	return resp
 }
 
-// summarize sets what all charges say together. Of AnyOf limits the most
+// summarizeModel sets what all charges say together. Of AnyOf limits the most
 // generous one counts, since one of them is enough to pass.
-func summarize(resp *headgatev1.CheckResponse, charges []limiter.Charge) {
+func summarizeModel(resp *headgatev1.CheckResponse, charges []limiter.Charge) {
 	remaining, anyOf, reset := uint64(math.MaxUint64), uint64(0), time.Duration(0)
 	counted, alternatives := false, false
 	for i := range charges {
@@ -115,45 +115,4 @@ func retryAfter(d *limiter.Decision) *durationpb.Duration {
 		return nil
 	}
 	return durationpb.New(d.RetryAfter)
-}
-
-func verdict(v limiter.Verdict) headgatev1.Verdict {
-	switch v {
-	case limiter.Allowed:
-		return headgatev1.Verdict_VERDICT_ALLOWED
-	case limiter.Denied:
-		return headgatev1.Verdict_VERDICT_DENIED
-	default:
-		return headgatev1.Verdict_VERDICT_UNSPECIFIED
-	}
-}
-
-func kind(k limiter.Kind) headgatev1.LimitKind {
-	switch k {
-	case limiter.KindRate:
-		return headgatev1.LimitKind_LIMIT_KIND_RATE
-	case limiter.KindFixed:
-		return headgatev1.LimitKind_LIMIT_KIND_WINDOW
-	case limiter.KindSliding:
-		return headgatev1.LimitKind_LIMIT_KIND_SLIDING_WINDOW
-	case limiter.KindUnlimited:
-		return headgatev1.LimitKind_LIMIT_KIND_UNLIMITED
-	default:
-		return headgatev1.LimitKind_LIMIT_KIND_UNSPECIFIED
-	}
-}
-
-func degraded(d limiter.Degraded) headgatev1.DegradedReason {
-	switch d {
-	case limiter.TableFull:
-		return headgatev1.DegradedReason_DEGRADED_REASON_TABLE_FULL
-	case limiter.ShareFull:
-		return headgatev1.DegradedReason_DEGRADED_REASON_TABLE_SHARE_FULL
-	case limiter.Overload:
-		return headgatev1.DegradedReason_DEGRADED_REASON_OVERLOAD
-	case limiter.Unavailable:
-		return headgatev1.DegradedReason_DEGRADED_REASON_UNAVAILABLE
-	default:
-		return headgatev1.DegradedReason_DEGRADED_REASON_UNSPECIFIED
-	}
 }

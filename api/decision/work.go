@@ -1,0 +1,168 @@
+package decision
+
+import (
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/wire"
+	"github.com/headgate/headgate/limiter"
+)
+
+// A work is what it takes to decide one message of a stream: lent by a Service,
+// so that a stream that waits for its next message holds nothing.
+type work struct {
+	s       *Service
+	g       group
+	answers answers
+	late    []*api.Exchange // left to the Decider since the last call of next
+	hook    func(*api.Exchange)
+	fill    func([]byte) []byte // answers.take
+
+	now  limiter.Instant
+	rest wire.Reader // checks that are not decided yet
+	more bool
+	at   int // of the group's first check that is not charged yet
+}
+
+// work lends a work whose late checks are told to hook.
+func (s *Service) work(hook func(*api.Exchange)) *work {
+	w, _ := s.works.Get().(*work)
+	if w == nil {
+		w = &work{s: s}
+		w.fill = w.answers.take
+	}
+	w.hook = hook
+	return w
+}
+
+// done takes w back.
+func (s *Service) done(w *work) {
+	w.g.release(s.Desk)
+	w.answers.trim()
+	w.hook, w.rest = nil, wire.Reader{}
+	clear(w.late[:cap(w.late)])
+	s.works.Put(w)
+}
+
+// checks begins with the CheckStreamRequest in, which countChecks has accepted.
+func (w *work) checks(in []byte, now limiter.Instant) {
+	w.now, w.rest, w.more, w.at = now, wire.NewReader(in), true, 0
+}
+
+// next decides checks until all are, or the answers must be sent. It returns
+// false when there was nothing left to do.
+func (w *work) next() bool {
+	some := false
+	for w.more || w.at < w.g.n {
+		some = true
+		if w.at == w.g.n {
+			w.match()
+		}
+		if !w.charge() {
+			return true
+		}
+	}
+	return some
+}
+
+// match reads and matches the next group.
+func (w *work) match() {
+	w.g.empty()
+	w.at = 0
+	for w.g.n < groupMax {
+		var check []byte
+		if check, w.more = nextCheck(&w.rest); !w.more {
+			return
+		}
+		x := w.g.next(w.s.Desk, w.hook)
+		w.g.add(w.s.Desk, decodeStreamCheck(check, &w.s.Bounds, x))
+	}
+}
+
+// charge decides the group as far as there is room for the answers.
+func (w *work) charge() bool {
+	for ; w.at < w.g.n; w.at++ {
+		x := w.g.xs[w.at]
+		if !w.answers.fits(x) {
+			return false
+		}
+		pending, err := w.g.charge(w.s.Desk, w.now, w.at)
+		switch {
+		case pending:
+			x.Keep()
+			w.late = append(w.late, x)
+		case err != nil:
+			w.s.Desk.CountFault()
+			w.answers.addError(x.Errand.ID, err)
+		default:
+			w.answers.add(x)
+		}
+	}
+	return true
+}
+
+// answer adds the answer of a late check, if there is room.
+func (w *work) answer(x *api.Exchange) bool {
+	if !w.answers.fits(x) {
+		return false
+	}
+	if err := x.Fault(); err != nil {
+		w.s.Desk.CountFault()
+		w.answers.addError(x.Errand.ID, err)
+	} else {
+		w.answers.add(x)
+	}
+	return true
+}
+
+// isStreamCheck reports whether b is a StreamCheck, as far as that takes no look
+// into the check itself.
+func isStreamCheck(b []byte) bool {
+	w := wire.NewReader(b)
+	for w.More() {
+		num, typ, ok := w.Tag()
+		switch {
+		case !ok:
+		case typ == protowire.VarintType:
+			_, ok = w.Varint()
+		case typ == protowire.BytesType:
+			_, ok = w.Bytes()
+		default:
+			ok = w.Skip(num, typ)
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// decodeStreamCheck reads b, which isStreamCheck has accepted, into x. The
+// error, a *api.Fault, is about the check in it.
+func decodeStreamCheck(b []byte, bounds *api.Bounds, x *api.Exchange) error {
+	var id, detail uint64
+	var err error
+	d := newDecoder(bounds, &x.Req)
+	w := wire.NewReader(b)
+	for w.More() {
+		num, typ, _ := w.Tag()
+		switch {
+		case num == 1 && typ == protowire.VarintType:
+			id, _ = w.Varint()
+		case num == 2 && typ == protowire.BytesType:
+			check, _ := w.Bytes()
+			if err == nil {
+				err = d.request(check)
+			}
+		case num == 3 && typ == protowire.VarintType:
+			detail, _ = w.Varint()
+		default:
+			w.Skip(num, typ)
+		}
+	}
+	x.Errand = errand(id, d.explain, detail != 0)
+	if err != nil {
+		return err
+	}
+	return d.finish(false)
+}
