@@ -39,9 +39,10 @@ func (t *dynamicTable) at(i uint32) *entry {
 
 // field returns an entry's texts. They don't change during a block.
 func (t *dynamicTable) field(e *entry) (name, value []byte) {
-	at := e.at - t.origin
-	middle, end := at+e.name, at+e.name+e.value
-	return t.text[at:middle:middle], t.text[middle:end:end]
+	at := uint(e.at - t.origin)
+	end := at + uint(e.name) + uint(e.value)
+	both := t.text[at:end:end]
+	return both[:e.name:e.name], both[e.name:]
 }
 
 // evict drops the oldest entries until size is at most want.

@@ -102,11 +102,22 @@ func (d *Decoder) Decode(dst []Field, block []byte) (fields []Field, err error) 
 	d.left = d.listMax
 	at, err := d.begin(block)
 	for err == nil && at < len(block) {
-		if block[at] >= 0x80 {
-			fields, at, err = d.indexed(fields, block, at)
-		} else {
+		i := int(block[at]) - bitsIndexed
+		if i < 0 {
 			fields, at, err = d.literal(fields, block, at)
+			continue
 		}
+		start := at
+		if at++; i == 0x7f {
+			if i, at, err = integer(block, start, 0x7f); err != nil {
+				break
+			}
+		}
+		if uint(i-1) >= staticCount+uint(d.table.count) {
+			err = d.noIndex(start, i)
+			break
+		}
+		fields = d.indexed(fields, i)
 	}
 	if err != nil {
 		d.err = err
@@ -158,31 +169,32 @@ func (d *Decoder) begin(block []byte) (at int, err error) {
 	return at, nil
 }
 
-// indexed decodes an indexed field (RFC 7541 §6.1).
-func (d *Decoder) indexed(dst []Field, block []byte, at int) (fields []Field, next int, err error) {
-	i, next := int(block[at]&0x7f), at+1
-	if i == 0x7f {
-		if i, next, err = integer(block, at, 0x7f); err != nil {
-			return dst, 0, err
-		}
-	}
-	var name, value []byte
-	var tag uint32
-	if i-1 < staticCount && i > 0 {
-		name, value, tag = staticFields[i].name, staticFields[i].value, d.tags[i]
+// indexed delivers the field with index i, which exists. It fills in the field
+// where it is to be: a copy of one that was just written is slow.
+func (d *Decoder) indexed(dst []Field, i int) []Field {
+	fields := room(dst)
+	f := &fields[len(dst)]
+	if i <= staticCount {
+		s := &staticFields[i]
+		f.Name, f.Value, f.Tag = s.name, s.value, d.tags[i]
 	} else {
-		k := uint32(i - staticCount - 1)
-		if k >= d.table.count {
-			return dst, 0, d.noIndex(at, i)
-		}
-		e := d.table.at(k)
-		name, value = d.table.field(e)
-		tag = e.tag
+		e := d.table.at(uint32(i - staticCount - 1))
+		f.Name, f.Value = d.table.field(e)
+		f.Tag = e.tag
 	}
-	if !d.spend(len(name) + len(value) + entryOverhead) {
-		return dst, next, nil
+	f.Sensitive = false
+	if !d.spend(len(f.Name) + len(f.Value) + entryOverhead) {
+		return dst
 	}
-	return append(dst, Field{Name: name, Value: value, Tag: tag}), next, nil
+	return fields
+}
+
+// room returns dst with one more field, which is to be filled in.
+func room(dst []Field) []Field {
+	if len(dst) == cap(dst) {
+		return append(dst, Field{})
+	}
+	return dst[:len(dst)+1]
 }
 
 func (d *Decoder) noIndex(at, i int) error {

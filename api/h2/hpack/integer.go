@@ -32,23 +32,24 @@ type text struct {
 	huffman bool
 }
 
-// readText reads the string whose first octet is block[at] (RFC 7541 §5.2).
-func readText(block []byte, at int) (s text, next int, err error) {
+// read makes s the string whose first octet is block[at] (RFC 7541 §5.2), and
+// returns where the next octet is.
+func (s *text) read(block []byte, at int) (next int, err error) {
 	if at >= len(block) {
-		return text{}, 0, malformed(at, "the block ends where a string is due")
+		return 0, malformed(at, "the block ends where a string is due")
 	}
 	s.huffman = block[at]&0x80 != 0
 	n := int(block[at] & 0x7f)
 	if n < 0x7f {
 		at++
 	} else if n, at, err = integer(block, at, 0x7f); err != nil {
-		return text{}, 0, err
+		return 0, err
 	}
 	if n > len(block)-at {
-		return text{}, 0, malformed(at, "a string of %d octets, and the block has %d left", n, len(block)-at)
+		return 0, malformed(at, "a string of %d octets, and the block has %d left", n, len(block)-at)
 	}
 	s.raw, s.at = block[at:at+n], at
-	return s, at + n, nil
+	return at + n, nil
 }
 
 // lenMax returns what s can have at most when decoded: the shortest code has 5 bits.

@@ -22,23 +22,25 @@ func (d *Decoder) literal(dst []Field, block []byte, at int) (fields []Field, ne
 		return dst, 0, err
 	}
 	if l.index == 0 {
-		if l.name, at, err = readText(block, at); err != nil {
+		if at, err = l.name.read(block, at); err != nil {
 			return dst, 0, err
 		}
 	} else if l.index > staticCount+int(d.table.count) {
 		return dst, 0, d.noIndex(start, l.index)
 	}
-	if l.value, at, err = readText(block, at); err != nil {
+	if at, err = l.value.read(block, at); err != nil {
 		return dst, 0, err
 	}
-	f, ok, err := d.store(&l)
+	fields = room(dst)
+	f := &fields[len(dst)]
+	ok, err := d.store(&l, f)
 	if err != nil || !ok {
 		return dst, at, err
 	}
 	if !l.enters && !l.sensitive && l.index != 0 && l.index <= staticCount {
 		d.memo.remember(block[start:at], l.index, f)
 	}
-	return append(dst, f), at, nil
+	return fields, at, nil
 }
 
 // The parts of a literal field.
@@ -71,33 +73,35 @@ func (d *Decoder) bounds(l *parts, exactly bool) (name, value int, err error) {
 	return name, value, err
 }
 
-// store decodes the strings of a literal to where they are kept: the table's
-// text if it enters the table, else scratch. It stores nothing that neither the
-// table nor the list has room for. ok says that f is to be delivered.
-func (d *Decoder) store(l *parts) (f Field, ok bool, err error) {
+// store fills in f and decodes the strings of a literal to where they are kept:
+// the table's text if it enters the table, else scratch. It stores nothing that
+// neither the table nor the list has room for. ok says that f is to be delivered.
+func (d *Decoder) store(l *parts, f *Field) (ok bool, err error) {
 	name, value, _ := d.bounds(l, false)
 	if l.enters && (name+value+entryOverhead > int(d.table.max) || !d.table.hasRoom(name+value)) ||
 		!l.enters && name+value+entryOverhead > d.left {
 		if name, value, err = d.bounds(l, true); err != nil {
-			return f, false, err
+			return false, err
 		}
 	}
 	size := name + value + entryOverhead
 	if l.enters && size <= int(d.table.max) {
-		return d.insert(l, name+value)
+		return d.insert(l, f, name+value)
 	}
 	if size <= d.left {
-		f, err = d.scribble(l, name+value)
-		size = len(f.Name) + len(f.Value) + entryOverhead
+		if size, err = d.scribble(l, f, name+value); err != nil {
+			return false, err
+		}
 	}
 	if l.enters {
 		d.table.evict(0) // RFC 7541 §4.4: an entry larger than the table empties it
 	}
-	return f, d.spend(size), err
+	return d.spend(size), nil
 }
 
-// scribble decodes the strings of a literal, at most textMax bytes, to scratch.
-func (d *Decoder) scribble(l *parts, textMax int) (f Field, err error) {
+// scribble decodes the strings of a literal, at most textMax bytes, to scratch,
+// and returns what f counts.
+func (d *Decoder) scribble(l *parts, f *Field, textMax int) (size int, err error) {
 	if cap(d.scratch)-len(d.scratch) < textMax+slack {
 		size := max(textMin, 2*cap(d.scratch), textMax+slack)
 		d.scratch = make([]byte, 0, min(size, d.listMax+slack))
@@ -105,33 +109,39 @@ func (d *Decoder) scribble(l *parts, textMax int) (f Field, err error) {
 	start := len(d.scratch)
 	text, middle, err := d.appendStrings(d.scratch, l)
 	if err != nil {
-		return f, err
+		return 0, err
 	}
 	d.scratch = text
-	f = Field{Name: text[start:middle:middle], Value: text[middle:len(text):len(text)], Sensitive: l.sensitive}
-	f.Tag = d.classify(f.Name, f.Value)
-	return f, nil
+	d.fill(f, text[start:], middle-start)
+	f.Sensitive = l.sensitive
+	return len(text) - start + entryOverhead, nil
 }
 
 // insert decodes the strings of a literal, at most textMax bytes, to the table
 // and makes them its youngest entry.
-func (d *Decoder) insert(l *parts, textMax int) (f Field, ok bool, err error) {
+func (d *Decoder) insert(l *parts, f *Field, textMax int) (ok bool, err error) {
 	t := &d.table
 	t.reserve(textMax)
 	t.viewed = t.viewed || d.left >= 0
 	start := len(t.text)
 	text, middle, err := d.appendStrings(t.text, l)
 	if err != nil {
-		return f, false, err
+		return false, err
 	}
-	end := len(text)
 	t.text = text
-	f = Field{Name: text[start:middle:middle], Value: text[middle:end:end]}
-	f.Tag = d.classify(f.Name, f.Value)
-	size := end - start + entryOverhead
+	d.fill(f, text[start:], middle-start)
+	size := len(text) - start + entryOverhead
 	t.evict(t.max - uint32(size))
 	t.add(start, middle-start, f.Tag)
-	return f, d.spend(size), nil
+	return d.spend(size), nil
+}
+
+// fill makes f the field whose name is the first part of text and whose value
+// is the rest.
+func (d *Decoder) fill(f *Field, text []byte, name int) {
+	f.Name, f.Value = text[:name:name], text[name:len(text):len(text)]
+	f.Tag = d.classify(f.Name, f.Value)
+	f.Sensitive = false
 }
 
 // appendStrings appends the name and the value to dst, which has room, and
@@ -177,7 +187,7 @@ func (m *memo) is(block []byte) bool {
 }
 
 // remember makes f m's field; wire is its representation, index its name's.
-func (m *memo) remember(wire []byte, index int, f Field) {
+func (m *memo) remember(wire []byte, index int, f *Field) {
 	if m.used || len(wire) < memoWireMin || len(wire) > memoWireMax {
 		return
 	}
@@ -195,5 +205,8 @@ func (d *Decoder) remembered(dst []Field) []Field {
 		return dst
 	}
 	m.used = true
-	return append(dst, Field{Name: m.name, Value: m.value, Tag: m.tag})
+	fields := room(dst)
+	f := &fields[len(dst)]
+	f.Name, f.Value, f.Tag, f.Sensitive = m.name, m.value, m.tag, false
+	return fields
 }
