@@ -133,8 +133,9 @@ func (c *conn) handshake() error {
 		n, err := c.nc.Read(c.in[c.w:])
 		c.w += n
 		if got := c.in[:min(c.w, len(preface))]; string(got) != preface[:len(got)] {
-			c.srv.count(AbusePreface)
-			return errors.New("h2: no HTTP/2 connection preface")
+			// Frames all the same: who tries TLS, say, learns that this is none.
+			c.out = appendFrameHeader(c.out, frameHeader{0, frameSettings, 0, 0})
+			return &connError{codeProtocol, "no HTTP/2 connection preface", AbusePreface}
 		}
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {

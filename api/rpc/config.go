@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/h2"
 	"github.com/headgate/headgate/api/rls"
 )
 
@@ -26,6 +27,24 @@ type Config struct {
 	// Streams is how many requests one connection may have in flight, in
 	// [1, 1,000,000]. Clients queue the others.
 	Streams int
+	// StreamsTotal is what all connections share of that, at least Streams: as
+	// connections grow, each is told that it may have fewer in flight, at least 8.
+	StreamsTotal int
+	// BufferBytes bounds what one connection makes us keep of requests that are
+	// not complete and of answers that it does not take, in [message_bytes_max,
+	// 1 GiB]. What is beyond is refused.
+	BufferBytes int
+	// HandshakeTimeout bounds TLS and the connection preface, at least 10 ms.
+	HandshakeTimeout time.Duration
+	// RequestTimeout bounds a unary request from its headers to its last byte,
+	// and StallTimeout how long a client may leave an answer untaken before it is
+	// disconnected; both at least 10 ms.
+	RequestTimeout, StallTimeout time.Duration
+	// BehindMax is how late a connection's loop may be before it decides new
+	// requests by on_unavailable, at least 0, which is never.
+	BehindMax time.Duration
+	// Authorize is asked about each request's headers; nil allows all.
+	Authorize func(*h2.Headers) h2.Refusal
 	// KeepaliveInterval is how long a connection is silent before it is pinged,
 	// and KeepaliveTimeout how long that ping may take before the connection is
 	// closed; at least 1 s and 100 ms.
@@ -51,6 +70,12 @@ func Default() Config {
 		DecideTimeout:      15 * time.Millisecond,
 		Connections:        10_000,
 		Streams:            1_000,
+		StreamsTotal:       200_000,
+		BufferBytes:        8 << 20,
+		HandshakeTimeout:   10 * time.Second,
+		RequestTimeout:     10 * time.Second,
+		StallTimeout:       20 * time.Second,
+		BehindMax:          10 * time.Millisecond,
 		KeepaliveInterval:  time.Minute,
 		KeepaliveTimeout:   20 * time.Second,
 		KeepaliveClientMin: 10 * time.Second,
@@ -69,11 +94,16 @@ func (c *Config) Validate() error {
 		reject("decide_timeout", c.DecideTimeout, "must be in [1ms, 1m]")
 	}
 	for _, f := range []struct {
-		path string
-		n    int
-	}{{"connections_max", c.Connections}, {"streams_max", c.Streams}} {
-		if f.n < 1 || f.n > 1_000_000 {
-			reject(f.path, f.n, "must be in [1, 1000000]")
+		path         string
+		n, low, high int
+	}{
+		{"connections_max", c.Connections, 1, 1_000_000},
+		{"streams_max", c.Streams, 1, 1_000_000},
+		{"streams_total_max", c.StreamsTotal, max(c.Streams, 1), 1<<31 - 1},
+		{"connection_buffer_max", c.BufferBytes, c.Bounds.MessageBytes, 1 << 30},
+	} {
+		if f.n < f.low || f.n > f.high {
+			reject(f.path, f.n, fmt.Sprintf("must be in [%d, %d]", f.low, f.high))
 		}
 	}
 	for _, f := range []struct {
@@ -84,6 +114,10 @@ func (c *Config) Validate() error {
 		{"keepalive_timeout", c.KeepaliveTimeout, 100 * time.Millisecond},
 		{"keepalive_client_min", c.KeepaliveClientMin, 0},
 		{"connection_grace", c.ConnectionGrace, time.Nanosecond},
+		{"handshake_timeout", c.HandshakeTimeout, 10 * time.Millisecond},
+		{"request_timeout", c.RequestTimeout, 10 * time.Millisecond},
+		{"stall_timeout", c.StallTimeout, 10 * time.Millisecond},
+		{"behind_max", c.BehindMax, 0},
 	} {
 		if f.d < f.low {
 			reject(f.path, f.d, "must be at least "+f.low.String())

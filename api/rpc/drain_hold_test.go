@@ -90,7 +90,7 @@ func TestAConnectionThatSaysNothingDoesNotHoldTheDrainUp(t *testing.T) {
 			if _, err := silent.Write([]byte(e.sent)); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, func() bool { return s.Stats().Connections == 2 })
+			eventually(t, func() bool { return s.Stats().Front.Connections == 2 })
 			began := time.Now()
 			if err := s.Drain(brief(t)); err != nil {
 				t.Errorf("the drain cut requests: %v", err)
@@ -98,7 +98,7 @@ func TestAConnectionThatSaysNothingDoesNotHoldTheDrainUp(t *testing.T) {
 			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("the drain took %v", took)
 			}
-			if n := s.Stats().Connections; n != 0 {
+			if n := s.Stats().Front.Connections; n != 0 {
 				t.Errorf("%d connections are still open", n)
 			}
 		})
@@ -113,7 +113,7 @@ func TestCloseDoesNotWaitForAConnectionThatSaysNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	eventually(t, func() bool { return s.Stats().Connections == 1 })
+	eventually(t, func() bool { return s.Stats().Front.Connections == 1 })
 	began := time.Now()
 	s.Close()
 	if took := time.Since(began); took > 5*time.Second {

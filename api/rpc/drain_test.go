@@ -80,7 +80,7 @@ func TestDrainUnderLoadLosesNothing(t *testing.T) {
 	if failed.Load() > 0 || decided.n.Load() != answered.Load() {
 		t.Fatalf("%d decided (%d before the drain), %d answered, %d failed", decided.n.Load(), before, answered.Load(), failed.Load())
 	}
-	if n := old.Stats().Connections; n != 0 {
+	if n := old.Stats().Front.Connections; n != 0 {
 		t.Errorf("%d connections are still open", n)
 	}
 }

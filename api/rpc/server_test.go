@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"github.com/headgate/headgate/api/h2"
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 	"github.com/headgate/headgate/api/rpc"
 	"github.com/headgate/headgate/limiter"
@@ -196,7 +197,7 @@ func TestAConnectionTooManyIsToldSo(t *testing.T) {
 	if _, err := first.limits.ShouldRateLimit(brief(t), rateLimitRequest("shop", "user", "u")); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.Stats(); got.Connections != 1 || got.ConnectionsRefused != 0 {
+	if got := s.Stats().Front; got.Connections != 1 || got.Abuse[h2.AbuseConnections] != 0 {
 		t.Fatalf("got %+v", got)
 	}
 	c, err := net.Dial("tcp", addr)
@@ -211,12 +212,12 @@ func TestAConnectionTooManyIsToldSo(t *testing.T) {
 	if _, err := connect(t, addr).limits.ShouldRateLimit(brief(t), rateLimitRequest("shop", "user", "u")); status.Code(err) != codes.Unavailable {
 		t.Fatalf("got %v", err)
 	}
-	if got := s.Stats(); got.Connections != 1 || got.ConnectionsRefused < 2 {
+	if got := s.Stats().Front; got.Connections != 1 || got.Abuse[h2.AbuseConnections] < 2 {
 		t.Fatalf("got %+v", got)
 	}
 	// A place that is free again can be taken.
 	_ = first.cc.Close()
-	eventually(t, func() bool { return s.Stats().Connections == 0 })
+	eventually(t, func() bool { return s.Stats().Front.Connections == 0 })
 	if _, err := connect(t, addr).limits.ShouldRateLimit(brief(t), rateLimitRequest("shop", "user", "u")); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"runtime"
 
 	"github.com/headgate/headgate/api/admin"
+	"github.com/headgate/headgate/api/h2"
 	"github.com/headgate/headgate/internal/obs"
 )
 
@@ -28,10 +29,14 @@ func (n *node) metricsConfig() obs.Config {
 		},
 		Edge: func() obs.EdgeReading {
 			s := n.server.Stats()
-			return obs.EdgeReading{
-				Connections: uint64(s.Connections), Refused: s.ConnectionsRefused,
+			e := obs.EdgeReading{
+				Connections: uint64(s.Front.Connections), Refused: s.Front.Abuse[h2.AbuseConnections], Shed: s.Front.Shed,
 				Faults: s.Faults, Late: s.Late, Panics: s.Panics,
 			}
+			for _, a := range h2.Abuses() {
+				e.Abuse = append(e.Abuse, obs.Abuse{Kind: a.String(), Count: s.Front.Abuse[a]})
+			}
+			return e
 		},
 		Policy: func() obs.PolicyReading { return n.policies.reading() },
 		TLS:    n.tlsReadings,

@@ -30,22 +30,27 @@ type Policy struct {
 
 // GRPC is the door that gateways use.
 type GRPC struct {
-	Addr               string        `yaml:"addr" kind:"addr" doc:"Where gRPC listens: Envoy RLS, the native API, health, reflection."`
-	Reflection         bool          `yaml:"reflection" doc:"Serve the reflection API, which grpcurl uses."`
-	ConnectionsMax     int           `yaml:"connections_max" min:"1" max:"1000000" doc:"Connections open at once; one more is told so (GOAWAY) and closed."`
-	StreamsMax         int           `yaml:"streams_max" min:"1" max:"1000000" doc:"Requests in flight per connection."`
-	MessageBytesMax    Bytes         `yaml:"message_bytes_max" min:"1KiB" max:"64MiB" doc:"Size of one request message."`
-	DescriptorsMax     int           `yaml:"descriptors_max" min:"1" max:"32" doc:"Descriptors per request."`
-	EntriesMax         int           `yaml:"entries_max" min:"1" max:"256" doc:"Entries of all descriptors of one request."`
-	KeyBytesMax        Bytes         `yaml:"key_bytes_max" min:"1" max:"64KiB" doc:"Length of an entry's key, and of a domain."`
-	ValueBytesMax      Bytes         `yaml:"value_bytes_max" min:"1" max:"1MiB" doc:"Length of an entry's value."`
-	BatchChecksMax     int           `yaml:"batch_checks_max" min:"1" max:"1000" doc:"Checks per CheckBatch request."`
-	DecideTimeout      time.Duration `yaml:"decide_timeout" min:"1ms" max:"10s" doc:"How long a decision takes at most; then on_unavailable decides. On one node none waits."`
-	ConnectionAgeMax   time.Duration `yaml:"connection_age_max" min:"0" max:"8760h" doc:"A connection is asked to go away (GOAWAY) at this age, so that clients spread over new nodes. 0: never."`
-	KeepaliveInterval  time.Duration `yaml:"keepalive_interval" min:"1s" max:"24h" doc:"A silent connection is pinged after this long."`
-	KeepaliveTimeout   time.Duration `yaml:"keepalive_timeout" min:"100ms" max:"1h" doc:"A connection whose ping is not answered for this long is closed."`
-	KeepaliveClientMin time.Duration `yaml:"keepalive_client_min" min:"0" max:"24h" doc:"A client that pings more often than this is disconnected."`
-	TLS                TLS           `yaml:"tls"`
+	Addr                string        `yaml:"addr" kind:"addr" doc:"Where gRPC listens: Envoy RLS, the native API, health, reflection."`
+	Reflection          bool          `yaml:"reflection" doc:"Serve the reflection API, which grpcurl uses."`
+	ConnectionsMax      int           `yaml:"connections_max" min:"1" max:"1000000" doc:"Connections open at once; one more is told so (GOAWAY) and closed."`
+	StreamsMax          int           `yaml:"streams_max" min:"1" max:"1000000" doc:"Requests in flight per connection, at most."`
+	StreamsTotalMax     int           `yaml:"streams_total_max" min:"1" max:"2147483647" doc:"What all connections share of that: as connections grow, each is told that it may have fewer requests in flight, at least 8. At least streams_max."`
+	ConnectionBufferMax Bytes         `yaml:"connection_buffer_max" min:"1KiB" max:"1GiB" doc:"What one connection may make the node keep of requests that are not complete and of answers that it does not take; what is beyond is refused. At least message_bytes_max."`
+	MessageBytesMax     Bytes         `yaml:"message_bytes_max" min:"1KiB" max:"64MiB" doc:"Size of one request message."`
+	DescriptorsMax      int           `yaml:"descriptors_max" min:"1" max:"32" doc:"Descriptors per request."`
+	EntriesMax          int           `yaml:"entries_max" min:"1" max:"256" doc:"Entries of all descriptors of one request."`
+	KeyBytesMax         Bytes         `yaml:"key_bytes_max" min:"1" max:"64KiB" doc:"Length of an entry's key, and of a domain."`
+	ValueBytesMax       Bytes         `yaml:"value_bytes_max" min:"1" max:"1MiB" doc:"Length of an entry's value."`
+	BatchChecksMax      int           `yaml:"batch_checks_max" min:"1" max:"1000" doc:"Checks per CheckBatch request."`
+	DecideTimeout       time.Duration `yaml:"decide_timeout" min:"1ms" max:"10s" doc:"How long a decision takes at most; then on_unavailable decides. On one node none waits."`
+	RequestTimeout      time.Duration `yaml:"request_timeout" min:"10ms" max:"1h" doc:"How long a unary request may take from its headers to its last byte."`
+	StallTimeout        time.Duration `yaml:"stall_timeout" min:"10ms" max:"1h" doc:"How long a client may leave answers untaken before it is disconnected."`
+	BehindMax           time.Duration `yaml:"behind_max" min:"0" max:"1m" doc:"How late the node may be with what a connection sent before it decides new requests by on_unavailable, to be in time. 0: never."`
+	ConnectionAgeMax    time.Duration `yaml:"connection_age_max" min:"0" max:"8760h" doc:"A connection is asked to go away (GOAWAY) at this age, so that clients spread over new nodes. 0: never."`
+	KeepaliveInterval   time.Duration `yaml:"keepalive_interval" min:"1s" max:"24h" doc:"A silent connection is pinged after this long."`
+	KeepaliveTimeout    time.Duration `yaml:"keepalive_timeout" min:"100ms" max:"1h" doc:"A connection whose ping is not answered for this long is closed."`
+	KeepaliveClientMin  time.Duration `yaml:"keepalive_client_min" min:"0" max:"24h" doc:"A client that pings more often than this is disconnected."`
+	TLS                 TLS           `yaml:"tls"`
 }
 
 // RLS shapes the answers to Envoy.
@@ -133,21 +138,26 @@ func Default() Config {
 			PollInterval:    10 * time.Second,
 		},
 		GRPC: GRPC{
-			Addr:               ":8081",
-			Reflection:         true,
-			ConnectionsMax:     10_000,
-			StreamsMax:         1_000,
-			MessageBytesMax:    1 * MiB,
-			DescriptorsMax:     32,
-			EntriesMax:         256,
-			KeyBytesMax:        256,
-			ValueBytesMax:      4 * KiB,
-			BatchChecksMax:     1_000,
-			DecideTimeout:      15 * time.Millisecond,
-			KeepaliveInterval:  time.Minute,
-			KeepaliveTimeout:   20 * time.Second,
-			KeepaliveClientMin: 10 * time.Second,
-			TLS:                defaultTLS(),
+			Addr:                ":8081",
+			Reflection:          true,
+			ConnectionsMax:      10_000,
+			StreamsMax:          1_000,
+			StreamsTotalMax:     200_000,
+			ConnectionBufferMax: 8 * MiB,
+			MessageBytesMax:     1 * MiB,
+			DescriptorsMax:      32,
+			EntriesMax:          256,
+			KeyBytesMax:         256,
+			ValueBytesMax:       4 * KiB,
+			BatchChecksMax:      1_000,
+			DecideTimeout:       15 * time.Millisecond,
+			RequestTimeout:      10 * time.Second,
+			StallTimeout:        20 * time.Second,
+			BehindMax:           10 * time.Millisecond,
+			KeepaliveInterval:   time.Minute,
+			KeepaliveTimeout:    20 * time.Second,
+			KeepaliveClientMin:  10 * time.Second,
+			TLS:                 defaultTLS(),
 		},
 		RLS: RLS{
 			RetryAfterHeader: "retry-after",

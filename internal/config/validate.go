@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -36,6 +37,12 @@ func (g *GRPC) problems() Problems {
 		if b.value > g.MessageBytesMax {
 			ps = append(ps, Problem{Path: b.path, Value: b.value.String(), Bound: "must be at most grpc.message_bytes_max, " + g.MessageBytesMax.String()})
 		}
+	}
+	if g.ConnectionBufferMax < g.MessageBytesMax {
+		ps = append(ps, Problem{Path: "grpc.connection_buffer_max", Value: g.ConnectionBufferMax.String(), Bound: "must be at least grpc.message_bytes_max, " + g.MessageBytesMax.String()})
+	}
+	if g.StreamsTotalMax < g.StreamsMax {
+		ps = append(ps, Problem{Path: "grpc.streams_total_max", Value: strconv.Itoa(g.StreamsTotalMax), Bound: "must be at least grpc.streams_max, " + strconv.Itoa(g.StreamsMax)})
 	}
 	if g.ConnectionAgeMax > 0 && g.ConnectionAgeMax < time.Second {
 		ps = append(ps, Problem{Path: "grpc.connection_age_max", Value: g.ConnectionAgeMax.String(), Bound: "must be 0 or at least 1s"})

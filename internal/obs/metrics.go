@@ -43,9 +43,17 @@ type TableReading struct {
 type EdgeReading struct {
 	Connections uint64 // open now
 	Refused     uint64 // connections, for being more than the bound
+	Shed        uint64 // calls that came too late to be decided
+	Abuse       []Abuse
 	Faults      uint64 // requests answered with an error
 	Late        uint64 // decisions not made in time: on_unavailable decided
 	Panics      uint64 // recovered: the request failed, the process went on
+}
+
+// An Abuse is something that clients should not do, and how often they did.
+type Abuse struct {
+	Kind  string
+	Count uint64
 }
 
 // A TLSReading is the state of one encrypted port.

@@ -28,6 +28,7 @@ func TestReferenceListsEveryMetric(t *testing.T) {
 	}
 	c := testConfig()
 	c.TLS = func() []TLSReading { return []TLSReading{{Port: "grpc"}} }
+	c.Edge = func() EdgeReading { return EdgeReading{Abuse: []Abuse{{"ping", 0}}} }
 	m := New(c)
 	l := limit(1, "shop", "a")
 	m.Decisions.Install([]*limiter.Limit{l})
@@ -51,7 +52,9 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 	c.Table = func() TableReading {
 		return TableReading{Entries: 1, EntriesMax: 2, Bytes: 3, BytesMax: 4, Full: 5, ShareFull: 6, Reclaimed: 7}
 	}
-	c.Edge = func() EdgeReading { return EdgeReading{Connections: 1, Late: 2, Refused: 3, Panics: 4, Faults: 5} }
+	c.Edge = func() EdgeReading {
+		return EdgeReading{Connections: 1, Late: 2, Refused: 3, Panics: 4, Faults: 5, Shed: 6, Abuse: []Abuse{{"ping", 7}}}
+	}
 	c.Policy = func() PolicyReading {
 		return PolicyReading{Version: 3, Hash: "cafe", Limits: 4, Domains: 5, LoadedAt: 1_500_000_000, Rejected: true}
 	}
@@ -86,6 +89,8 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 		"headgate_grpc_connections{}":                      1,
 		"headgate_late_total{}":                            2,
 		"headgate_shed_total{connections_max}":             3,
+		"headgate_shed_total{behind_max}":                  6,
+		"headgate_abuse_total{ping}":                       7,
 		"headgate_faults_total{}":                          5,
 		"headgate_panics_total{}":                          4,
 		"headgate_tls_certificate_not_after_seconds{grpc}": 2_000_000_000,

@@ -15,7 +15,7 @@ type readings struct {
 	ready, policyInfo, policyLoaded, policyRejected, policyLimits, policyDomains *prometheus.Desc
 	tableEntries, tableEntriesMax, tableBytes, tableBytesMax                     *prometheus.Desc
 	tableFull, tableReclaimed                                                    *prometheus.Desc
-	connections, faults, late, shed, panics                                      *prometheus.Desc
+	connections, faults, late, shed, abuse, panics                               *prometheus.Desc
 	tlsNotAfter, tlsReloads                                                      *prometheus.Desc
 }
 
@@ -48,6 +48,7 @@ func newReadings(c Config) *readings {
 		faults:      desc("faults_total", "Requests answered with an error: malformed, beyond a bound, unknown domain."),
 		late:        desc("late_total", "Decisions that were not made in time, so that on_unavailable decided."),
 		shed:        desc("shed_total", "What was turned away for overload, by the bound that it was beyond.", "bound"),
+		abuse:       desc("abuse_total", "What gRPC clients did beyond what the protocol or a bound allows, by kind.", "kind"),
 		panics:      desc("panics_total", "Panics recovered: the request failed, the process went on."),
 
 		tlsNotAfter: desc("tls_certificate_not_after_seconds", "When the certificate in use, or one that it needs, expires, Unix time, by port.", "port"),
@@ -61,7 +62,7 @@ func (r *readings) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		r.ready, r.policyInfo, r.policyLoaded, r.policyRejected, r.policyLimits, r.policyDomains,
 		r.tableEntries, r.tableEntriesMax, r.tableBytes, r.tableBytesMax, r.tableFull, r.tableReclaimed,
-		r.connections, r.faults, r.late, r.shed, r.panics,
+		r.connections, r.faults, r.late, r.shed, r.abuse, r.panics,
 		r.tlsNotAfter, r.tlsReloads,
 	} {
 		ch <- d
@@ -100,6 +101,10 @@ func (r *readings) Collect(ch chan<- prometheus.Metric) {
 	counter(r.faults, e.Faults)
 	counter(r.late, e.Late)
 	counter(r.shed, e.Refused, "connections_max")
+	counter(r.shed, e.Shed, "behind_max")
+	for _, a := range e.Abuse {
+		counter(r.abuse, a.Count, a.Kind)
+	}
 	counter(r.panics, e.Panics)
 
 	for _, t := range read(r.config.TLS) {

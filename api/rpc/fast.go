@@ -1,0 +1,192 @@
+package rpc
+
+import (
+	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/decision"
+	"github.com/headgate/headgate/api/h2"
+	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
+	"github.com/headgate/headgate/api/rls"
+	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/policy"
+)
+
+// fast returns the methods that are answered on the read loop.
+func (s *Server) fast() map[string]h2.Unary {
+	bounds := &s.limits.Bounds
+	check := func(decode func([]byte, *api.Bounds, *policy.Request) (bool, error)) *desked {
+		return &desked{
+			desk: s.desk,
+			decode: func(in []byte, x *api.Exchange) error {
+				explain, err := decode(in, bounds, &x.Req)
+				if explain {
+					x.Errand.Flags = 1
+				}
+				return err
+			},
+			answer: func(dst []byte, x *api.Exchange) []byte { return decision.Append(dst, x, x.Errand.Flags != 0) },
+		}
+	}
+	return map[string]h2.Unary{
+		rlsv3.RateLimitService_ShouldRateLimit_FullMethodName: &desked{
+			desk:   s.desk,
+			decode: func(in []byte, x *api.Exchange) error { return rls.Decode(in, bounds, &x.Req) },
+			answer: s.limits.Headers.Append,
+		},
+		headgatev1.DecisionService_Check_FullMethodName:      check(decision.Decode),
+		headgatev1.DecisionService_Peek_FullMethodName:       check(decision.DecodePeek),
+		headgatev1.DecisionService_CheckBatch_FullMethodName: &batched{&s.checks},
+		healthv1.Health_Check_FullMethodName:                 healthCheck{s},
+	}
+}
+
+// A desked answers a method that decides one exchange: h2's steps in terms of
+// the desk. decode and answer are the method's own.
+type desked struct {
+	desk   *api.Desk
+	decode func(in []byte, x *api.Exchange) error
+	answer func(dst []byte, x *api.Exchange) []byte
+}
+
+// An errand is the h2.Call.State of a desked method. It is made once for each
+// h2.Call, and those are few.
+type errand struct {
+	x        *api.Exchange
+	pending  bool // x was left to the Decider
+	finished func(*api.Exchange)
+}
+
+// Begin decodes and matches the request.
+func (d *desked) Begin(c *h2.Call) {
+	e, ok := c.State.(*errand)
+	if !ok {
+		e = &errand{finished: func(*api.Exchange) { c.Finish() }}
+		c.State = e
+	}
+	e.x, e.pending = d.desk.Open(), false
+	if err := d.decode(c.In, e.x); err != nil {
+		fail(d.desk, c, err)
+		return
+	}
+	if c.Shed {
+		d.desk.Shed(limiter.Instant(c.Now), e.x)
+		return
+	}
+	d.desk.Match(e.x)
+	c.Deadline = c.Now + int64(d.desk.Timeout())
+}
+
+// fail answers with an error, which is a *api.Fault.
+func fail(desk *api.Desk, c *h2.Call, err error) {
+	desk.CountFault()
+	c.Fail(uint32(api.Code(err)), err.Error())
+}
+
+// Decide charges the request.
+func (d *desked) Decide(c *h2.Call) (done bool) {
+	if c.Shed {
+		return true
+	}
+	e, _ := c.State.(*errand) // Begin made it
+	e.x.Finished = e.finished
+	if d.desk.Charge(limiter.Instant(c.Now), e.x) {
+		return true
+	}
+	// Nobody looks at the request before h2 lets the call finish, which it does
+	// when we have returned.
+	e.pending = true
+	e.x.Keep()
+	return false
+}
+
+// Answer encodes the response.
+func (d *desked) Answer(dst []byte, c *h2.Call) []byte {
+	e, ok := c.State.(*errand)
+	if !ok || e.x == nil { // Begin panicked
+		return dst
+	}
+	if e.pending {
+		d.desk.End(limiter.Instant(c.Now), e.x)
+	}
+	return d.respond(dst, c, e)
+}
+
+// respond encodes the response and closes the exchange.
+func (d *desked) respond(dst []byte, c *h2.Call, e *errand) []byte {
+	if !c.Failed() {
+		if err := e.x.Fault(); err != nil {
+			fail(d.desk, c, err)
+		} else {
+			dst = d.answer(dst, e.x)
+		}
+	}
+	d.desk.Close(e.x)
+	e.x = nil
+	return dst
+}
+
+// Expire answers by on_unavailable.
+func (d *desked) Expire(dst []byte, c *h2.Call) []byte {
+	e, _ := c.State.(*errand) // Begin made it
+	if y := d.desk.Expire(limiter.Instant(c.Now), e.x); y != nil {
+		e.x = y
+		return d.respond(dst, c, e)
+	}
+	// The Decider is done, and about to tell h2, which won't listen any more.
+	d.desk.End(limiter.Instant(c.Now), e.x)
+	return d.respond(dst, c, e)
+}
+
+// A batched answers CheckBatch.
+type batched struct{ checks *decision.Service }
+
+// Begin decodes nothing yet: a batch is decided in groups.
+func (b *batched) Begin(c *h2.Call) {
+	batch, err := b.checks.BeginBatch(c.In)
+	if err != nil {
+		c.State = nil
+		fail(b.checks.Desk, c, err)
+		return
+	}
+	batch.Owner, batch.Finished = c, finishBatch
+	c.State = batch
+	c.Deadline = c.Now + int64(b.checks.Desk.Timeout())
+}
+
+func finishBatch(batch *decision.Batch) {
+	if c, ok := batch.Owner.(*h2.Call); ok {
+		c.Finish()
+	}
+}
+
+// Decide decides the checks of the batch.
+func (*batched) Decide(c *h2.Call) (done bool) {
+	batch, _ := c.State.(*decision.Batch) // Begin made it
+	return batch.Decide(limiter.Instant(c.Now))
+}
+
+// Answer encodes the response.
+func (*batched) Answer(dst []byte, c *h2.Call) []byte {
+	batch, ok := c.State.(*decision.Batch)
+	if !ok {
+		return dst
+	}
+	c.State = nil
+	dst = batch.Append(dst)
+	batch.Close()
+	return dst
+}
+
+// Expire answers what is left by on_unavailable.
+func (b *batched) Expire(dst []byte, c *h2.Call) []byte {
+	batch, _ := c.State.(*decision.Batch) // Begin made it
+	if batch.Expire() {
+		return b.Answer(dst, c)
+	}
+	// The Decider is done, and about to say so to the batch, which therefore is
+	// not closed.
+	c.State = nil
+	return batch.Append(dst)
+}
