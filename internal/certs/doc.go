@@ -15,4 +15,6 @@
 // Errors name the file and what is wrong with it; all files are looked at
 // before an error is returned. What only may be wrong, such as a certificate
 // that has expired, is a warning.
+//
+// See docs/guides/tls.md.
 package certs

@@ -101,11 +101,19 @@ type site struct {
 
 func startSite(t *testing.T) *site {
 	t.Helper()
+	return startSiteOver(t, "")
+}
+
+// startSiteOver starts one whose Envoy asks Headgate over the transport_socket
+// that text is; "": in cleartext.
+func startSiteOver(t *testing.T, text string) *site {
+	t.Helper()
 	s := &site{headgate: startHeadgate(t), upstream: startUpstream(t)}
 	s.envoy = startEnvoy(t, "gateway.yaml.tmpl", map[string]any{
 		"Listeners": map[string]bool{"open": false, "closed": true},
 		"Upstream":  port(t, s.upstream.addr),
 		"Headgate":  port(t, s.headgate.grpc),
+		"Transport": text,
 	})
 	return s
 }

@@ -20,7 +20,8 @@ const tutorialTimeout = 4 * time.Minute
 
 // A step is one block of commands and what the page says they print.
 type step struct {
-	line     int // of the page, for messages
+	page     string
+	line     int // of the page
 	commands string
 	output   []string // each must be a line of the output, in order; … is any text
 }
@@ -32,16 +33,26 @@ var fenced = regexp.MustCompile("(?ms)^```(sh|text)\n(.*?)^```$")
 // the page's own ports: they must be free. Like its reader, it works in the
 // checkout and starts with an empty tmp: what was there is gone.
 func TestTutorialWorksAsWritten(t *testing.T) {
-	page, err := os.ReadFile("../../docs/tutorial.md")
+	pageWorksAsWritten(t, "docs/tutorial.md")
+}
+
+// TestTLSGuideWorksAsWritten does so with docs/guides/tls.md.
+func TestTLSGuideWorksAsWritten(t *testing.T) {
+	pageWorksAsWritten(t, "docs/guides/tls.md")
+}
+
+func pageWorksAsWritten(t *testing.T, name string) {
+	t.Helper()
+	page, err := os.ReadFile("../../" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	steps := tutorialSteps(string(page))
+	steps := pageSteps(name, string(page))
 	needPorts(t, string(page))
 	outputs := runSteps(t, steps)
 	for i, s := range steps {
 		if i >= len(outputs) {
-			t.Fatalf("line %d: the commands before it failed", s.line)
+			t.Fatalf("%s:%d: the commands before it failed", s.page, s.line)
 		}
 		s.compare(t, outputs[i])
 	}
@@ -61,7 +72,7 @@ func needPorts(t *testing.T, page string) {
 		seen[m[1]] = true
 		l, err := net.Listen("tcp", "127.0.0.1:"+m[1])
 		if err != nil {
-			t.Errorf("the tutorial needs port %s for itself: stop what listens there (`make run`?): %v", m[1], err)
+			t.Errorf("the page needs port %s for itself: stop what listens there (`make run`?): %v", m[1], err)
 			continue
 		}
 		_ = l.Close()
@@ -71,12 +82,12 @@ func needPorts(t *testing.T, page string) {
 	}
 }
 
-func tutorialSteps(page string) []step {
+func pageSteps(name, page string) []step {
 	var steps []step
 	for _, m := range fenced.FindAllStringSubmatchIndex(page, -1) {
 		kind, text := page[m[2]:m[3]], page[m[4]:m[5]]
 		if kind == "sh" {
-			steps = append(steps, step{line: 1 + strings.Count(page[:m[0]], "\n"), commands: text})
+			steps = append(steps, step{page: name, line: 1 + strings.Count(page[:m[0]], "\n"), commands: text})
 			continue
 		}
 		last := &steps[len(steps)-1]
@@ -104,7 +115,7 @@ func runSteps(t *testing.T, steps []step) []string {
 	out, err := cmd.CombinedOutput()
 	_ = group() // what a failed step left behind
 	if err != nil {
-		t.Errorf("the tutorial ends with %v; it printed:\n%s", err, strings.ReplaceAll(string(out), mark, "--\n"))
+		t.Errorf("the page's commands end with %v; it printed:\n%s", err, strings.ReplaceAll(string(out), mark, "--\n"))
 	}
 	outputs := strings.Split(string(out), mark)
 	return outputs[:len(outputs)-1] // what follows the last mark belongs to no finished step
@@ -121,7 +132,7 @@ func (s *step) compare(t *testing.T, output string) {
 			next++
 		}
 		if next == len(lines) {
-			t.Errorf("docs/tutorial.md:%d: the commands do not print %q here; they print:\n%s", s.line, want, output)
+			t.Errorf("%s:%d: the commands do not print %q here; they print:\n%s", s.page, s.line, want, output)
 			return
 		}
 		next++
