@@ -199,7 +199,7 @@ func (r *request) read(s *Server, fields []hpack.Field) (ok bool) {
 	for i := range fields {
 		f := &fields[i]
 		kind, more := f.Tag&0xff, f.Tag>>8
-		if f.Name[0] == ':' {
+		if len(f.Name) > 0 && f.Name[0] == ':' {
 			if seen&sawRegular != 0 {
 				return false
 			}
