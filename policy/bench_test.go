@@ -132,6 +132,7 @@ func workloadValue(b []byte, shape string, id int) []byte {
 
 // match matches a batch of values of rules below n and returns what it took.
 func (w *workload) match(b *testing.B, n int) time.Duration {
+	b.Helper()
 	for i := range w.values {
 		w.values[i] = workloadValue(w.texts[i][:0], w.shape, scatter(w.random.IntN(n)))
 	}
@@ -230,7 +231,6 @@ func BenchmarkCompile(b *testing.B) {
 			var with, without runtime.MemStats
 			runtime.ReadMemStats(&with)
 			runtime.KeepAlive(s)
-			s = nil
 			runtime.GC()
 			runtime.ReadMemStats(&without)
 			b.ReportMetric(float64(with.HeapAlloc-without.HeapAlloc)/n, "B/rule")
