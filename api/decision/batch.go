@@ -23,6 +23,8 @@ type Batch struct {
 	// finished the last check, from any goroutine, so it must not block. The caller
 	// sets it before Decide.
 	Finished func(*Batch)
+	// Shed has the batch decided without its counters: it comes too late.
+	Shed bool
 	// Owner is the caller's own, for Finished.
 	Owner any
 
@@ -68,7 +70,7 @@ func (s *Service) BeginBatch(in []byte) (*Batch, error) {
 // Decide decides the checks in order, as of now. If it returns false, Finished
 // will be called, unless Expire is in time.
 func (b *Batch) Decide(now limiter.Instant) (done bool) {
-	b.now = now
+	b.now, b.g.shed = now, b.Shed
 	b.left.Store(1)
 	for more := true; more; {
 		var check []byte
@@ -187,7 +189,7 @@ func (b *Batch) Close() {
 		b.out = nil
 	}
 	b.out, b.rest = b.out[:0], wire.Reader{}
-	b.Finished, b.Owner = nil, nil
+	b.Finished, b.Owner, b.Shed = nil, nil, false
 	b.claimed.Store(false)
 	b.s.batches.Put(b)
 }

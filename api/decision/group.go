@@ -25,6 +25,7 @@ type group struct {
 	xs   [groupMax]*api.Exchange
 	errs [groupMax]error // of decoding
 	n    int
+	shed bool // decide without the counters
 }
 
 // next returns the exchange for the next check, which add must follow. There is
@@ -41,7 +42,7 @@ func (g *group) next(desk *api.Desk, finished func(*api.Exchange)) *api.Exchange
 
 // add takes what next returned, decoded with err, and matches it.
 func (g *group) add(desk *api.Desk, err error) {
-	if err == nil {
+	if err == nil && !g.shed {
 		desk.Match(g.xs[g.n])
 	}
 	g.errs[g.n] = err
@@ -55,6 +56,10 @@ func (g *group) charge(desk *api.Desk, now limiter.Instant, i int) (pending bool
 		return false, g.errs[i]
 	}
 	x := g.xs[i]
+	if g.shed {
+		desk.Shed(now, x)
+		return false, x.Fault()
+	}
 	if !desk.Charge(now, x) {
 		g.xs[i] = nil
 		return true, nil

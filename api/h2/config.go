@@ -52,6 +52,12 @@ type Config struct {
 	// [MessageBytes, 1 GiB]. A request beyond it is refused.
 	BufferBytes int
 
+	// ReadAhead is how many bytes of a request's body Rest may have read that it
+	// has not reported by Consumed, at least MessageBytes and a few; 0: what it
+	// reads is consumed. grpc.Server reads bodies whether or not its handlers
+	// want messages, so it must be bounded by this.
+	ReadAhead int
+
 	// HandshakeTimeout bounds TLS and the connection preface, RequestTimeout
 	// from a request's headers to its last byte (Fast only), StallTimeout how
 	// long a peer may not read, or give no room for, what it asked for.
@@ -109,6 +115,7 @@ func (c *Config) Validate() error {
 		{"streams_total", c.StreamsTotal, c.Streams, 1<<31 - 1},
 		{"message_bytes", c.MessageBytes, 1, 64 << 20},
 		{"header_bytes", c.HeaderBytes, 1 << 10, 1 << 20},
+		{"read_ahead", c.ReadAhead, 0, 1 << 30},
 		{"buffer_bytes", c.BufferBytes, c.MessageBytes, 1 << 30},
 	} {
 		if f.v < f.low || f.v > f.high {

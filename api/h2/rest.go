@@ -43,6 +43,7 @@ func (c *conn) startRest(st *stream) {
 	r := &restStream{c: c, st: st, cancel: cancel, header: http.Header{}}
 	r.wake.L = &c.mu
 	st.rest = r
+	ctx = context.WithValue(ctx, bodyKey{}, r)
 	req := &http.Request{
 		Method: http.MethodPost, Proto: "HTTP/2.0", ProtoMajor: 2, URL: &url.URL{}, Header: http.Header{},
 		Body: r, ContentLength: st.req.length, RemoteAddr: c.peerName(), TLS: c.tls,
@@ -213,10 +214,11 @@ func (r *restStream) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// waitRoom waits for room in the windows.
+// waitRoom waits for room in the windows, or writes what would keep the peer
+// from giving any: then there may be some meanwhile.
 func (c *conn) waitRoom() {
-	c.flush()
-	if c.dead {
+	if len(c.out) > 0 && !c.writing {
+		c.flush()
 		return
 	}
 	c.waiting++
@@ -256,7 +258,8 @@ func (r *restStream) Read(p []byte) (n int, err error) {
 	c, st := r.c, r.st
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(st.body) == 0 && !st.reset && !st.ended && !c.dead && !r.closed {
+	most := c.srv.cfg.ReadAhead
+	for !st.reset && !c.dead && !r.closed && (len(st.body) == 0 && !st.ended || most > 0 && st.taken >= most) {
 		r.wake.Wait()
 	}
 	switch {
@@ -267,8 +270,15 @@ func (r *restStream) Read(p []byte) (n int, err error) {
 	case len(st.body) == 0:
 		return 0, io.EOF
 	}
+	if most > 0 {
+		p = p[:min(len(p), most-st.taken)]
+	}
 	n = copy(p, st.body)
-	c.held -= n
+	if most > 0 {
+		st.taken += n
+	} else {
+		c.held -= n
+	}
 	if st.body = st.body[n:]; len(st.body) == 0 {
 		st.body = nil
 	}
@@ -278,6 +288,25 @@ func (r *restStream) Read(p []byte) (n int, err error) {
 		c.flush()
 	}
 	return n, nil
+}
+
+// bodyKey is the context key of a request's restStream.
+type bodyKey struct{}
+
+// Consumed tells that the handler of Config.Rest whose request has ctx is done
+// with n bytes of its body: see Config.ReadAhead. It has no effect if ctx is not
+// of such a request.
+func Consumed(ctx context.Context, n int) {
+	r, ok := ctx.Value(bodyKey{}).(*restStream)
+	if !ok {
+		return
+	}
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	n = min(n, r.st.taken)
+	r.st.taken -= n
+	r.c.held -= n
+	r.wake.Broadcast()
 }
 
 func errBodyClosed() error { return errors.New("h2: body closed by handler") }

@@ -26,6 +26,7 @@ type stream struct {
 	reset  bool // it is over: nothing more is sent
 	body   []byte
 	got    int64 // bytes of data that have come, against content-length
+	taken  int   // bytes that Rest has read and not consumed
 	call   *Call // at a Decider
 	rest   *restStream
 
@@ -349,8 +350,8 @@ func (c *conn) endRequest(st *stream) error {
 
 // unhold forgets what a stream kept.
 func (c *conn) unhold(st *stream) {
-	c.held -= len(st.body) + len(st.answer)
-	st.body, st.answer = nil, nil
+	c.held -= len(st.body) + st.taken + len(st.answer)
+	st.body, st.taken, st.answer = nil, 0, nil
 }
 
 // refuseStream answers a stream with a status before its end.

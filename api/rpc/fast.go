@@ -150,7 +150,7 @@ func (b *batched) Begin(c *h2.Call) {
 		fail(b.checks.Desk, c, err)
 		return
 	}
-	batch.Owner, batch.Finished = c, finishBatch
+	batch.Owner, batch.Finished, batch.Shed = c, finishBatch, c.Shed
 	c.State = batch
 	c.Deadline = c.Now + int64(b.checks.Desk.Timeout())
 }

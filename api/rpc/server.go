@@ -41,7 +41,7 @@ type Server struct {
 	desk   *api.Desk
 	limits rls.Service
 	checks decision.Service
-	pool   *buffers
+	pool   buffers
 	events Events
 
 	draining context.Context //nolint:containedctx // ends streams, as a done channel would
@@ -60,7 +60,6 @@ func New(c *Config, gate *api.Gate, now func() limiter.Instant, e Events) (*Serv
 		desk:   desk,
 		limits: rls.Service{Desk: desk, Bounds: c.Bounds, Headers: c.Headers},
 		checks: decision.Service{Desk: desk, Bounds: c.Bounds},
-		pool:   new(buffers),
 		health: health.NewServer(),
 		events: e,
 	}
@@ -70,6 +69,7 @@ func New(c *Config, gate *api.Gate, now func() limiter.Instant, e Events) (*Serv
 		grpc.UnaryInterceptor(s.guardUnary),
 		grpc.StreamInterceptor(s.guardStream),
 		grpc.MaxRecvMsgSize(c.Bounds.MessageBytes),
+		grpc.StatsHandler(consumption{}),
 	)
 	s.grpc.RegisterService(s.rateLimitService(), nil)
 	s.grpc.RegisterService(s.decisionService(), nil)
@@ -90,12 +90,13 @@ func New(c *Config, gate *api.Gate, now func() limiter.Instant, e Events) (*Serv
 // frontConfig returns the settings of the front, which have the same names.
 func (s *Server) frontConfig(c *Config, now func() limiter.Instant) h2.Config {
 	f := h2.Default()
-	f.Fast, f.Rest = s.fast(), s.grpc
+	f.Fast, f.Rest = s.fast(), s.rest(c.Bounds.MessageBytes)
 	f.Now = func() int64 { return int64(now()) }
 	f.Authorize, f.TLS = c.Authorize, c.TLS
 	f.Panic = s.panicked
 	f.Connections, f.Streams, f.StreamsTotal = c.Connections, c.Streams, c.StreamsTotal
 	f.MessageBytes, f.BufferBytes = c.Bounds.MessageBytes, c.BufferBytes
+	f.ReadAhead = c.Bounds.MessageBytes + readAheadMore
 	f.HandshakeTimeout = c.HandshakeTimeout
 	f.RequestTimeout, f.StallTimeout = c.RequestTimeout, c.StallTimeout
 	f.KeepaliveInterval, f.KeepaliveTimeout = c.KeepaliveInterval, c.KeepaliveTimeout
