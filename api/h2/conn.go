@@ -23,7 +23,8 @@ const (
 // reading or writing.
 type conn struct {
 	srv   *Server
-	nc    net.Conn
+	raw   net.Conn             // as accepted
+	nc    net.Conn             // raw, or TLS over it when that is established
 	tls   *tls.ConnectionState // nil: cleartext
 	in    []byte               // in[r:w] is read and not handled
 	r, w  int
@@ -99,7 +100,7 @@ type work struct {
 func newConn(s *Server, nc net.Conn) *conn {
 	now := s.cfg.Now()
 	c := &conn{
-		srv: s, nc: nc,
+		srv: s, raw: nc, nc: nc,
 		sendWindow: defaultWindow, peerWindow: defaultWindow, peerFrame: frameBytesMax,
 		recvWindow: connWindow, lastRead: now, began: now, empty: now,
 	}
@@ -122,7 +123,7 @@ func (c *conn) serve() {
 
 // handshake does TLS and reads the preface.
 func (c *conn) handshake() error {
-	if err := c.nc.SetDeadline(time.Now().Add(c.srv.cfg.HandshakeTimeout)); err != nil {
+	if err := c.raw.SetDeadline(time.Now().Add(c.srv.cfg.HandshakeTimeout)); err != nil {
 		return fmt.Errorf("h2: set deadline: %w", err)
 	}
 	if err := c.shakeTLS(); err != nil {
@@ -145,7 +146,7 @@ func (c *conn) handshake() error {
 		}
 	}
 	c.r = len(preface)
-	if err := c.nc.SetDeadline(time.Time{}); err != nil {
+	if err := c.raw.SetDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("h2: set deadline: %w", err)
 	}
 	return c.hello()
@@ -165,7 +166,7 @@ func (c *conn) shakeTLS() error {
 	if c.srv.cfg.TLS == nil {
 		return nil
 	}
-	t := tls.Server(c.nc, c.srv.cfg.TLS)
+	t := tls.Server(c.raw, c.srv.cfg.TLS)
 	c.nc = t
 	if err := t.Handshake(); err != nil {
 		c.srv.count(AbuseTLS)
@@ -219,7 +220,7 @@ func (c *conn) kicked() error {
 		c.srv.putIn(c.in)
 		c.in = make([]byte, smallInBytes)
 	}
-	if err := c.nc.SetReadDeadline(time.Time{}); err != nil {
+	if err := c.raw.SetReadDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("h2: set deadline: %w", err)
 	}
 	return nil
@@ -343,7 +344,7 @@ func (c *conn) shut(err error) {
 		c.srv.count(fault.abuse)
 		c.out = appendGoAway(c.out, c.lastID, fault.code, fault.reason)
 		// What the peer does not take at once is lost: it broke the rules.
-		_ = c.nc.SetWriteDeadline(time.Now().Add(lastWriteTimeout))
+		_ = c.raw.SetWriteDeadline(time.Now().Add(lastWriteTimeout))
 		c.flush()
 		c.mu.Unlock()
 		c.linger()
@@ -372,10 +373,10 @@ const (
 // linger reads on for a moment, so that the peer sees the GOAWAY before it
 // learns that nobody listens any more.
 func (c *conn) linger() {
-	if t, ok := c.nc.(*net.TCPConn); ok {
-		_ = t.CloseWrite()
+	if w, ok := c.nc.(interface{ CloseWrite() error }); ok {
+		_ = w.CloseWrite()
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTimeout))
+	_ = c.raw.SetReadDeadline(time.Now().Add(lingerTimeout))
 	_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
 }
 
@@ -387,8 +388,8 @@ func (c *conn) kill() {
 	}
 	c.dead = true
 	c.room.Broadcast()
-	_ = c.nc.Close()
+	_ = c.raw.Close()
 }
 
 // peerName is the peer's address, for http.Request.
-func (c *conn) peerName() string { return c.nc.RemoteAddr().String() }
+func (c *conn) peerName() string { return c.raw.RemoteAddr().String() }

@@ -90,7 +90,7 @@ func (c *conn) due(now int64) {
 		}
 	}
 	if c.large && now-c.lastRead > int64(idleAfter) {
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+		_ = c.raw.SetReadDeadline(time.Unix(1, 0))
 	}
 	if len(c.out) > 0 && !c.writing {
 		c.srv.handlers.Go(c.flushNow) // a write may block, and others wait for the janitor
@@ -108,7 +108,7 @@ func (c *conn) flushNow() {
 func (c *conn) fail(e *connError) {
 	c.srv.count(e.abuse)
 	c.out = appendGoAway(c.out, c.lastID, e.code, e.reason)
-	_ = c.nc.SetWriteDeadline(time.Now().Add(lingerTimeout))
+	_ = c.raw.SetWriteDeadline(time.Now().Add(lingerTimeout))
 	c.srv.handlers.Go(func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()

@@ -39,7 +39,7 @@ func (c *conn) startRest(st *stream) {
 		return
 	}
 	ctx, cancel := context.WithCancel(c.srv.ctx)
-	ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.nc.LocalAddr())
+	ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.raw.LocalAddr())
 	r := &restStream{c: c, st: st, cancel: cancel, header: http.Header{}}
 	r.wake.L = &c.mu
 	st.rest = r

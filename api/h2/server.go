@@ -36,7 +36,7 @@ type Server struct {
 	ctx     context.Context   //nolint:containedctx // of all requests of Rest; ends with the server
 	cancel  context.CancelFunc
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex     // guards what follows
 	conns     map[*conn]bool // whether its handshake is over
 	listeners map[net.Listener]struct{}
 	draining  bool
@@ -217,7 +217,7 @@ func (s *Server) Drain(ctx context.Context) error {
 			return nil
 		case <-grace.C:
 			for _, c := range s.list(false) {
-				_ = c.nc.Close()
+				_ = c.raw.Close()
 			}
 		case <-ctx.Done():
 			s.Close()
@@ -239,7 +239,7 @@ func (s *Server) Close() {
 	s.mu.Unlock()
 	s.cancel()
 	for _, c := range slices.Concat(s.list(true), s.list(false)) {
-		_ = c.nc.Close()
+		_ = c.raw.Close()
 	}
 	s.loops.Wait()
 	s.handlers.Wait()
