@@ -16,6 +16,7 @@ const (
 	RLS    Protocol = "rls"    // envoy.service.ratelimit.v3 ShouldRateLimit
 	Native Protocol = "native" // headgate.v1 Check
 	Batch  Protocol = "batch"  // headgate.v1 CheckBatch, Config.Batch checks a request
+	Stream Protocol = "stream" // headgate.v1 CheckStream, one a connection, Config.Batch checks a message
 )
 
 // A Distribution says which of the keys are asked for how often.
@@ -51,7 +52,7 @@ type Config struct {
 	Domain string
 	// Descriptors are what is asked about: each "key=value[,key=value…]", where
 	// every %d in a value stands for the key's number, as many decimal digits as
-	// Keys−1 has. 1 to 32 for RLS; native and batch take exactly one, whose
+	// Keys−1 has. 1 to 32 for RLS; the other calls take exactly one, whose
 	// entries are the attributes. Without any %d there is one key.
 	Descriptors []string
 	// Keys is how many different keys are asked for, 1 to 10⁹.
@@ -62,15 +63,18 @@ type Config struct {
 	ZipfS float64
 	// Hits is the cost of each check in units, ≥ 1.
 	Hits uint32
-	// Headers says whose headers requests have.
+	// Headers says whose headers requests have. Stream takes minimal ones only:
+	// Envoy has no such call.
 	Headers HeaderStyle
-	// Batch is how many checks one request carries, 1 to 1,000. Batch only.
+	// Batch is how many checks one request carries, or one message of a stream,
+	// 1 to 1,000. Batch and Stream only.
 	Batch int
 
 	// Connections is how many connections are kept open, 1 to 4,096.
 	Connections int
-	// InFlight is how many requests may be unanswered on a connection, 1 to
-	// 65,536. The server's SETTINGS_MAX_CONCURRENT_STREAMS may lower it.
+	// InFlight is how many requests, or messages of a stream, may be unanswered on
+	// a connection, 1 to 65,536. The server's SETTINGS_MAX_CONCURRENT_STREAMS may
+	// lower it.
 	InFlight int
 	// Rate is how many requests are made a second over all connections. 0 is the
 	// closed loop: a new request as soon as one is answered.
@@ -178,10 +182,13 @@ func (c *Config) validateProtocol() (errs []error) {
 	case RLS:
 		descriptors = descriptorsMax
 	case Native:
-	case Batch:
+	case Batch, Stream:
 		errs = append(errs, between("batch", c.Batch, 1, batchMax))
 	default:
-		errs = append(errs, fmt.Errorf("protocol: %q is not one of rls, native, batch", c.Protocol))
+		errs = append(errs, fmt.Errorf("protocol: %q is not one of rls, native, batch, stream", c.Protocol))
+	}
+	if c.Protocol == Stream && c.Headers == EnvoyHeaders {
+		errs = append(errs, errors.New("headers: envoy is not for protocol stream, which Envoy does not speak"))
 	}
 	errs = append(errs, between("descriptors", len(c.Descriptors), 1, descriptors))
 	for i, d := range c.Descriptors {
@@ -211,7 +218,7 @@ func between[T int | uint32 | float64 | time.Duration](path string, v, low, high
 
 // checks returns how many checks one request carries.
 func (c *Config) checks() int {
-	if c.Protocol == Batch {
+	if c.Protocol == Batch || c.Protocol == Stream {
 		return c.Batch
 	}
 	return 1

@@ -46,6 +46,7 @@ type conn struct {
 	control    int    // control frames in out
 
 	header  *headerBlock
+	call    *call    // the stream of protocol stream; nil: each request has its own
 	streams []stream // by (id/2) mod its length, a power of two ≥ 2 × InFlight
 	nextID  uint32
 	active  int
@@ -75,6 +76,7 @@ type stream struct {
 	window   int64  // bytes of DATA that the server takes
 	rest     []byte // of the body, not yet sent
 	partial  []byte // of the answer
+	asked    asked  // as a message of a call
 	outcome  outcome
 }
 
@@ -113,7 +115,7 @@ func newConn(l *lane, nc net.Conn) *conn {
 		made:         time.Now(),
 		br:           bufio.NewReaderSize(nc, 4*frameMax),
 		header:       newHeaderBlock(l.headers, newFresh(l.config.Seed, l.number, l.code)),
-		streams:      make([]stream, 1<<bits.Len(uint(2*l.config.InFlight-1))),
+		streams:      make([]stream, placesFor(l.config.InFlight)),
 		nextID:       1,
 		limit:        l.config.InFlight,
 		window:       65_535,
@@ -125,6 +127,9 @@ func newConn(l *lane, nc net.Conn) *conn {
 	c.fr.SetMaxReadFrameSize(frameMax)
 	c.headers.dec = hpack.NewDecoder(4096, c.headers.field)
 	c.headers.dec.SetMaxStringLength(headersMax)
+	if l.workload.ids != nil {
+		c.call = &call{}
+	}
 	return c
 }
 
@@ -193,6 +198,10 @@ func (c *conn) open(start int64, attempts uint8) {
 	c.active++
 	c.l.active++
 
+	if c.call != nil {
+		c.send(s)
+		return
+	}
 	block := c.header.next()
 	c.out = appendFrameHeader(c.out, len(block), http2.FrameHeaders, http2.FlagHeadersEndHeaders, s.id)
 	c.out = append(c.out, block...)
@@ -224,7 +233,13 @@ func (c *conn) slot() *stream {
 	}
 }
 
-func (c *conn) at(id uint32) *stream { return &c.streams[int(id/2)&(len(c.streams)-1)] }
+// placesFor returns how many places there are for so many requests in flight: a
+// power of two, at least twice as many.
+func placesFor(inFlight int) int { return 1 << bits.Len(uint(2*inFlight-1)) }
+
+func (c *conn) place(id uint32) int { return int(id/2) & (len(c.streams) - 1) }
+
+func (c *conn) at(id uint32) *stream { return &c.streams[c.place(id)] }
 
 // find returns the stream with the given number, or nil if it is over.
 func (c *conn) find(id uint32) *stream {
@@ -238,6 +253,9 @@ func (c *conn) find(id uint32) *stream {
 // waits for a window of its own, but none is opened only to wait for the
 // connection's.
 func (c *conn) canOpen() bool {
+	if c.call != nil && !c.canSend() {
+		return false
+	}
 	return !c.retired && c.active < c.limit && c.window > 0
 }
 
@@ -289,6 +307,9 @@ func (c *conn) retire() {
 	}
 	if c.l.current == c {
 		c.l.current = nil
+	}
+	if c.call != nil {
+		c.halfClose()
 	}
 }
 

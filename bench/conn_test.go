@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -345,7 +346,12 @@ func offline(tb testing.TB, r *bytes.Reader) *conn {
 	tb.Helper()
 	cfg := small("127.0.0.1:1")
 	cfg.Duration = time.Hour
-	p, err := newPlan(&cfg, cfg.Target)
+	return offlineWith(tb, r, &cfg)
+}
+
+func offlineWith(tb testing.TB, r io.Reader, cfg *Config) *conn {
+	tb.Helper()
+	p, err := newPlan(cfg, cfg.Target)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -6,8 +6,8 @@
 // it drives any server that speaks Envoy's rate limit service v3 or headgate.v1
 // over HTTP/2, in cleartext or over TLS. It has its own small HTTP/2 client, so
 // that the generator is not what is measured; that client follows GOAWAY,
-// SETTINGS, flow control, PING and RST_STREAM, and sends nothing but unary gRPC
-// requests.
+// SETTINGS, flow control, PING and RST_STREAM, and makes unary gRPC calls and one
+// kind of stream.
 //
 // The entries are [Run], which measures one target, and [Compare], which
 // alternates between two. Both take a [Config]; they may run concurrently, but

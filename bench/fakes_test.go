@@ -68,7 +68,10 @@ type fake struct {
 
 	// answer decides a call for the value of its first entry.
 	answer func(ctx context.Context, value string) (over bool, err error)
-	short  bool // a batch's last item is missing
+	short  bool // the first check of a batch or a message is not answered
+	twice  bool // some checks of a message are answered twice
+	// streamEnd is called with each message of a stream, which ends with its error.
+	streamEnd func() error
 
 	ok, over, failed atomic.Int64
 	running, top     atomic.Int64

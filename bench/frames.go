@@ -136,6 +136,9 @@ func (c *conn) onSettings(f *http2.SettingsFrame) error {
 		switch s.ID { //nolint:exhaustive // the others are about what we don't do
 		case http2.SettingMaxConcurrentStreams:
 			c.limit = int(min(s.Val, uint32(c.l.config.InFlight)))
+			if c.call != nil && s.Val > 0 {
+				c.limit = c.l.config.InFlight
+			}
 		case http2.SettingMaxFrameSize:
 			c.frameMax = int(s.Val)
 		case http2.SettingHeaderTableSize:
@@ -143,6 +146,9 @@ func (c *conn) onSettings(f *http2.SettingsFrame) error {
 		case http2.SettingInitialWindowSize:
 			by := int64(s.Val) - c.streamWindow
 			c.streamWindow += by
+			if c.call != nil && c.call.id != 0 && !grow(&c.call.window, by) {
+				return errProtocol
+			}
 			for i := range c.streams {
 				if !grow(&c.streams[i].window, by) && c.streams[i].id != 0 {
 					return errProtocol
@@ -154,7 +160,7 @@ func (c *conn) onSettings(f *http2.SettingsFrame) error {
 	if err != nil {
 		return err
 	}
-	c.pumpWaiting()
+	c.pumpAll()
 	if c.control++; c.control > controlMax {
 		return errProtocol
 	}
@@ -176,8 +182,11 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 		if !grow(&c.window, int64(f.Increment)) {
 			return errProtocol
 		}
-		c.pumpWaiting()
+		c.pumpAll()
 		return nil
+	}
+	if c.call != nil {
+		return c.onCallWindow(f)
 	}
 	s := c.find(f.StreamID)
 	if s == nil {
@@ -194,6 +203,12 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 }
 
 func (c *conn) onReset(f *http2.RSTStreamFrame) {
+	if c.call != nil {
+		if f.StreamID == c.call.id && !c.call.over {
+			c.onCallReset(f.ErrCode)
+		}
+		return
+	}
 	s := c.find(f.StreamID)
 	switch {
 	case s == nil:
@@ -212,7 +227,12 @@ func (c *conn) onGoAway(f *http2.GoAwayFrame) {
 	}
 	c.retire()
 	for i := range c.streams {
-		if s := &c.streams[i]; s.id > f.LastStreamID {
+		s := &c.streams[i]
+		id := s.id // of its HTTP/2 stream
+		if c.call != nil && id != 0 {
+			id = c.call.id
+		}
+		if id > f.LastStreamID {
 			c.repeat(s)
 		}
 	}
@@ -230,6 +250,9 @@ func (c *conn) onData(h frameHeader, p []byte) error {
 			return errProtocol
 		}
 		p = p[1 : len(p)-int(p[0])]
+	}
+	if c.call != nil {
+		return c.onCallData(h, p)
 	}
 	s := c.find(h.stream)
 	if s == nil {

@@ -14,7 +14,7 @@ func (l *lane) recordAnswer(start, now int64, o *outcome) {
 	t.ok += uint64(o.ok)
 	t.over += uint64(o.over)
 	t.unknown += uint64(o.unknown)
-	if l.config.Protocol == Batch {
+	if l.workload.perItem {
 		for i, n := range o.failed {
 			t.codes[i] += uint64(n)
 		}

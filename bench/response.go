@@ -8,7 +8,10 @@ import (
 // counts as UNKNOWN, as gRPC says.
 const codesMax = 17
 
-const codeUnknown = 2
+const (
+	codeUnknown     = 2
+	codeUnavailable = 14
+)
 
 // An outcome is what one response decided, in checks.
 type outcome struct {
@@ -45,7 +48,7 @@ func decodeCheck(b []byte, o *outcome) bool { return decodeRLS(b, o) }
 func decodeBatch(b []byte, o *outcome) bool {
 	for len(b) > 0 {
 		num, typ, item, n := consumeField(b)
-		if n < 0 || num == 1 && typ == protowire.BytesType && !decodeItem(item, o) {
+		if n < 0 || num == 1 && typ == protowire.BytesType && !decodeOutcome(item, 1, o) {
 			return false
 		}
 		b = b[n:]
@@ -53,9 +56,10 @@ func decodeBatch(b []byte, o *outcome) bool {
 	return true
 }
 
-// decodeItem reads a CheckBatchItem: of its response and its error, the one that
-// comes last.
-func decodeItem(b []byte, o *outcome) bool {
+// decodeOutcome reads an item of a batch, or an answer of a stream: of its
+// response, whose field has the given number, and its error, which is the next,
+// the one that comes last.
+func decodeOutcome(b []byte, response protowire.Number, o *outcome) bool {
 	var which protowire.Number
 	var value uint64
 	for len(b) > 0 {
@@ -64,7 +68,7 @@ func decodeItem(b []byte, o *outcome) bool {
 			return false
 		}
 		b = b[n:]
-		if typ != protowire.BytesType || num != 1 && num != 2 {
+		if typ != protowire.BytesType || num != response && num != response+1 {
 			continue
 		}
 		if num != which {
@@ -75,7 +79,7 @@ func decodeItem(b []byte, o *outcome) bool {
 			return false
 		}
 	}
-	if which == 2 {
+	if which == response+1 {
 		code := statusCode(uint64(uint32(value)))
 		if code == 0 {
 			code = codeUnknown // an error that says OK

@@ -123,6 +123,12 @@ func (c *conn) onHeaders(h frameHeader, p []byte) error {
 			return err
 		}
 	}
+	if c.call != nil {
+		if h.stream == c.call.id && h.stream != 0 && r.endStream && !c.call.over {
+			c.onCallEnd(r.status)
+		}
+		return nil
+	}
 	if s := c.find(h.stream); s != nil {
 		if r.status >= 0 {
 			s.status = r.status

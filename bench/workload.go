@@ -16,9 +16,10 @@ import (
 
 // The methods that are called.
 const (
-	rlsPath   = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
-	checkPath = "/headgate.v1.DecisionService/Check"
-	batchPath = "/headgate.v1.DecisionService/CheckBatch"
+	rlsPath    = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+	checkPath  = "/headgate.v1.DecisionService/Check"
+	batchPath  = "/headgate.v1.DecisionService/CheckBatch"
+	streamPath = "/headgate.v1.DecisionService/CheckStream"
 )
 
 // placeholder stands for the key's number in a descriptor's value.
@@ -31,13 +32,15 @@ const grpcPrefixLen = 5
 // A workload is the requests of a run: one body, in which the numbers of the
 // keys are the only thing that differs. Immutable; shared by all lanes.
 type workload struct {
-	path   string
-	body   []byte // gRPC prefix and message
-	digits []int  // where in body each number begins, in order
-	width  int    // of a number, in digits
-	keys   uint64 // how many numbers there are; 1 without a placeholder
-	checks int    // how many a request carries
-	decode func([]byte, *outcome) bool
+	path    string
+	body    []byte                      // gRPC prefix and message
+	digits  []int                       // where in body each number begins, in order
+	width   int                         // of a number, in digits
+	keys    uint64                      // how many numbers there are; 1 without a placeholder
+	checks  int                         // how many a request carries
+	perItem bool                        // checks may fail one by one
+	decode  func([]byte, *outcome) bool // nil for a stream
+	ids     *checkIDs                   // of a stream
 }
 
 func newWorkload(c *Config) (*workload, error) {
@@ -46,37 +49,50 @@ func newWorkload(c *Config) (*workload, error) {
 		keys:   uint64(c.Keys),
 		checks: c.checks(),
 	}
+	if c.Protocol == Stream {
+		w.ids = newCheckIDs(c)
+	}
 	// All digits of the two numbers differ, and nothing else does.
-	zeros, err := w.message(c, strings.Repeat("0", w.width))
+	zeros, err := w.message(c, strings.Repeat("0", w.width), w.ids.first())
 	if err != nil {
 		return nil, err
 	}
-	ones, err := w.message(c, strings.Repeat("1", w.width))
+	ones, err := w.message(c, strings.Repeat("1", w.width), w.ids.first())
 	if err != nil {
 		return nil, err
 	}
 	w.body = make([]byte, grpcPrefixLen, grpcPrefixLen+len(zeros))
 	binary.BigEndian.PutUint32(w.body[1:], uint32(len(zeros)))
 	w.body = append(w.body, zeros...)
-	left := 0 // digits left of the number that is being skipped
-	for i := range zeros {
-		switch {
-		case zeros[i] == ones[i]:
-		case left > 0:
-			left--
-		default:
-			w.digits = append(w.digits, grpcPrefixLen+i)
-			left = w.width - 1
-		}
-	}
+	w.digits = differences(zeros, ones, w.width)
 	if len(w.digits) == 0 {
 		w.keys = 1
+	}
+	if w.ids != nil {
+		other, err := w.message(c, strings.Repeat("0", w.width), w.ids.other())
+		if err != nil {
+			return nil, err
+		}
+		w.ids.at = differences(zeros, other, w.ids.width)
 	}
 	return w, nil
 }
 
-// message renders the request for the key whose number is given.
-func (w *workload) message(c *Config, number string) ([]byte, error) {
+// differences returns where a and b differ, as the beginnings of runs of width
+// bytes in a body.
+func differences(a, b []byte, width int) (at []int) {
+	for i := 0; i < len(a); i++ {
+		if a[i] != b[i] {
+			at = append(at, grpcPrefixLen+i)
+			i += width - 1
+		}
+	}
+	return at
+}
+
+// message renders the request for the key whose number is given. All checks of a
+// stream have the given id.
+func (w *workload) message(c *Config, number string, id uint64) ([]byte, error) {
 	var m proto.Message
 	switch c.Protocol {
 	case RLS:
@@ -113,14 +129,7 @@ func (w *workload) message(c *Config, number string) ([]byte, error) {
 				Key: e.key, Value: strings.ReplaceAll(e.value, placeholder, number),
 			})
 		}
-		w.path, w.decode, m = checkPath, decodeCheck, check
-		if c.Protocol == Batch {
-			b := &headgatev1.CheckBatchRequest{}
-			for range c.Batch {
-				b.Checks = append(b.Checks, check)
-			}
-			w.path, w.decode, m = batchPath, decodeBatch, b
-		}
+		m = w.several(c, check, id)
 	}
 	b, err := proto.Marshal(m)
 	if err != nil {
@@ -129,18 +138,41 @@ func (w *workload) message(c *Config, number string) ([]byte, error) {
 	return b, nil
 }
 
+// several makes of a check what the protocol sends.
+func (w *workload) several(c *Config, check *headgatev1.CheckRequest, id uint64) proto.Message {
+	switch c.Protocol { //nolint:exhaustive // RLS has no checks
+	case Batch:
+		b := &headgatev1.CheckBatchRequest{}
+		for range c.Batch {
+			b.Checks = append(b.Checks, check)
+		}
+		w.path, w.decode, w.perItem = batchPath, decodeBatch, true
+		return b
+	case Stream:
+		s := &headgatev1.CheckStreamRequest{}
+		for range c.Batch {
+			s.Checks = append(s.Checks, &headgatev1.StreamCheck{Id: id, Check: check})
+		}
+		w.path, w.perItem = streamPath, true
+		return s
+	default:
+		w.path, w.decode = checkPath, decodeCheck
+		return check
+	}
+}
+
 // appendBody appends the body of the next request to dst. Each check has a key
 // of its own; all of a check's placeholders have the same number.
 func (w *workload) appendBody(dst []byte, k *keyGenerator) []byte {
 	start := len(dst)
 	dst = append(dst, w.body...)
+	body := dst[start:]
 	perCheck := len(w.digits) / w.checks
-	var n uint64
-	for i, at := range w.digits {
-		if i%perCheck == 0 {
-			n = k.next()
+	for digits := w.digits; len(digits) > 0; digits = digits[perCheck:] {
+		n := k.next()
+		for _, at := range digits[:perCheck] {
+			putDigits(body[at:at+w.width], n)
 		}
-		putDigits(dst[start+at:start+at+w.width], n)
 	}
 	return dst
 }

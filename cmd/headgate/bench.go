@@ -23,7 +23,7 @@ func newBench() *cobra.Command {
 		Short: "Measure a rate-limit server",
 		Long: `Bench asks a server for decisions and reports throughput, latencies, verdicts,
 errors and CPU. It drives any server of Envoy's rate-limit service v3 (--protocol
-rls), or Headgate's own API (native, batch), over HTTP/2,
+rls), or Headgate's own API (native, batch, stream), over HTTP/2,
 in cleartext unless a --tls flag is given.
 
 Without --rate the loop is closed: the next request is made when one is answered.
@@ -66,7 +66,7 @@ Exit codes: 0 measured, 2 misuse, 3 the server can't be reached.`,
 // benchFlags gives cmd a flag for each setting of c, whose value is the default.
 func benchFlags(cmd *cobra.Command, c *bench.Config) {
 	f := cmd.Flags()
-	f.StringVar((*string)(&c.Protocol), "protocol", string(c.Protocol), "`call` to make: rls, native or batch")
+	f.StringVar((*string)(&c.Protocol), "protocol", string(c.Protocol), "`call` to make: rls, native, batch or stream")
 	f.StringVar(&c.Domain, "domain", c.Domain, "domain to ask")
 	f.StringArrayVar(&c.Descriptors, "descriptor", c.Descriptors, "`KEY=VALUE[,KEY=VALUE...]` to ask about; %d is the key's number; repeat for several")
 	f.IntVar(&c.Keys, "keys", c.Keys, "how many different keys")
@@ -74,7 +74,7 @@ func benchFlags(cmd *cobra.Command, c *bench.Config) {
 	f.Float64Var(&c.ZipfS, "zipf-s", c.ZipfS, "exponent of zipf")
 	f.Uint32Var(&c.Hits, "hits", c.Hits, "cost of each check in units")
 	f.StringVar((*string)(&c.Headers), "headers", string(c.Headers), "request `headers`: minimal, or envoy, which are as a real Envoy sends them")
-	f.IntVar(&c.Batch, "batch", c.Batch, "checks in one request of --protocol batch")
+	f.IntVar(&c.Batch, "batch", c.Batch, "checks in one request of --protocol batch, or one message of stream")
 	f.IntVar(&c.Connections, "connections", c.Connections, "connections to keep open")
 	f.IntVar(&c.InFlight, "in-flight", c.InFlight, "requests unanswered on a connection at most")
 	f.Float64Var(&c.Rate, "rate", c.Rate, "requests a second; 0 is as fast as answers come")
