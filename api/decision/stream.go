@@ -44,7 +44,7 @@ type Stream struct {
 
 	due limiter.Instant // Run's own: when to look for checks that are late; 0: none waits
 
-	mu        sync.Mutex // guards the rest
+	mu        sync.Mutex      // guards the rest
 	waiting   []*api.Exchange // with the Decider, in no order; x.Errand.Place says where
 	finished  []*api.Exchange // decided, for Run to answer
 	answering int             // what Run took from both and has not sent

@@ -1,21 +1,16 @@
 package rpc
 
-import (
-	"sync"
+import "sync"
 
-	"google.golang.org/grpc/mem"
+const (
+	smallBytes = 4 << 10
+	// bufferBytesMax is the longest buffer that is kept for another use.
+	bufferBytesMax = 1 << 20
 )
 
-// bufferBytesMax is the longest buffer that is kept for another use.
-const bufferBytesMax = 1 << 20
-
-// Buffers is a mem.BufferPool of messages, in two sizes: those of clients that
-// ask much at once are hundreds of times longer than the others. Unlike grpc-go's
-// own pool it doesn't clear what it lends, for it is overwritten. The zero value
-// is ready.
+// Buffers is a pool of messages, in two sizes: those of clients that ask much at
+// once are hundreds of times longer than the others. The zero value is ready.
 type buffers struct{ small, large sync.Pool }
-
-const smallBytes = 4 << 10
 
 // Get lends a buffer of n bytes, with any content.
 func (p *buffers) Get(n int) *[]byte {
@@ -25,8 +20,8 @@ func (p *buffers) Get(n int) *[]byte {
 	}
 	b, _ := pool.Get().(*[]byte)
 	if b == nil || cap(*b) < n {
-		fresh := make([]byte, 0, room)
-		b = &fresh
+		fresh := make([]byte, n, max(n, room))
+		return &fresh
 	}
 	*b = (*b)[:n]
 	return b
@@ -41,12 +36,4 @@ func (p *buffers) Put(b *[]byte) {
 	default:
 		p.small.Put(b)
 	}
-}
-
-// reply returns a buffer of a message that fill appends, which goes back to the
-// pool when it is sent.
-func (p *buffers) reply(n int, fill func([]byte) []byte) mem.Buffer {
-	b := p.Get(n)
-	*b = fill((*b)[:0])
-	return mem.NewBuffer(b, p)
 }

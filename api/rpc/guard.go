@@ -7,8 +7,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 )
 
 // recovered turns a panic of a handler into an INTERNAL status. It is deferred.
@@ -40,12 +38,7 @@ var errDraining = status.Error(codes.Unavailable, "the server is draining")
 
 // guardStream recovers panics of streams, and ends them when the server drains:
 // a health watch, or a reflection client that stays, would hold it up for ever.
-// Streams of checks end by themselves.
 func (s *Server) guardStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
-	if info.FullMethod == headgatev1.DecisionService_CheckStream_FullMethodName {
-		defer s.recovered(info.FullMethod, &err)
-		return handler(srv, stream)
-	}
 	defer func() {
 		if err != nil && s.draining.Err() != nil {
 			err = errDraining

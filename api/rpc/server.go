@@ -90,7 +90,7 @@ func New(c *Config, gate *api.Gate, now func() limiter.Instant, e Events) (*Serv
 // frontConfig returns the settings of the front, which have the same names.
 func (s *Server) frontConfig(c *Config, now func() limiter.Instant) h2.Config {
 	f := h2.Default()
-	f.Fast, f.Rest = s.fast(), s.rest(c.Bounds.MessageBytes)
+	f.Fast, f.Rest = s.fast(), s.rest()
 	f.Now = func() int64 { return int64(now()) }
 	f.Authorize, f.TLS = c.Authorize, c.TLS
 	f.Panic = s.panicked
