@@ -10,7 +10,7 @@ const (
 	// settings say, until it has read them.
 	tableSizeInitial = 4096
 	// textMin is the first size of a buffer, bytes.
-	textMin = 512
+	textMin = 256
 	// updatesMax is how many size updates a block may begin with (RFC 7541 §4.2).
 	updatesMax = 2
 )
@@ -31,9 +31,10 @@ type Field struct {
 // Memory: a Decoder grows with what it has seen. With a table of T bytes (the
 // larger of tableSizeMax and 4096) and lists of L bytes it holds at most
 // 3·T + L + 2048 bytes between blocks. During a block it may replace buffers
-// that the block's fields still point to: at most 2·T + 6·L bytes more, which
+// that the block's fields still point to: at most 5·T + 6·L bytes more, which
 // are garbage at the next block. A connection that has sent few and short
-// headers holds less than 2048 bytes.
+// headers holds less than 2048 bytes, a long one with a table of 4096 bytes and
+// short literals less than 8192.
 type Decoder struct {
 	table    dynamicTable
 	scratch  []byte // strings of the present block that no entry keeps
@@ -117,7 +118,9 @@ func (d *Decoder) Decode(dst []Field, block []byte) (fields []Field, err error) 
 			err = d.noIndex(start, i)
 			break
 		}
-		fields = d.indexed(fields, i)
+		if d.left >= 0 {
+			fields = d.indexed(fields, i)
+		}
 	}
 	if err != nil {
 		d.err = err
@@ -184,7 +187,7 @@ func (d *Decoder) indexed(dst []Field, i int) []Field {
 	}
 	f.Sensitive = false
 	if !d.spend(len(f.Name) + len(f.Value) + entryOverhead) {
-		return dst
+		return fields[:len(dst)]
 	}
 	return fields
 }

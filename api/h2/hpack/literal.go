@@ -31,11 +31,14 @@ func (d *Decoder) literal(dst []Field, block []byte, at int) (fields []Field, ne
 	if at, err = l.value.read(block, at); err != nil {
 		return dst, 0, err
 	}
+	if d.left < 0 { // the field is not delivered, but it may enter the table
+		_, err = d.store(&l, &Field{})
+		return dst, at, err
+	}
 	fields = room(dst)
 	f := &fields[len(dst)]
-	ok, err := d.store(&l, f)
-	if err != nil || !ok {
-		return dst, at, err
+	if ok, err := d.store(&l, f); err != nil || !ok {
+		return fields[:len(dst)], at, err
 	}
 	if !l.enters && !l.sensitive && l.index != 0 && l.index <= staticCount {
 		d.memo.remember(block[start:at], l.index, f)
