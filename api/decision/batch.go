@@ -39,7 +39,6 @@ type Batch struct {
 	claimed atomic.Bool  // by who calls Finished, or by Expire
 	expired bool
 	hook    func(*api.Exchange)
-	done    chan struct{} // for Service.CheckBatch; room for one
 }
 
 // A lateItem was left to the Decider.
@@ -60,7 +59,7 @@ func (s *Service) BeginBatch(in []byte) (*Batch, error) {
 	}
 	b, _ := s.batches.Get().(*Batch)
 	if b == nil {
-		b = &Batch{s: s, done: make(chan struct{}, 1)}
+		b = &Batch{s: s}
 		b.hook = func(*api.Exchange) { b.finish() }
 	}
 	b.rest = wire.NewReader(in)
