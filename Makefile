@@ -86,6 +86,7 @@ arch: ## Only the rules of the source tree: imports, sizes, docs
 generate: ## Write generated files anew
 	$(TOOL) buf generate
 	go test -count=1 -run TestReferenceIsFresh ./internal/config -update
+	go test -count=1 -run TestTablesAreFresh ./api/h2/hpack -update
 
 .PHONY: generate-check
 generate-check: ## Fail if a generated file is not what its source says
