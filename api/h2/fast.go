@@ -99,7 +99,7 @@ func (c *conn) endGroup() {
 		call := w.group[i]
 		done := true
 		if !call.Failed() {
-			done = c.decide(call)
+			done = c.decide(call) || call.Failed() // it panicked
 		}
 		if done {
 			c.answer(call)
@@ -117,9 +117,8 @@ func (c *conn) begin(call *Call) {
 	call.method.unary.Begin(call)
 }
 
-// decide runs Decide; a panic is an answer.
+// decide runs Decide.
 func (c *conn) decide(call *Call) (done bool) {
-	done = true
 	defer c.recovered(call)
 	return call.method.unary.Decide(call)
 }

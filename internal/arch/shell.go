@@ -37,7 +37,7 @@ func (c *checker) shellOnly(f *file, layer *Layer) {
 	if layer.Shell {
 		return
 	}
-	c.calls(f)
+	c.calls(f, layer)
 	for _, decl := range f.Decls {
 		if d, ok := decl.(*ast.GenDecl); ok && d.Tok == token.VAR {
 			c.packageVariables(d)
@@ -45,9 +45,12 @@ func (c *checker) shellOnly(f *file, layer *Layer) {
 	}
 }
 
-func (c *checker) calls(f *file) {
+func (c *checker) calls(f *file, layer *Layer) {
 	names := map[string][]string{} // the banned functions, by the package's name in f
 	banned := bannedCalls()
+	if layer.Times {
+		delete(banned, "time")
+	}
 	for _, spec := range f.Imports {
 		target := importPath(spec)
 		name := target[strings.LastIndexByte(target, '/')+1:]

@@ -24,6 +24,9 @@ type Layer struct {
 	// Shell packages may ask the clock, the environment and the terminal, and
 	// may have package variables.
 	Shell bool
+	// Times packages may use package time's clock and timers: they wait for the
+	// network, and have deadlines that the node's clock can't give them.
+	Times bool
 }
 
 // Table returns the import table: docs/architecture.md explains it. A package
@@ -43,12 +46,12 @@ func Table() []Layer {
 
 		// The edge.
 		{Path: "api", Ours: []string{lim, pol}},
-		{Path: "api/rpc", Ours: append([]string{"api/rls", "api/decision"}, door...)},
+		{Path: "api/rpc", Ours: append([]string{"api/rls", "api/decision", "api/h2"}, door...)},
 		{Path: "api/wire"},
 		{Path: "api/rls", Ours: door},
 		{Path: "api/decision", Ours: door},
 		{Path: "api/admin", Ours: []string{"api", pol}},
-		{Path: "api/h2", Ours: []string{"api/h2/hpack"}},
+		{Path: "api/h2", Times: true, Ours: []string{"api/h2/hpack"}},
 		{Path: "api/h2/hpack"},
 		{Path: "api/proto"},
 		{Path: "api/proto/headgate/v1", Ours: []string{pb}},
@@ -63,6 +66,7 @@ func Table() []Layer {
 		{Path: "internal/obs", Ours: []string{"api", lim, pol}},
 		{Path: "internal/arch"},
 		{Path: "internal/e2e"},
+		{Path: "internal/conformance"},
 		{Path: "bench", Shell: true, Ours: []string{lim, pb, "bench/**"}},
 		{Path: "bench/*", Shell: true, Ours: []string{lim, pb, "bench/**"}},
 	}
