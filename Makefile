@@ -15,6 +15,9 @@ ENVOY    := $(CURDIR)/.venv/bin/envoy
 # The race detector needs a C compiler; without one, tests run without it.
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race,)
 
+# What `make bench-front` measures; all without any.
+CASES ?=
+
 # Where `make run` listens.
 GRPC ?= 127.0.0.1:8081
 HTTP ?= 127.0.0.1:8080
@@ -165,6 +168,11 @@ bench-rls: build ## Envoy RLS over grpc-go beside a grpc-go hello-world, alterna
 	trap 'kill $$node $$hello 2>/dev/null' EXIT; \
 	for _ in $$(seq 100); do bin/headgate check bench --cost 0 --server $(GRPC) >/dev/null 2>&1 && break; sleep 0.1; done; \
 	bin/headgate bench --server-pid $$node --versus 127.0.0.1:8181 --versus-pid $$hello --rounds 7 --duration 5s $(GRPC)
+
+.PHONY: bench-front
+bench-front: build ## All of the wire beside a grpc-go hello-world (CASES=... for some; 6 minutes)
+	go build -o bin/hello ./bench/hello
+	go run ./bench/front $(CASES)
 
 ##@ Clean up
 
