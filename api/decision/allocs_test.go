@@ -87,6 +87,8 @@ func (p *player) Send(fill func([]byte) []byte) error {
 	return nil
 }
 
+func (p *player) Flush() error { return nil }
+
 func streamRequest(n int) *headgatev1.CheckStreamRequest {
 	m := &headgatev1.CheckStreamRequest{}
 	for i := range n {

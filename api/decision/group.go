@@ -105,17 +105,23 @@ func appendError(dst []byte, tag byte, err error) []byte {
 	return wire.Shut(dst, at)
 }
 
+// tagCheck is that of CheckBatchRequest.checks and CheckStreamRequest.checks.
+const tagCheck = 1<<3 | message
+
 // countChecks returns how many fields 1 of the message b are messages, which it
 // passes to each, if that is not nil. It refuses what is not a message, and more
 // than most: then nothing has been decided.
 func countChecks(b []byte, most int, valid func(check []byte) bool) (n int, err error) {
 	w := wire.NewReader(b)
 	for w.More() {
-		num, typ, ok := w.Tag()
+		var check []byte
+		num, typ, ok := protowire.Number(1), protowire.BytesType, true
+		if !w.Is(tagCheck) {
+			num, typ, ok = w.Tag()
+		}
 		switch {
 		case !ok:
 		case num == 1 && typ == protowire.BytesType:
-			var check []byte
 			if check, ok = w.Bytes(); ok && valid != nil && !valid(check) {
 				return 0, notProto(checkPath(n))
 			}
@@ -136,6 +142,9 @@ func countChecks(b []byte, most int, valid func(check []byte) bool) (n int, err 
 // nextCheck returns the next field 1 of a message that countChecks has accepted.
 func nextCheck(w *wire.Reader) (check []byte, ok bool) {
 	for w.More() {
+		if w.Is(tagCheck) { // nearly always
+			return w.Bytes()
+		}
 		num, typ, _ := w.Tag()
 		if num == 1 && typ == protowire.BytesType {
 			return w.Bytes()

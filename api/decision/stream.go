@@ -22,11 +22,15 @@ var ErrStopping = errors.New("decision: the stream is being stopped")
 // A Pipe is what a stream's messages come and go through.
 type Pipe interface {
 	// Receive waits for the next message and passes it to use, which doesn't keep
-	// it. Its error is io.EOF when no message is left, or use's.
+	// it. Its error is io.EOF when no message is left, or use's. Before it waits
+	// it flushes.
 	Receive(use func(in []byte) error) error
-	// Send sends the message that fill appends to a buffer. It waits while the
-	// client doesn't read, and is not called by two at a time.
+	// Send sends the message that fill appends to a buffer, at the latest with
+	// the next Flush. It waits while the client doesn't read, and is not called by
+	// two at a time.
 	Send(fill func(dst []byte) []byte) error
+	// Flush sends what Send has not sent yet. Anybody may call it.
+	Flush() error
 }
 
 // A Stream is one CheckStream. Two goroutines serve it: one is in Read, which
@@ -107,6 +111,9 @@ func (st *Stream) awaitRoom(ctx context.Context) error {
 			return ErrStopping
 		case !full:
 			return nil
+		}
+		if err := st.pipe.Flush(); err != nil {
+			return err
 		}
 		select {
 		case <-st.room:
@@ -303,7 +310,7 @@ func (st *Stream) answerLate() error {
 	st.answering -= n
 	st.mu.Unlock()
 	notify(st.room)
-	return nil
+	return st.pipe.Flush()
 }
 
 // began returns when x was charged.

@@ -8,6 +8,12 @@ import (
 	"github.com/headgate/headgate/limiter"
 )
 
+// Tags of StreamCheck.
+const (
+	tagStreamID    = 1<<3 | number
+	tagStreamCheck = 2<<3 | message
+)
+
 // A work is what it takes to decide one message of a stream: lent by a Service,
 // so that a stream that waits for its next message holds nothing.
 type work struct {
@@ -120,15 +126,18 @@ func (w *work) answer(x *api.Exchange) bool {
 func isStreamCheck(b []byte) bool {
 	w := wire.NewReader(b)
 	for w.More() {
-		num, typ, ok := w.Tag()
+		var ok bool
 		switch {
-		case !ok:
-		case typ == protowire.VarintType:
+		case w.Is(tagStreamID):
 			_, ok = w.Varint()
-		case typ == protowire.BytesType:
+		case w.Is(tagStreamCheck):
 			_, ok = w.Bytes()
 		default:
-			ok = w.Skip(num, typ)
+			var num protowire.Number
+			var typ protowire.Type
+			if num, typ, ok = w.Tag(); ok {
+				ok = w.Skip(num, typ)
+			}
 		}
 		if !ok {
 			return false
@@ -145,7 +154,14 @@ func decodeStreamCheck(b []byte, bounds *api.Bounds, x *api.Exchange) error {
 	d := newDecoder(bounds, &x.Req)
 	w := wire.NewReader(b)
 	for w.More() {
-		num, typ, _ := w.Tag()
+		if w.Is(tagStreamID) {
+			id, _ = w.Varint()
+			continue
+		}
+		num, typ := protowire.Number(2), protowire.BytesType
+		if !w.Is(tagStreamCheck) {
+			num, typ, _ = w.Tag()
+		}
 		switch {
 		case num == 1 && typ == protowire.VarintType:
 			id, _ = w.Varint()

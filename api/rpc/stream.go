@@ -36,8 +36,8 @@ func (s *Server) rest() http.Handler {
 func (s *Server) checkStream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/grpc")
 	w.Header().Set("Grpc-Accept-Encoding", "identity")
-	p := &pipe{ctx: r.Context(), body: r.Body, w: w, pool: &s.pool, most: s.checks.Bounds.MessageBytes}
-	_ = p.flush() // the client sees that the stream is open
+	p := &pipe{ctx: r.Context(), body: r.Body, out: w, pool: &s.pool, most: s.checks.Bounds.MessageBytes}
+	_ = p.Flush() // the client sees that the stream is open
 	st := s.checks.NewStream(p)
 	read, over := make(chan error, 1), make(chan struct{})
 	go func() {
@@ -82,73 +82,131 @@ func (s *Server) streamStatus(err error) error {
 // and its length.
 const prefixBytes = 5
 
-// firstBytes is how much room there is for a message before its bytes are there:
-// a length alone shall cost nothing.
-const firstBytes = 64 << 10
+// inboxBytes is how much room there is for messages before their bytes are there:
+// a length alone shall cost nothing. Small messages that wait in it are answered
+// together.
+const inboxBytes = 64 << 10
 
 // A pipe is a decision.Pipe in the form of gRPC, over HTTP/2.
 type pipe struct {
-	ctx    context.Context //nolint:containedctx // the request's, which is as long as the pipe
-	body   io.Reader
-	w      http.ResponseWriter
-	pool   *buffers
-	most   int // bytes of a message
+	ctx  context.Context //nolint:containedctx // the request's, which is as long as the pipe
+	body io.Reader
+	out  http.ResponseWriter
+	pool *buffers
+	most int // bytes of a message
+
 	prefix [prefixBytes]byte
+	in     *[]byte // what was received, from r to w; nil if that is nothing
+	r, w   int
 }
 
-// Receive waits for a message. Until there is one, it holds no buffer.
+// Receive waits for a message. While nothing of one is there, it holds no buffer.
 func (p *pipe) Receive(use func([]byte) error) error {
-	if _, err := io.ReadFull(p.body, p.prefix[:]); err != nil {
-		return p.cut(err)
-	}
-	n := int(binary.BigEndian.Uint32(p.prefix[1:]))
-	switch {
-	case p.prefix[0] != 0:
-		return status.Error(codes.Unimplemented, "a compressed message: only identity is supported")
-	case n > p.most:
-		return status.Error(codes.ResourceExhausted, fmt.Sprintf("message: %d bytes: at most %d bytes", n, p.most))
-	}
-	b := p.pool.Get(min(n, firstBytes))
-	defer p.pool.Put(b)
-	for read := 0; read < n; {
-		if read == len(*b) {
-			*b = slices.Grow(*b, min(read, n-read))
-			*b = (*b)[:min(n, cap(*b))]
+	n, err := p.whole()
+	for ; n < 0 && err == nil; n, err = p.whole() {
+		if err = p.Flush(); err == nil {
+			err = p.more()
 		}
-		got, err := p.body.Read((*b)[read:])
-		read += got
-		if err != nil && read < n {
-			return p.cut(io.ErrUnexpectedEOF)
+		if err != nil {
+			break
 		}
 	}
-	err := use(*b)
+	if err != nil {
+		return err
+	}
+	from := p.r + prefixBytes
+	err = use((*p.in)[from : from+n])
 	h2.Consumed(p.ctx, prefixBytes+n)
+	if p.r = from + n; p.r == p.w {
+		p.pool.Put(p.in)
+		p.in, p.r, p.w = nil, 0, 0
+	}
 	return err
 }
 
-// cut returns what the end of the body means.
-func (p *pipe) cut(err error) error {
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+// length returns that of the message that has begun to come, or −1 if not even
+// that has.
+func (p *pipe) length() (n int, err error) {
+	if p.w-p.r < prefixBytes {
+		return -1, nil
+	}
+	prefix := (*p.in)[p.r:]
+	n = int(binary.BigEndian.Uint32(prefix[1:]))
+	switch {
+	case prefix[0] != 0:
+		return 0, status.Error(codes.Unimplemented, "a compressed message: only identity is supported")
+	case n > p.most:
+		return 0, status.Error(codes.ResourceExhausted, fmt.Sprintf("message: %d bytes: at most %d bytes", n, p.most))
+	}
+	return n, nil
+}
+
+// whole returns the length of the next message if all of it is there, else −1.
+func (p *pipe) whole() (n int, err error) {
+	n, err = p.length()
+	if err != nil || p.w-p.r < prefixBytes+n {
+		return -1, err
+	}
+	return n, nil
+}
+
+// more waits for more bytes.
+func (p *pipe) more() error {
+	if p.in == nil {
+		got, err := p.body.Read(p.prefix[:])
+		if got > 0 {
+			p.in = p.pool.Get(inboxBytes)
+			p.r, p.w = 0, copy(*p.in, p.prefix[:got])
+			return nil
+		}
+		return err
+	}
+	if p.r > 0 {
+		p.r, p.w = 0, copy(*p.in, (*p.in)[p.r:p.w])
+	}
+	if p.w == len(*p.in) { // all of it has come: more may be believed
+		n, err := p.length()
+		if err != nil {
+			return err
+		}
+		*p.in = slices.Grow(*p.in, min(p.w, prefixBytes+n-p.w))
+		*p.in = (*p.in)[:cap(*p.in)]
+	}
+	got, err := p.body.Read((*p.in)[p.w:])
+	p.w += got
+	if got > 0 {
+		return nil
+	}
+	return cut(err)
+}
+
+// cut returns what the end of the body within a message means.
+func cut(err error) error {
+	if errors.Is(err, io.EOF) {
 		return &api.Fault{Reason: api.Malformed, Field: "message", Bound: "must be whole"}
 	}
 	return err
 }
 
-// Send sends a message.
+// Send adds a message to what Flush sends.
 func (p *pipe) Send(fill func([]byte) []byte) error {
 	b := p.pool.Get(prefixBytes)
 	defer p.pool.Put(b)
 	(*b)[0] = 0 // not compressed
 	*b = fill(*b)
 	binary.BigEndian.PutUint32((*b)[1:], uint32(len(*b)-prefixBytes))
-	if _, err := p.w.Write(*b); err != nil {
+	if _, err := p.out.Write(*b); err != nil {
 		return fmt.Errorf("rpc: send: %w", err)
 	}
-	return p.flush()
+	return nil
 }
 
-func (p *pipe) flush() error {
-	return http.NewResponseController(p.w).Flush()
+// Flush sends what Send has left.
+func (p *pipe) Flush() error {
+	if err := http.NewResponseController(p.out).Flush(); err != nil {
+		return fmt.Errorf("rpc: flush: %w", err)
+	}
+	return nil
 }
 
 // percentEncode writes a message as the trailer grpc-message has it.

@@ -53,6 +53,15 @@ func (r *Reader) varint() (uint64, bool) {
 
 // Bytes reads a length and that many bytes, which are not copied.
 func (r *Reader) Bytes() ([]byte, bool) {
+	if b := r.b; len(b) > 0 && b[0] < 0x80 && int(b[0]) < len(b) { // nearly always
+		n := int(b[0]) + 1
+		r.b = b[n:]
+		return b[1:n:n], true
+	}
+	return r.bytes()
+}
+
+func (r *Reader) bytes() ([]byte, bool) {
 	n, ok := r.Varint()
 	if !ok || n > uint64(len(r.b)) {
 		return nil, false
