@@ -118,7 +118,7 @@ func (d *Decoder) Decode(dst []Field, block []byte) (fields []Field, err error) 
 			err = d.noIndex(start, i)
 			break
 		}
-		if d.left >= 0 {
+		if d.left >= 0 { // else nothing is delivered
 			fields = d.indexed(fields, i)
 		}
 	}

@@ -120,6 +120,8 @@ func TestEveryErrorSaysWhatAndWhere(t *testing.T) {
 		{"a length of 256 MiB", []string{"00 7f ff ff ff 7f"}, "octet 6: a string of 268435582 octets, and the block has 0 left"},
 		{"the end of a string inside it", []string{"04 84 ff ff ff ff"}, "octet 2: Huffman code: " + faultEOS},
 		{"the end of a string inside a long one", []string{"04 8c 00 00 ff ff ff ff ff ff ff ff ff ff"}, "octet 2: Huffman code: " + faultEOS},
+		{"the end of a string as its last 30 bits", []string{"04 85 00 3f ff ff ff"}, "octet 2: Huffman code: " + faultEOS},
+		{"29 bits of padding", []string{"04 85 02 9f ff ff ff"}, "octet 2: Huffman code: " + faultPadding},
 		{"8 bits of padding", []string{"04 82 f8 ff"}, "octet 2: Huffman code: " + faultPadding},
 		{"a string that is 8 bits of padding", []string{"04 81 ff"}, "octet 2: Huffman code: " + faultPadding},
 		{"padding of zeros", []string{"04 81 18"}, "octet 2: Huffman code: " + faultZero},
@@ -250,6 +252,105 @@ func TestAnEntryLargerThanTheTableEmptiesIt(t *testing.T) {
 		t.Errorf("the table has %d entries, %d bytes", d.table.count, d.table.size)
 	}
 	checkTags(t, fields)
+}
+
+func TestEntriesThatFillTheTableExactlyStay(t *testing.T) {
+	d := New(4096, 1<<16, tagOf)
+	block := AppendTableSize(nil, 100)
+	block = AppendLiteralIndexed(block, "a", strings.Repeat("v", 17)) // 50 bytes
+	block = AppendLiteralIndexed(block, "b", strings.Repeat("w", 17))
+	block = AppendIndexed(AppendIndexed(block, 62), 63)
+	if _, err := d.Decode(nil, block); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Decode(nil, AppendIndexed(AppendTableSize(nil, 100), 63)); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.Decode(nil, AppendIndexed(AppendTableSize(nil, 99), 63)); !errors.Is(err, ErrCompression) {
+		t.Errorf("an entry is left where it has no room: %v", err)
+	}
+}
+
+func TestOnlyALiteralThatIsNeverIndexedIsSensitive(t *testing.T) {
+	value := strings.Repeat("v", 30)
+	used := []Field{{Sensitive: true}, {Sensitive: true}, {Sensitive: true}, {Sensitive: true}, {Sensitive: true}}
+	block := append(appendString([]byte{0x14}, value), 0x82) // :path, never indexed
+	block = AppendLiteralIndexed(block, ":authority", value)
+	block = AppendLiteral(block, ":path", value)
+	block = AppendLiteral(block, ":path", value) // from the memo
+	for round := range 2 {
+		d := New(4096, 1<<16, tagOf)
+		fields, err := d.Decode(used[:0], block)
+		if !bytes.Equal(d.memo.wire, AppendLiteral(nil, ":path", value)) {
+			t.Errorf("the memo has %q", d.memo.wire)
+		}
+		if err != nil || len(fields) != 5 {
+			t.Fatalf("%d fields, %v", len(fields), err)
+		}
+		for i, f := range fields {
+			if f.Sensitive != (i == 0) {
+				t.Errorf("round %d: field %d: sensitive %t", round, i, f.Sensitive)
+			}
+			fields[i].Sensitive = true
+		}
+	}
+}
+
+// TestALiteralThatComesAgainIsTheSame has literals that don't enter the table,
+// long enough for the memo, before and after what they may refer to changes.
+func TestALiteralThatComesAgainIsTheSame(t *testing.T) {
+	long := func(c string) string { return strings.Repeat(c, 40) }
+	path := func(c string) []byte { return AppendLiteral(nil, ":path", long(c)) }
+	other := AppendLiteral(nil, "other", long("o"))
+	byIndex := appendString([]byte{0x0f, 0x2f}, long("i")) // the name of index 62
+	d := New(4096, 1<<16, tagOf)
+	for i, b := range []struct {
+		block [][]byte
+		want  string
+		memo  []byte
+	}{
+		{[][]byte{path("a"), path("b")}, ":path: " + long("a") + "\n:path: " + long("b") + "\n", path("a")},
+		{[][]byte{path("a"), path("b"), path("a")}, ":path: " + long("a") + "\n:path: " + long("b") + "\n:path: " + long("a") + "\n", path("a")},
+		{[][]byte{path("b"), path("b"), path("c")}, ":path: " + long("b") + "\n:path: " + long("b") + "\n:path: " + long("c") + "\n", path("b")},
+		{[][]byte{other, AppendLiteralIndexed(nil, "x", "1"), byIndex}, "other: " + long("o") + "\nx: 1\nx: " + long("i") + "\n", path("b")},
+		{[][]byte{other, AppendLiteralIndexed(nil, "y", "1"), byIndex}, "other: " + long("o") + "\ny: 1\ny: " + long("i") + "\n", path("b")},
+		{[][]byte{path("c")}, ":path: " + long("c") + "\n", path("c")},
+	} {
+		fields, err := d.Decode(nil, bytes.Join(b.block, nil))
+		if err != nil || lines(fields) != b.want {
+			t.Errorf("block %d: %v,\n%swant\n%s", i, err, lines(fields), b.want)
+		}
+		if !bytes.Equal(d.memo.wire, b.memo) {
+			t.Errorf("block %d: the memo has %q, want %q", i, d.memo.wire, b.memo)
+		}
+		checkTags(t, fields)
+	}
+}
+
+// TestAReferenceStaysWhenItsEntryGoes refers to an entry and then evicts it, in
+// a block whose entries need far more room than its length lets expect.
+func TestAReferenceStaysWhenItsEntryGoes(t *testing.T) {
+	d := New(4096, 1<<16, tagOf)
+	name := strings.Repeat("n", 1000)
+	for round := range 500 {
+		value := strings.Repeat(string(rune('a'+round%26)), 60+round%50)
+		filler := strings.Repeat("f", round*97%1500)
+		setup := AppendLiteralIndexed(AppendLiteralIndexed(AppendLiteralIndexed(nil, "f", filler), "a", value), name, "v")
+		if _, err := d.Decode(nil, setup); err != nil {
+			t.Fatal(err)
+		}
+		block := AppendIndexed(nil, 63)
+		want := "a: " + value + "\n"
+		for i := range 1 + round%12 {
+			block = append(block, 0x7e, 1, byte('0'+i))
+			want += name + ": " + string(rune('0'+i)) + "\n"
+		}
+		fields, err := d.Decode(nil, block)
+		if err != nil || lines(fields) != want {
+			t.Fatalf("round %d: %d fields, %v", round, len(fields), err)
+		}
+		checkTags(t, fields)
+	}
 }
 
 func TestANameMayComeFromTheEntryThatItEvicts(t *testing.T) {

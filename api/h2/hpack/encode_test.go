@@ -24,6 +24,8 @@ func TestEveryRepresentationIsWrittenAsTheRFCHasIt(t *testing.T) {
 		{"a size update to 0", AppendTableSize(nil, 0), "20"},
 		{"a size update to 30", AppendTableSize(nil, 30), "3e"},
 		{"a size update to 31", AppendTableSize(nil, 31), "3f00"},
+		{"a size update to 158", AppendTableSize(nil, 158), "3f7f"},
+		{"a size update to 159", AppendTableSize(nil, 159), "3f8001"},
 		{"C.1.2: 1337 in five bits", AppendTableSize(nil, 1337), "3f9a0a"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -35,7 +35,7 @@ func lines(fields []Field) string {
 }
 
 // octets returns what a hexadecimal dump with spaces and newlines says.
-func octets(t testing.TB, dump string) []byte {
+func octets(t *testing.T, dump string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(strings.Join(strings.Fields(dump), ""))
 	if err != nil {

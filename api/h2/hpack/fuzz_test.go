@@ -21,7 +21,10 @@ func FuzzDecode(f *testing.F) {
 		envoyBlocks(40, true), envoyBlocks(40, false), goBlocks(clientFields(), clientFields()),
 		{{0x20, 0x82}, {0x3f, 0xe1, 0x1f, 0x82}, {0x20, 0x3f, 0xe1, 0x1f}},
 		{{0x40, 1, 'a', 1, 'b', 0xbe}, {0xbe, 0x0f, 0x2f, 1, 'c', 0x7e, 0x82, 0xf8, 0xff}},
-		{{0x04, 0x84, 0xff, 0xff, 0xff, 0xff}}, {{0x82, 0x20}}, {{0x20, 0x21, 0x22}}, {{0xff, 0x80, 0x80, 0x80, 0x80, 0x80, 0}},
+		{{0x04, 0x84, 0xff, 0xff, 0xff, 0xff}},
+		{{0x82, 0x20}},
+		{{0x20, 0x21, 0x22}},
+		{{0xff, 0x80, 0x80, 0x80, 0x80, 0x80, 0}},
 	} {
 		for _, bounds := range [][2]byte{{64, 255}, {1, 20}, {0, 0}, {255, 4}} {
 			f.Add(sequence(bounds, blocks))
@@ -77,7 +80,9 @@ func checkTable(t *testing.T, n int, d *Decoder, o *oracle) {
 	if _, err := o.dec.DecodeFull(AppendIndexed(nil, staticCount+1+int(d.table.count))); err == nil {
 		t.Fatalf("block %d: the table has %d entries, the other's more", n, d.table.count)
 	}
-	o.dec.Close() // after an error, a new block
+	if err := o.dec.Close(); err != nil { // after an error, a new block
+		t.Fatal(err)
+	}
 	if d.table.size != size || size > d.table.max {
 		t.Fatalf("block %d: the table counts %d bytes of %d, its entries have %d", n, d.table.size, d.table.max, size)
 	}

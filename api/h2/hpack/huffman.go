@@ -19,7 +19,6 @@ const (
 	pairFirst  = 8
 	pairCount  = 24
 	firstTaken = 26
-	eosBits    = 30
 )
 
 // slack is how much room appendHuffman wants beyond what it appends.
@@ -103,15 +102,13 @@ func huffmanLen(src []byte) (length int, fault string) {
 			t.w |= uint64(src[p]) << (56 - t.n)
 			t.n += 8
 		}
-		w := t.w | ^uint64(0)>>t.n
-		bits := uint(huffmanPairs[w>>(64-pairBits)] >> firstTaken)
+		bits := uint(huffmanPairs[t.w>>(64-pairBits)] >> firstTaken)
 		if bits == 0 {
-			_, bits = longSymbol(w)
-			if bits == 0 && t.left >= eosBits {
+			if _, bits = longSymbol(t.w); bits == 0 {
 				return 0, faultEOS
 			}
 		}
-		if bits == 0 || bits > t.left {
+		if bits > t.left {
 			break
 		}
 		length++
@@ -120,14 +117,13 @@ func huffmanLen(src []byte) (length int, fault string) {
 	return length, t.fault()
 }
 
-// lastBits returns what follows src[p:], at most 7 octets, at the top of 64
-// bits, and ones after it.
+// lastBits returns src[p:], at most 7 octets, at the top of 64 bits. Zeros follow.
 func lastBits(src []byte, p int) uint64 {
 	bits := 8 * uint(len(src)-p)
 	if len(src) >= 8 {
-		return binary.BigEndian.Uint64(src[len(src)-8:])<<(64-bits) | ^uint64(0)>>bits
+		return binary.BigEndian.Uint64(src[len(src)-8:]) << (64 - bits)
 	}
-	w := ^uint64(0) >> bits
+	w := uint64(0)
 	for i, b := range src[p:] {
 		w |= uint64(b) << (56 - 8*i)
 	}
@@ -135,18 +131,18 @@ func lastBits(src []byte, p int) uint64 {
 }
 
 // A tail is the end of a string: the next n bits at the top of w, the last ones
-// in rest, and ones without end.
+// in rest. Zeros follow: whether a symbol is complete is seen by left alone.
 type tail struct {
 	w, rest uint64
 	n       uint
 	left    uint // bits of the string that are not decoded yet
 }
 
-// fill makes w hold at least 32 bits, or all that are left and then ones.
+// fill makes w hold at least 32 bits, or all that are left and then zeros.
 func (t *tail) fill() {
 	if t.n < 32 {
 		t.w |= t.rest >> t.n
-		t.rest = t.rest<<(64-t.n) | (1<<(64-t.n) - 1)
+		t.rest <<= 64 - t.n
 		t.n = 64
 	}
 }
@@ -170,10 +166,10 @@ func (t *tail) decode(out []byte, o int) (end int, fault string) {
 			continue
 		}
 		symbol, bits := longSymbol(t.w)
-		if bits == 0 && t.left >= eosBits {
+		if bits == 0 {
 			return o, faultEOS
 		}
-		if bits == 0 || bits > t.left {
+		if bits > t.left {
 			return o, faultPadding
 		}
 		out[o] = symbol

@@ -31,18 +31,12 @@ func (d *Decoder) literal(dst []Field, block []byte, at int) (fields []Field, ne
 	if at, err = l.value.read(block, at); err != nil {
 		return dst, 0, err
 	}
-	if d.left < 0 { // the field is not delivered, but it may enter the table
-		_, err = d.store(&l, &Field{})
-		return dst, at, err
-	}
 	fields = room(dst)
 	f := &fields[len(dst)]
 	if ok, err := d.store(&l, f); err != nil || !ok {
 		return fields[:len(dst)], at, err
 	}
-	if !l.enters && !l.sensitive && l.index != 0 && l.index <= staticCount {
-		d.memo.remember(block[start:at], l.index, f)
-	}
+	d.memo.remember(block[start:at], &l, f)
 	return fields, at, nil
 }
 
@@ -189,14 +183,17 @@ func (m *memo) is(block []byte) bool {
 	return len(m.wire) > 0 && bytes.HasPrefix(block, m.wire)
 }
 
-// remember makes f m's field; wire is its representation, index its name's.
-func (m *memo) remember(wire []byte, index int, f *Field) {
-	if m.used || len(wire) < memoWireMin || len(wire) > memoWireMax {
+// remember makes f m's field if it is of its kind; wire is its representation.
+func (m *memo) remember(wire []byte, l *parts, f *Field) {
+	if m.used || l.enters || l.sensitive || l.index == 0 || l.index > staticCount {
+		return
+	}
+	if len(wire) < memoWireMin || len(wire) > memoWireMax {
 		return
 	}
 	m.wire = append(m.wire[:0], wire...)
 	m.value = append(m.value[:0], f.Value...)
-	m.name = staticFields[index].name
+	m.name = staticFields[l.index].name
 	m.tag = f.Tag
 	m.used = true
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,7 +86,7 @@ func madeBy(f func()) int {
 
 func TestAConnectionThatHasSaidLittleHoldsLittle(t *testing.T) {
 	for _, w := range workloads() {
-		blocks := append(w.first, w.blocks...)
+		blocks := slices.Concat(w.first, w.blocks)
 		d := New(4096, 1<<14, nil)
 		for _, block := range blocks[:min(3, len(blocks))] {
 			if _, err := d.Decode(nil, block); err != nil {
