@@ -24,7 +24,7 @@ HTTP ?= 127.0.0.1:8080
 ADMIN ?= 127.0.0.1:8082
 
 # Directories with a go.mod of their own, besides the tools'.
-NESTED := $(patsubst %/go.mod,%,$(wildcard bench/*/go.mod))
+NESTED := $(patsubst %/go.mod,%,$(wildcard bench/*/go.mod internal/conformance/*/go.mod))
 
 .PHONY: help
 help:
@@ -136,6 +136,10 @@ SUITES := internal/conformance/suites
 .PHONY: h2spec
 h2spec: build ## HTTP/2: every case of h2spec against a real headgate
 	cd $(SUITES) && HEADGATE=$(CURDIR)/bin/headgate go test -count=1 -timeout 5m -run TestH2spec .
+
+.PHONY: differential
+differential: ## gRPC: odd requests, frame by frame, answered as grpc-go answers them
+	go test -count=1 -timeout 5m ./internal/conformance
 
 ##@ Measure (docs/performance.md has the figures; use a quiet machine)
 
