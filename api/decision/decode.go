@@ -64,7 +64,7 @@ func newDecoder(bounds *api.Bounds, r *policy.Request) decoder {
 func (d *decoder) request(b []byte) error {
 	w := wire.NewReader(b)
 	for w.More() {
-		ok := true
+		var ok bool
 		switch {
 		case w.Is(tagAttribute):
 			var v []byte
@@ -124,7 +124,7 @@ func (d *decoder) attribute(b []byte) error {
 	var key, value []byte
 	w := wire.NewReader(b)
 	for w.More() {
-		ok := true
+		var ok bool
 		switch {
 		case w.Is(tagKey):
 			if key, ok = w.Bytes(); ok && !utf8.Valid(key) {

@@ -40,10 +40,10 @@ func (s *Server) checkStream(w http.ResponseWriter, r *http.Request) {
 	_ = p.Flush() // the client sees that the stream is open
 	st := s.checks.NewStream(p)
 	read, over := make(chan error, 1), make(chan struct{})
-	go func() {
+	go func(ctx context.Context) {
 		defer close(over)
-		read <- s.readChecks(st, r.Context())
-	}()
+		read <- s.readChecks(ctx, st)
+	}(r.Context())
 	defer func() {
 		_ = r.Body.Close() // ends the wait for a message
 		<-over
@@ -57,7 +57,7 @@ func (s *Server) checkStream(w http.ResponseWriter, r *http.Request) {
 }
 
 // readChecks is Stream.Read with panics recovered, since it has its own goroutine.
-func (s *Server) readChecks(st *decision.Stream, ctx context.Context) (err error) { //nolint:revive // st is the receiver
+func (s *Server) readChecks(ctx context.Context, st *decision.Stream) (err error) {
 	defer s.recovered(headgatev1.DecisionService_CheckStream_FullMethodName, &err)
 	return st.Read(ctx)
 }
