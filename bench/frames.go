@@ -135,25 +135,13 @@ func (c *conn) onSettings(f *http2.SettingsFrame) error {
 		}
 		switch s.ID { //nolint:exhaustive // the others are about what we don't do
 		case http2.SettingMaxConcurrentStreams:
-			c.limit = int(min(s.Val, uint32(c.l.config.InFlight)))
-			if c.call != nil && s.Val > 0 {
-				c.limit = c.l.config.InFlight
-			}
+			c.limitStreams(s.Val)
 		case http2.SettingMaxFrameSize:
 			c.frameMax = int(s.Val)
 		case http2.SettingHeaderTableSize:
 			c.header.limitTable(s.Val)
 		case http2.SettingInitialWindowSize:
-			by := int64(s.Val) - c.streamWindow
-			c.streamWindow += by
-			if c.call != nil && c.call.id != 0 && !grow(&c.call.window, by) {
-				return errProtocol
-			}
-			for i := range c.streams {
-				if !grow(&c.streams[i].window, by) && c.streams[i].id != 0 {
-					return errProtocol
-				}
-			}
+			return c.growStreams(int64(s.Val) - c.streamWindow)
 		}
 		return nil
 	})
@@ -165,6 +153,29 @@ func (c *conn) onSettings(f *http2.SettingsFrame) error {
 		return errProtocol
 	}
 	return c.fr.WriteSettingsAck()
+}
+
+// limitStreams sets how many streams the server lets us have. A call is one,
+// however many messages are in flight on it.
+func (c *conn) limitStreams(n uint32) {
+	c.limit = int(min(n, uint32(c.l.config.InFlight)))
+	if c.call != nil && n > 0 {
+		c.limit = c.l.config.InFlight
+	}
+}
+
+// growStreams grows the windows of all streams, or shrinks them.
+func (c *conn) growStreams(by int64) error {
+	c.streamWindow += by
+	if c.call != nil && c.call.id != 0 && !grow(&c.call.window, by) {
+		return errProtocol
+	}
+	for i := range c.streams {
+		if !grow(&c.streams[i].window, by) && c.streams[i].id != 0 {
+			return errProtocol
+		}
+	}
+	return nil
 }
 
 func (c *conn) onPing(f *http2.PingFrame) error {

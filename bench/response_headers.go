@@ -123,13 +123,19 @@ func (c *conn) onHeaders(h frameHeader, p []byte) error {
 			return err
 		}
 	}
-	if c.call != nil {
-		if h.stream == c.call.id && h.stream != 0 && r.endStream && !c.call.over {
+	return c.onBlock()
+}
+
+// onBlock handles the header block that has been read.
+func (c *conn) onBlock() error {
+	r := &c.headers
+	if k := c.call; k != nil {
+		if r.endStream && r.stream == k.id && k.id != 0 && !k.over {
 			c.onCallEnd(r.status)
 		}
 		return nil
 	}
-	if s := c.find(h.stream); s != nil {
+	if s := c.find(r.stream); s != nil {
 		if r.status >= 0 {
 			s.status = r.status
 		}

@@ -140,7 +140,7 @@ func (w *workload) message(c *Config, number string, id uint64) ([]byte, error) 
 
 // several makes of a check what the protocol sends.
 func (w *workload) several(c *Config, check *headgatev1.CheckRequest, id uint64) proto.Message {
-	switch c.Protocol { //nolint:exhaustive // RLS has no checks
+	switch c.Protocol {
 	case Batch:
 		b := &headgatev1.CheckBatchRequest{}
 		for range c.Batch {

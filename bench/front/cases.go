@@ -18,13 +18,13 @@ type benchCase struct {
 func cases() []benchCase {
 	return []benchCase{
 		{"minimal", "minimal request, 8 connections × 32 in flight", beside(minimal,
-			throughput(atLeast, 8), serverCPU(1.0/10))},
+			throughput(8), serverCPU(1.0/10))},
 		{"envoy", "Envoy's recorded request, 8 × 32", beside(recorded,
-			throughput(atLeast, 5), serverCPU(1.0/6))},
+			throughput(5), serverCPU(1.0/6))},
 		{"wide", "minimal request, 64 connections × 1", beside(wide,
-			throughput(atLeast, 2.5), serverCPU(1/3.5))},
+			throughput(2.5), serverCPU(1/3.5))},
 		{"open", "open loop, 5,000 requests/s", beside(open, latency50(1.1), latency99(1.1))},
-		{"single", "1 connection × 1 in flight", beside(single, throughput(atLeast, 1))},
+		{"single", "1 connection × 1 in flight", beside(single, throughput(1))},
 		{"idle", "idle connections, each after one request", idle},
 		{"tls", "minimal request, 8 × 32, TLS beside cleartext", encrypted},
 		{"stream1000", "CheckStream, 1,000 checks a message", alone(streamOf(1000, 4, 4), 3e6, 0.5)},

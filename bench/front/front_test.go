@@ -64,7 +64,7 @@ func TestAResultIsTheMedianBesideItsAim(t *testing.T) {
 
 func TestARatioIsOfTheRoundsNotOfTheMedians(t *testing.T) {
 	at := func(k float64) *bench.Report { return &bench.Report{DecisionsPerSecond: k * 1e3} }
-	r := throughput(atLeast, 2).of([]round{{at(10), at(1)}, {at(2), at(2)}, {at(8), at(4)}})
+	r := throughput(2).of([]round{{at(10), at(1)}, {at(2), at(2)}, {at(8), at(4)}})
 	if m, low, high := r.median(); m != 2 || low != 1 || high != 10 || r.detail != "8 and 2 k/s" {
 		t.Errorf("%v (%v to %v), %s", m, low, high, r.detail)
 	}

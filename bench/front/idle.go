@@ -144,18 +144,24 @@ func awaitAnswer(c net.Conn, request []byte) error {
 		if err != nil {
 			return fmt.Errorf("wait for an answer: %w", err)
 		}
-		switch h := f.Header(); {
-		case h.Type == http2.FrameSettings && !h.Flags.Has(http2.FlagSettingsAck):
+		switch f := f.(type) {
+		case *http2.SettingsFrame:
+			if f.IsAck() {
+				continue
+			}
 			if err := fr.WriteSettingsAck(); err != nil {
 				return fmt.Errorf("acknowledge SETTINGS: %w", err)
 			}
-		case h.Type == http2.FrameData && h.Length > 0:
-			answered = true
-		case h.Type == http2.FrameHeaders && h.Flags.Has(http2.FlagHeadersEndStream) && answered:
-			return nil
-		case h.Type == http2.FrameHeaders && h.Flags.Has(http2.FlagHeadersEndStream):
-			return errors.New("wait for an answer: the server has none but a status")
-		case h.Type == http2.FrameGoAway || h.Type == http2.FrameRSTStream:
+		case *http2.DataFrame:
+			answered = answered || len(f.Data()) > 0
+		case *http2.HeadersFrame:
+			switch {
+			case f.StreamEnded() && answered:
+				return nil
+			case f.StreamEnded():
+				return errors.New("wait for an answer: the server has none but a status")
+			}
+		case *http2.GoAwayFrame, *http2.RSTStreamFrame:
 			return fmt.Errorf("wait for an answer: the server says %v", f)
 		}
 	}

@@ -119,7 +119,7 @@ func measureAll(ctx context.Context, s *settings, chosen []benchCase, w io.Write
 	if err != nil {
 		return fmt.Errorf("make a directory: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // it is the system's place for what may stay
 	b, err := newBed(ctx, s, dir)
 	if err != nil {
 		return err

@@ -42,7 +42,7 @@ func startServer(ctx context.Context, log, addr, binary string, args ...string) 
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", binary, err)
 	}
-	defer out.Close()                    // the process has its own
+	defer func() { _ = out.Close() }()   // the process has its own
 	cmd := exec.Command(binary, args...) //nolint:gosec,noctx // the measurement's own binaries; stop ends them
 	cmd.Stdout, cmd.Stderr = out, out
 	// The shell's settings of Go's runtime are for neither: each has its defaults.
