@@ -74,7 +74,7 @@ const budgetPeriod = 1e9 // ns
 func allowance(a Abuse) (base, each int) {
 	switch a {
 	case AbuseReset:
-		return 200, 1
+		return 200, 1 // and twice as many as it may have streams: see spend
 	case AbuseSettings:
 		return 20, 0
 	case AbusePing:
@@ -85,8 +85,10 @@ func allowance(a Abuse) (base, each int) {
 		return 1000, 4
 	case AbusePriority:
 		return 1000, 1
-	case AbuseClosed:
-		return 500, 1
+	case AbuseClosed: // many may be on their way when we end a stream of small messages
+		return 5000, 1
+	case AbuseStreams:
+		return 1000, 1
 	default:
 		return 100, 0
 	}
@@ -100,10 +102,19 @@ func (c *conn) spend(a Abuse) error {
 	}
 	b.spent[a]++
 	base, each := allowance(a)
+	if a == AbuseReset {
+		base = max(base, 2*c.streamsNow)
+	}
 	if b.spent[a] <= base+each*b.earned {
 		return nil
 	}
 	return &connError{codeEnhanceCalm, fmt.Sprintf("%s: more than %d a second", a, base), a}
+}
+
+// offend counts what the peer did wrong on a stream that is reset for it.
+func (c *conn) offend(a Abuse) error {
+	c.srv.count(a)
+	return c.spend(a)
 }
 
 // earn counts an answer.

@@ -6,10 +6,11 @@ import "time"
 type awayState uint8
 
 const (
-	awayNone  awayState = iota
-	awayAsked           // it was told, but its requests on their way still count
-	awayFinal           // streams above finalID are not answered
-	awayDone            // all is answered and nothing more will be written
+	awayNone   awayState = iota
+	awayAsked            // it was told, but its requests on their way still count
+	awayFinal            // streams above finalID are not answered
+	awayDone             // all is answered
+	awayClosed           // and written, and our side is closed
 )
 
 // awayPing is the ping whose answer shows that the peer has seen the GOAWAY.
@@ -22,7 +23,7 @@ const (
 
 // goAway asks the peer to send nothing more.
 func (c *conn) goAway() {
-	if c.goingAway != awayNone {
+	if c.goingAway != awayNone || c.dead {
 		return
 	}
 	c.out = appendGoAway(c.out, windowMax, codeNone, "")
@@ -36,17 +37,28 @@ func (c *conn) finalGoAway() {
 	c.goingAway, c.finalID = awayFinal, c.lastID
 }
 
-// checkAway closes our side when all is answered. The peer closes its own then:
-// if we closed both, what it has not read yet might be lost.
+// checkAway notes that all is answered; flush goes on when it has written that.
 func (c *conn) checkAway() {
 	if c.goingAway != awayFinal || len(c.streams) > 0 || c.handlers > 0 || c.dead {
 		return
 	}
 	c.goingAway, c.awaySince = awayDone, c.srv.cfg.Now()
-	c.flush()
-	if w, ok := c.nc.(interface{ CloseWrite() error }); ok && !c.writing && !c.dead {
-		_ = w.CloseWrite()
+}
+
+// closeWrite closes our side. The peer closes its own then: if we closed both,
+// what it has not read yet might be lost. c.mu is held, but not while closing,
+// which is a write if it is TLS.
+func (c *conn) closeWrite() {
+	c.goingAway = awayClosed
+	w, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok {
+		c.kill()
 		return
 	}
-	c.kill()
+	c.writing, c.writeSince = true, c.srv.cfg.Now()
+	c.mu.Unlock()
+	_ = w.CloseWrite()
+	c.mu.Lock()
+	c.writing = false
+	c.room.Broadcast()
 }

@@ -7,7 +7,8 @@ package h2
 type Unary interface {
 	// Begin reads c.In, and sets c.Deadline if Decide may return false. It may
 	// c.Fail: then neither Decide nor Expire follows, but Answer does, which
-	// must release what Begin took.
+	// must release what Begin took. After a panic none of them runs, and
+	// c.State is nil. Begin does not run for requests without a good message.
 	Begin(c *Call)
 	// Decide decides the call. If it returns false, the answer comes later:
 	// c.Finish is called once, from another goroutine. Then c.In is not valid
@@ -45,6 +46,7 @@ type Call struct {
 	timeout int64 // the caller's, relative; 0: none
 	code    uint32
 	message string
+	begun   bool // Begin ran, and Answer or Expire must
 	expired bool // guarded by conn.mu
 	index   int  // to conn.calls
 }
@@ -56,14 +58,15 @@ func (c *Call) Fail(code uint32, message string) { c.code, c.message = code, mes
 // Failed reports whether Fail was called.
 func (c *Call) Failed() bool { return c.code != 0 }
 
-// Finish answers a call for which Decide returned false.
+// Finish answers a call for which Decide returned false. It does not wait for the
+// peer, but for the connection's lock: for as long as a batch of calls takes.
 func (c *Call) Finish() {
 	k := c.conn
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !c.expired {
 		k.finish(c)
-		k.flush()
+		k.flushSoon()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -22,14 +23,16 @@ const (
 // the others, and is held while a batch of frames is handled, never while
 // reading or writing.
 type conn struct {
-	srv   *Server
-	raw   net.Conn             // as accepted
-	nc    net.Conn             // raw, or TLS over it when that is established
-	tls   *tls.ConnectionState // nil: cleartext
-	in    []byte               // in[r:w] is read and not handled
-	r, w  int
-	full  bool  // the last read filled in: more may be waiting
-	empty int64 // when a read last took all that was there
+	srv  *Server
+	raw  net.Conn             // as accepted
+	nc   net.Conn             // raw, or TLS over it when that is established
+	tls  *tls.ConnectionState // nil: cleartext
+	in   []byte               // in[r:w] is read and not handled
+	r, w int
+	full bool // the last read filled in: more may be waiting
+
+	backlog bool  // the one before did, too
+	empty   int64 // when it was last seen that this is not so
 
 	dec      hpack.Decoder
 	block    []byte      // a header block whose CONTINUATIONs are awaited
@@ -51,7 +54,9 @@ type conn struct {
 	writing    bool  // somebody writes; he also writes what is added meanwhile
 	writeSince int64 // since when
 	room       sync.Cond
-	dead       bool // nothing is written any more
+	soon       bool       // a goroutine is about to write
+	dead       bool       // nothing is written any more
+	failure    *connError // why the janitor ends it; nil: it does not
 	enc        uint8
 	encUpdate  uint32 // 1 + the table size that the peer must be told; 0: none
 
@@ -109,16 +114,34 @@ func newConn(s *Server, nc net.Conn) *conn {
 	return c
 }
 
-// serve is the read loop.
+// serve is the read loop. The connection counts until its handlers have
+// returned, so that those who come and go don't leave more than it may have.
 func (c *conn) serve() {
 	defer c.srv.remove(c)
-	err := c.handshake()
+	c.shut(c.run())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.handlers > 0 {
+		c.room.Wait()
+	}
+}
+
+// run handles what the peer says until that ends. A panic ends only this
+// connection.
+func (c *conn) run() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.srv.panicked("", v, debug.Stack())
+			err = &connError{codeInternal, "internal error", abuses}
+		}
+	}()
+	err = c.handshake()
 	for err == nil {
 		if err = c.read(); err == nil {
 			err = c.batch()
 		}
 	}
-	c.shut(err)
+	return err
 }
 
 // handshake does TLS and reads the preface.
@@ -155,6 +178,7 @@ func (c *conn) handshake() error {
 // hello sends our SETTINGS, and handles what came with the preface.
 func (c *conn) hello() error {
 	c.mu.Lock()
+	c.now = c.srv.cfg.Now()
 	c.appendFirstSettings()
 	c.flush()
 	c.mu.Unlock()
@@ -169,7 +193,11 @@ func (c *conn) shakeTLS() error {
 	t := tls.Server(c.raw, c.srv.cfg.TLS)
 	c.nc = t
 	if err := t.Handshake(); err != nil {
-		c.srv.count(AbuseTLS)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.srv.count(AbuseSlowPreface)
+		} else {
+			c.srv.count(AbuseTLS)
+		}
 		return fmt.Errorf("h2: TLS handshake: %w", err)
 	}
 	state := t.ConnectionState()
@@ -188,10 +216,12 @@ func (c *conn) read() error {
 	if c.full && len(c.in) == smallInBytes {
 		c.in = append(c.srv.getIn()[:0], c.in[:c.w]...)[:largeInBytes]
 	}
+	wasFull := c.full
 	for {
 		n, err := c.nc.Read(c.in[c.w:])
 		c.w += n
 		c.full = c.w == len(c.in)
+		c.backlog = c.full && wasFull
 		if n > 0 {
 			return nil
 		}
@@ -207,18 +237,24 @@ func (c *conn) read() error {
 	}
 }
 
-// kicked handles the deadline that the janitor sets to make an idle read loop
-// give its large buffer back.
+// kick makes the read loop look at what kicked does. c.mu is held.
+func (c *conn) kick() { _ = c.raw.SetReadDeadline(time.Unix(1, 0)) }
+
+// kicked ends a connection that the janitor has failed, and gives the large
+// buffer of an idle one back.
 func (c *conn) kicked() error {
 	c.mu.Lock()
-	dead := c.dead
-	c.mu.Unlock()
-	if dead {
-		return net.ErrClosed
+	defer c.mu.Unlock()
+	if err := c.over(); err != nil {
+		return err
 	}
 	if c.w == 0 && len(c.in) == largeInBytes {
 		c.srv.putIn(c.in)
 		c.in = make([]byte, smallInBytes)
+		c.large = false
+		if len(c.streams) == 0 {
+			c.streams = nil // a map never gets smaller
+		}
 	}
 	if err := c.raw.SetReadDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("h2: set deadline: %w", err)
@@ -233,7 +269,7 @@ func (c *conn) batch() error {
 	c.now = c.srv.cfg.Now()
 	c.large = len(c.in) == largeInBytes
 	c.lastRead, c.pinged = c.now, 0
-	if !c.full {
+	if !c.backlog {
 		c.empty = c.now
 	}
 	c.work = c.srv.getWork()
@@ -242,20 +278,26 @@ func (c *conn) batch() error {
 	c.endGroup()
 	c.srv.putWork(c.work)
 	c.work = nil
-	if err == nil && c.dead {
-		err = net.ErrClosed
-	}
 	c.partial = since(c.partial, c.now, c.r < c.w || c.block != nil)
 	c.srv.batches.Add(1)
-	if err == nil {
-		c.checkAway()
-		c.flush()
-		c.makeRoom()
-		if c.dead {
-			err = net.ErrClosed
-		}
+	if err != nil {
+		return err
 	}
-	return err
+	c.checkAway()
+	c.flush()
+	c.makeRoom()
+	return c.over()
+}
+
+// over returns why nothing more is to be read, or nil.
+func (c *conn) over() error {
+	switch {
+	case c.dead:
+		return net.ErrClosed
+	case c.failure != nil:
+		return c.failure
+	}
+	return nil
 }
 
 // since returns when something began that goes on, else 0.
@@ -272,7 +314,7 @@ func since(began, now int64, goesOn bool) int64 {
 
 // frames handles all frames that are there as a whole.
 func (c *conn) frames() error {
-	for c.w-c.r >= frameHeaderBytes && !c.dead {
+	for c.w-c.r >= frameHeaderBytes && !c.dead && c.failure == nil {
 		h := parseFrameHeader(c.in[c.r:])
 		if h.length > frameBytesMax {
 			return &connError{codeFrameSize, fmt.Sprintf("a frame of %d bytes: at most %d", h.length, frameBytesMax), AbuseProtocol}
@@ -285,6 +327,9 @@ func (c *conn) frames() error {
 		c.r = end
 		if err := c.frame(h, payload); err != nil {
 			return err
+		}
+		if c.block == nil {
+			c.partial = 0 // what is incomplete now is the next one
 		}
 		if len(c.out) > outBytesMax {
 			c.endGroup()
@@ -341,13 +386,15 @@ func (c *conn) shut(err error) {
 	var fault *connError
 	c.mu.Lock()
 	if errors.As(err, &fault) && !c.dead {
-		c.srv.count(fault.abuse)
+		if fault.abuse < abuses {
+			c.srv.count(fault.abuse)
+		}
 		c.out = appendGoAway(c.out, c.lastID, fault.code, fault.reason)
 		// What the peer does not take at once is lost: it broke the rules.
 		_ = c.raw.SetWriteDeadline(time.Now().Add(lastWriteTimeout))
 		c.flush()
 		c.mu.Unlock()
-		c.linger()
+		linger(c.raw, c.nc)
 		c.mu.Lock()
 	}
 	c.kill()
@@ -371,13 +418,13 @@ const (
 )
 
 // linger reads on for a moment, so that the peer sees the GOAWAY before it
-// learns that nobody listens any more.
-func (c *conn) linger() {
-	if w, ok := c.nc.(interface{ CloseWrite() error }); ok {
+// learns that nobody listens any more. nc is raw, or TLS over it.
+func linger(raw, nc net.Conn) {
+	if w, ok := nc.(interface{ CloseWrite() error }); ok {
 		_ = w.CloseWrite()
 	}
-	_ = c.raw.SetReadDeadline(time.Now().Add(lingerTimeout))
-	_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
+	_ = raw.SetReadDeadline(time.Now().Add(lingerTimeout))
+	_, _ = io.CopyN(io.Discard, nc, lingerBytes)
 }
 
 // kill makes the connection dead: nothing is read or written any more. c.mu is

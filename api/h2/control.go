@@ -21,6 +21,10 @@ func (c *conn) priorityFrame(h frameHeader, payload []byte) error {
 	return c.spend(AbusePriority)
 }
 
+// patience is how long a request has waited, in ns, whose cancellation is not
+// rapid: a node that can't answer must not lose its clients besides.
+const patience = 5e6
+
 // resetFrame handles RST_STREAM.
 func (c *conn) resetFrame(h frameHeader, payload []byte) error {
 	switch {
@@ -31,6 +35,9 @@ func (c *conn) resetFrame(h frameHeader, payload []byte) error {
 	}
 	if st := c.streams[h.stream]; st != nil && !st.reset {
 		c.drop(st)
+		if c.now-st.opened > patience {
+			return nil // it waited in vain, no longer than there may be streams
+		}
 	}
 	return c.spend(AbuseReset)
 }
@@ -66,8 +73,10 @@ type pingState struct {
 
 const pingStrikesMax = 2
 
+// tooMany counts a ping. Clients that ping at the interval are sometimes a
+// little early.
 func (p *pingState) tooMany(now, interval int64) bool {
-	if now-p.last < interval {
+	if now-p.last < interval-interval/8 {
 		p.strikes++
 	} else {
 		p.strikes = 0
@@ -105,11 +114,15 @@ func (c *conn) windowFrame(h frameHeader, payload []byte) error {
 	case st == nil || st.reset: // it may have been on its way
 	case n == 0:
 		c.cancel(st, codeProtocol)
+		return c.offend(AbuseProtocol)
 	case st.sendWindow+n > windowMax:
 		c.cancel(st, codeFlowControl)
+		return c.offend(AbuseFlowControl)
 	default:
 		st.sendWindow += n
-		c.unblock()
+		if c.waiting > 0 || len(st.answer) > 0 {
+			c.unblock()
+		}
 	}
 	return c.spend(AbuseWindowUpdate)
 }
@@ -127,14 +140,38 @@ func (c *conn) settingsFrame(h frameHeader, payload []byte) error {
 		return c.acknowledged()
 	}
 	c.settings = true
+	window := c.peerWindow
 	for ; len(payload) > 0; payload = payload[6:] {
-		if err := c.setting(binary.BigEndian.Uint16(payload), binary.BigEndian.Uint32(payload[2:])); err != nil {
+		id, value := binary.BigEndian.Uint16(payload), binary.BigEndian.Uint32(payload[2:])
+		if err := c.setting(id, value); err != nil {
 			return err
 		}
+		if id == settingInitialWindow {
+			window = int64(value)
+		}
+	}
+	if err := c.setWindow(window); err != nil {
+		return err
 	}
 	c.out = appendFrameHeader(c.out, frameHeader{0, frameSettings, flagAck, 0})
 	c.unblock()
 	return c.spend(AbuseSettings)
+}
+
+// setWindow takes the last of the initial windows that a frame had: each would
+// be work for all streams.
+func (c *conn) setWindow(n int64) error {
+	change := n - c.peerWindow
+	c.peerWindow = n
+	if change == 0 {
+		return nil
+	}
+	for _, st := range c.streams {
+		if st.sendWindow += change; st.sendWindow > windowMax {
+			return &connError{codeFlowControl, "a stream's window grows beyond 2^31-1", AbuseFlowControl}
+		}
+	}
+	return nil
 }
 
 // setting takes one of the peer's settings.
@@ -149,13 +186,6 @@ func (c *conn) setting(id uint16, value uint32) error {
 	case settingInitialWindow:
 		if value > windowMax {
 			return &connError{codeFlowControl, fmt.Sprintf("SETTINGS_INITIAL_WINDOW_SIZE is %d", value), AbuseFlowControl}
-		}
-		change := int64(value) - c.peerWindow
-		c.peerWindow = int64(value)
-		for _, st := range c.streams {
-			if st.sendWindow += change; st.sendWindow > windowMax {
-				return &connError{codeFlowControl, "a stream's window grows beyond 2^31-1", AbuseFlowControl}
-			}
 		}
 	case settingFrameSize:
 		if value < frameBytesMax || value > 1<<24-1 {
@@ -180,11 +210,16 @@ func (c *conn) appendFirstSettings() {
 	c.acksDue, c.acksSince = 1, c.now
 }
 
+// moreStreamsAfter is how long a peer's number of streams does not grow, in ns.
+const moreStreamsAfter = 10e9
+
 // readvertise tells the peer how many requests it may have in flight now, if
-// that changed. Until it acknowledges it, the larger number holds.
+// that changed. Until it acknowledges it, the larger number holds. It is soon
+// told of less and later of more, so that connections that come and go don't make
+// us tell all others again and again.
 func (c *conn) readvertise(now int64) {
 	n := c.srv.streamsEach()
-	if n == c.streamsTo || c.acksDue > 0 {
+	if n == c.streamsTo || c.acksDue > 0 || n > c.streamsTo && now-c.acksSince < moreStreamsAfter {
 		return
 	}
 	c.out = appendFrameHeader(c.out, frameHeader{6, frameSettings, 0, 0})
@@ -203,7 +238,7 @@ func (c *conn) acknowledged() error {
 }
 
 // keepAnswer keeps the rest of an answer, whose headers are sent, until the
-// windows have room for it.
+// windows and the output have room for it.
 func (c *conn) keepAnswer(st *stream, data []byte) {
 	if c.held+len(data) > c.srv.cfg.BufferBytes {
 		c.srv.count(AbuseZeroWindow)
@@ -217,15 +252,16 @@ func (c *conn) keepAnswer(st *stream, data []byte) {
 	c.unblock()
 }
 
-// unblock sends what the windows have room for now, oldest first, and wakes the
-// handlers that wait for room.
+// unblock sends what the windows and the output have room for now, oldest first,
+// and wakes the handlers that wait for room. When output has been written, flush
+// calls it again.
 func (c *conn) unblock() {
 	if c.waiting > 0 {
 		c.room.Broadcast()
 	}
 	kept := c.blocked[:0]
 	for _, st := range c.blocked {
-		n := min(int64(len(st.answer)), c.sendWindow, st.sendWindow)
+		n := min(int64(len(st.answer)), c.sendWindow, st.sendWindow, int64(outBytesMax-len(c.out)))
 		if n > 0 {
 			c.appendData(st.id, st.answer[:n], st.plain && n == int64(len(st.answer)))
 			c.sendWindow -= n

@@ -26,7 +26,7 @@ func (c *conn) fastRequest(id uint32, req *request, body []byte, st *stream) {
 	if call.Shed = c.isBehind(); call.Shed {
 		c.srv.shed.Add(1)
 	}
-	call.In = c.message(call, req, body)
+	call.In = c.message(call, req, body) // or fails it
 	c.work.group[c.work.n] = call
 	c.work.n++
 	if !call.Failed() {
@@ -114,6 +114,7 @@ func (c *conn) endGroup() {
 // begin runs Begin.
 func (c *conn) begin(call *Call) {
 	defer c.recovered(call)
+	call.begun = true
 	call.method.unary.Begin(call)
 }
 
@@ -123,8 +124,11 @@ func (c *conn) decide(call *Call) (done bool) {
 	return call.method.unary.Decide(call)
 }
 
-// appendMessage runs Answer, or Expire.
+// appendMessage runs Answer, or Expire, unless there is nothing to release.
 func (c *conn) appendMessage(dst []byte, call *Call) (_ []byte) {
+	if !call.begun {
+		return dst
+	}
 	defer c.recovered(call)
 	if call.expired {
 		return call.method.unary.Expire(dst, call)
@@ -139,7 +143,7 @@ func (c *conn) recovered(call *Call) {
 	if v == nil {
 		return
 	}
-	call.State = nil
+	call.State, call.begun = nil, false
 	call.Fail(statusInternal, "internal error")
 	c.srv.panicked(call.method.path, v, debug.Stack())
 }
@@ -187,7 +191,7 @@ func (c *conn) appendAnswer(call *Call) {
 	if call.stream != nil {
 		window = call.stream.sendWindow
 	}
-	if int64(n) > min(window, c.sendWindow, c.peerFrame) {
+	if int64(n) > min(window, c.sendWindow, c.peerFrame) || start > outBytesMax {
 		data := bytes.Clone(c.out[at+frameHeaderBytes:])
 		c.out = c.out[:at]
 		st := call.stream
@@ -219,24 +223,26 @@ func (c *conn) await(call *Call) {
 		c.enter(st)
 		call.stream = st
 	}
+	c.unhold(st)
 	st.call, call.index = call, len(c.calls)
 	c.calls = append(c.calls, call)
 	if call.Deadline > 0 {
-		c.arm(call.Deadline - c.now)
+		c.arm(c.now, call.Deadline)
 	}
 }
 
-// arm makes sure that expire runs in d or earlier.
-func (c *conn) arm(d int64) {
-	d = max(d, 0)
-	if c.expiry == nil {
-		c.expiry = time.AfterFunc(time.Duration(d), c.expire)
+// arm makes sure that expire runs at a moment, or earlier.
+func (c *conn) arm(now, at int64) {
+	if c.expiryAt != 0 && c.expiryAt <= at {
 		return
 	}
-	if at := c.srv.cfg.Now() + d; c.expiryAt == 0 || at < c.expiryAt {
-		c.expiryAt = at
-		c.expiry.Reset(time.Duration(d))
+	c.expiryAt = at
+	d := time.Duration(max(at-now, 0))
+	if c.expiry == nil {
+		c.expiry = time.AfterFunc(d, c.expire)
+		return
 	}
+	c.expiry.Reset(d)
 }
 
 // expire answers the calls whose deadline has passed.
@@ -271,10 +277,10 @@ func (c *conn) expire() {
 	clear(c.calls[len(kept):])
 	c.calls = kept
 	if next > 0 {
-		c.arm(next - now)
+		c.arm(now, next)
 	}
 	c.checkAway()
-	c.flush()
+	c.flushSoon()
 }
 
 // finish answers a call that was awaited. c.mu is held.

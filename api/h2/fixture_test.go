@@ -110,6 +110,9 @@ type wire struct {
 	f   *http2.Framer
 	enc *hpack.Encoder
 	buf *blockBuffer
+
+	pipes  *pipes     // in a bubble: where more connections come from
+	server *h2.Server // and who serves them
 }
 
 type blockBuffer struct{ b []byte }

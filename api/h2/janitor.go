@@ -17,9 +17,9 @@ func (s *Server) janitor() {
 			return
 		case <-tick.C:
 		}
-		now := s.cfg.Now()
+		now, draining := s.cfg.Now(), s.isDraining()
 		for _, c := range s.list(true) {
-			c.tidy(now)
+			c.tidy(now, draining)
 		}
 	}
 }
@@ -38,7 +38,7 @@ func (s *Server) tick() time.Duration {
 const idleAfter = time.Second
 
 // tidy ends what takes too long, and does what is due.
-func (c *conn) tidy(now int64) {
+func (c *conn) tidy(now int64, draining bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.dead {
@@ -50,15 +50,16 @@ func (c *conn) tidy(now int64) {
 	case c.writing && passed(c.writeSince, cfg.StallTimeout):
 		c.srv.count(AbuseStalled)
 		c.kill()
+	case c.failure != nil: // the read loop has been told
 	case len(c.blocked) > 0 && passed(c.blocked[0].blockedAt, cfg.StallTimeout):
 		c.fail(&connError{codeEnhanceCalm, fmt.Sprintf("no room for an answer for %v", cfg.StallTimeout), AbuseZeroWindow})
 	case passed(c.partial, cfg.RequestTimeout):
 		c.fail(&connError{codeEnhanceCalm, fmt.Sprintf("a frame is incomplete for %v", cfg.RequestTimeout), AbuseSlowFrame})
 	case c.acksDue > 0 && passed(c.acksSince, cfg.HandshakeTimeout):
 		c.fail(&connError{codeTimeout, fmt.Sprintf("SETTINGS not acknowledged for %v", cfg.HandshakeTimeout), AbuseNoAck})
-	case c.goingAway == awayDone && passed(c.awaySince, closeTimeout):
+	case c.goingAway >= awayDone && passed(c.awaySince, closeTimeout):
 		c.kill()
-	case c.goingAway != awayNone && !c.srv.isDraining() && passed(c.awaySince, cfg.ConnectionGrace):
+	case c.goingAway != awayNone && !draining && passed(c.awaySince, cfg.ConnectionGrace):
 		c.kill()
 	case passed(c.pinged, cfg.KeepaliveTimeout):
 		c.srv.count(AbuseSilent)
@@ -84,37 +85,35 @@ func (c *conn) due(now int64) {
 	}
 	c.readvertise(now)
 	for _, st := range c.streams {
-		if st.rest == nil && !st.ended && now-st.opened > int64(cfg.RequestTimeout) {
-			c.srv.count(AbuseSlowBody)
-			c.refuseStream(st, Refusal{statusDeadlineExceeded, fmt.Sprintf("the request is not complete after %v", cfg.RequestTimeout)})
-		}
+		c.tidyStream(st, now)
 	}
 	if c.large && now-c.lastRead > int64(idleAfter) {
-		_ = c.raw.SetReadDeadline(time.Unix(1, 0))
+		c.kick()
 	}
-	if len(c.out) > 0 && !c.writing {
-		c.srv.handlers.Go(c.flushNow) // a write may block, and others wait for the janitor
+	if len(c.out) > 0 {
+		c.flushSoon() // a write may block, and others wait for the janitor
 	}
 }
 
-// flushNow writes what is there to be written.
-func (c *conn) flushNow() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.flush()
+// tidyStream ends a stream that takes too long.
+func (c *conn) tidyStream(st *stream, now int64) {
+	cfg := &c.srv.cfg
+	switch {
+	case st.reset:
+	case st.rest == nil && !st.ended && now-st.opened > int64(cfg.RequestTimeout):
+		c.srv.count(AbuseSlowBody)
+		c.refuseStream(st, Refusal{statusDeadlineExceeded, fmt.Sprintf("the request is not complete after %v", cfg.RequestTimeout)})
+	case st.rest != nil && st.rest.stuck != 0 && now-st.rest.stuck > int64(cfg.StallTimeout):
+		c.srv.count(AbuseZeroWindow)
+		c.cancel(st, codeEnhanceCalm)
+	}
 }
 
-// fail ends a connection from outside of its read loop.
+// fail makes the read loop end the connection.
 func (c *conn) fail(e *connError) {
-	c.srv.count(e.abuse)
-	c.out = appendGoAway(c.out, c.lastID, e.code, e.reason)
-	_ = c.raw.SetWriteDeadline(time.Now().Add(lingerTimeout))
-	c.srv.handlers.Go(func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.flush()
-		c.kill()
-	})
+	c.failure = e
+	c.room.Broadcast()
+	c.kick()
 }
 
 func (s *Server) isDraining() bool {

@@ -29,6 +29,7 @@ type restStream struct {
 	trailers []string // declared before the headers were sent
 	sent     bool     // the headers are
 	closed   bool     // the body is
+	stuck    int64    // since when a Write has no room in the windows; 0: none waits
 }
 
 // startRest runs Config.Rest for a stream.
@@ -38,6 +39,13 @@ func (c *conn) startRest(st *stream) {
 		c.refuse(st.id, st.ended, Refusal{statusUnimplemented, "unknown method"})
 		return
 	}
+	if st.headers = listBytes(c.work.fields); c.held+st.headers > c.srv.cfg.BufferBytes {
+		st.headers = 0
+		c.srv.count(AbuseBuffer)
+		c.refuseStream(st, c.tooMuch())
+		return
+	}
+	c.held += st.headers
 	ctx, cancel := context.WithCancel(c.srv.ctx)
 	ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.raw.LocalAddr())
 	r := &restStream{c: c, st: st, cancel: cancel, header: http.Header{}}
@@ -70,9 +78,25 @@ func (c *conn) startRest(st *stream) {
 	c.srv.handlers.Go(func() { r.serve(req.WithContext(ctx)) })
 }
 
+// listBytes is the size of a header list, as Config.HeaderBytes counts.
+func listBytes(fields []hpack.Field) (n int) {
+	for i := range fields {
+		n += len(fields[i].Name) + len(fields[i].Value) + fieldOverhead
+	}
+	return n
+}
+
+const fieldOverhead = 32
+
+// over tells the handler that its stream is.
+func (r *restStream) over() {
+	r.cancel()
+	r.wake.Broadcast()
+	r.c.room.Broadcast()
+}
+
 // serve runs the handler and ends the stream.
 func (r *restStream) serve(req *http.Request) {
-	defer r.cancel()
 	defer r.end()
 	defer func() {
 		if v := recover(); v != nil {
@@ -123,6 +147,7 @@ func (r *restStream) end() {
 		c.pings.calm()
 	}
 	r.st.reset = true
+	r.over() // who still reads or writes, if the handler left somebody
 	c.forget(r.st)
 	c.checkAway()
 	c.flush()
@@ -196,15 +221,19 @@ func (r *restStream) Write(p []byte) (n int, err error) {
 		r.writeHeaders(http.StatusOK)
 	}
 	for len(p) > 0 {
-		if st.reset || c.dead {
+		c.makeRoom()
+		if st.reset || c.over() != nil {
 			return n, streamError(st.id, codeCancel)
 		}
-		c.makeRoom()
 		room := min(int64(len(p)), c.peerFrame, c.sendWindow, st.sendWindow)
-		if st.reset || c.dead || room <= 0 {
+		if room <= 0 {
+			if r.stuck == 0 {
+				r.stuck = c.srv.cfg.Now()
+			}
 			c.waitRoom()
 			continue
 		}
+		r.stuck = 0
 		c.appendBody(st.id, p[:room])
 		c.sendWindow -= room
 		st.sendWindow -= room
@@ -316,7 +345,13 @@ func (r *restStream) Close() error {
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
 	r.closed = true
+	if n := len(r.st.body); n > 0 {
+		r.c.held -= n
+		r.st.body = nil
+		r.c.give(r.st, int64(n))
+	}
 	r.wake.Broadcast()
+	r.c.flush()
 	return nil
 }
 

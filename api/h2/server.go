@@ -45,6 +45,7 @@ type Server struct {
 
 	loops, handlers sync.WaitGroup
 	open            atomic.Int64
+	turned          atomic.Int64 // see turnAway
 	lag             atomic.Int64 // of the scheduler, ns: see watchLag
 	batches         atomic.Uint64
 	stop            chan struct{}
@@ -122,13 +123,7 @@ func (s *Server) accept(nc net.Conn) {
 	if s.open.Add(1) > int64(s.cfg.Connections) {
 		s.open.Add(-1)
 		s.count(AbuseConnections)
-		if s.cfg.TLS == nil {
-			b := appendFrameHeader(nil, frameHeader{0, frameSettings, 0, 0})
-			reason := fmt.Sprintf("connections_max: %d connections are open", s.cfg.Connections)
-			// It fits into an empty socket buffer: this can't block.
-			_, _ = nc.Write(appendGoAway(b, 0, codeEnhanceCalm, reason))
-		}
-		_ = nc.Close()
+		s.turnAway(nc)
 		return
 	}
 	s.accepted.Add(1)
@@ -143,6 +138,30 @@ func (s *Server) accept(nc net.Conn) {
 	s.conns[c] = false
 	s.loops.Go(c.serve)
 	s.mu.Unlock()
+}
+
+// turnedMax is how many connections at once are told that they are too many.
+// The others are closed without a word, as all are that expect TLS.
+const turnedMax = 100
+
+// turnAway closes a connection that is one too many.
+func (s *Server) turnAway(nc net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cfg.TLS != nil || s.closed || s.turned.Load() >= turnedMax {
+		_ = nc.Close()
+		return
+	}
+	s.turned.Add(1)
+	s.loops.Go(func() {
+		defer s.turned.Add(-1)
+		defer func() { _ = nc.Close() }()
+		b := appendFrameHeader(nil, frameHeader{0, frameSettings, 0, 0})
+		reason := fmt.Sprintf("connections_max: %d connections are open", s.cfg.Connections)
+		_ = nc.SetWriteDeadline(time.Now().Add(lingerTimeout))
+		_, _ = nc.Write(appendGoAway(b, 0, codeEnhanceCalm, reason))
+		linger(nc, nc)
+	})
 }
 
 // established notes that a handshake is over.
@@ -205,8 +224,8 @@ func (s *Server) Drain(ctx context.Context) error {
 	for _, c := range s.list(true) {
 		c.mu.Lock()
 		c.goAway()
+		c.flushSoon()
 		c.mu.Unlock()
-		s.handlers.Go(c.flushNow)
 	}
 	grace := time.NewTimer(handshakeGrace)
 	defer grace.Stop()

@@ -27,8 +27,10 @@ type stream struct {
 	body   []byte
 	got    int64 // bytes of data that have come, against content-length
 	taken  int   // bytes that Rest has read and not consumed
-	call   *Call // at a Decider
-	rest   *restStream
+
+	headers int   // bytes of the header list that Rest has
+	call    *Call // at a Decider
+	rest    *restStream
 
 	sendWindow int64
 	recvWindow int64
@@ -119,6 +121,9 @@ func (c *conn) headerBlock(h frameHeader, block []byte) error {
 		return c.trailers(st, end)
 	}
 	if h.stream <= c.lastID {
+		if !tooLong && !isRequest(fields) { // trailers that were on their way when it ended
+			return c.spend(AbuseClosed)
+		}
 		return &connError{codeStreamClosed, fmt.Sprintf("HEADERS on stream %d, which is closed", h.stream), AbuseStreamID}
 	}
 	c.lastID = h.stream
@@ -127,17 +132,16 @@ func (c *conn) headerBlock(h frameHeader, block []byte) error {
 	}
 	if h.kind == frameReset {
 		c.resetStream(h.stream, codeProtocol)
-		return c.spend(AbuseProtocol)
+		return c.offend(AbuseProtocol)
 	}
 	if len(c.streams)+c.work.n >= c.streamsNow {
-		c.srv.count(AbuseStreams)
 		c.resetStream(h.stream, codeRefused)
-		return nil
+		return c.offend(AbuseStreams)
 	}
 	req := request{length: -1}
 	if !tooLong && !req.read(c.srv, fields) {
 		c.resetStream(h.stream, codeProtocol)
-		return c.spend(AbuseProtocol)
+		return c.offend(AbuseProtocol)
 	}
 	req.ended = end
 	if tooLong {
@@ -151,7 +155,7 @@ func (c *conn) headerBlock(h frameHeader, block []byte) error {
 func (c *conn) request(id uint32, req *request) error {
 	if req.ended && req.length > 0 {
 		c.resetStream(id, codeProtocol)
-		return c.spend(AbuseProtocol)
+		return c.offend(AbuseProtocol)
 	}
 	if req.early == notEarly && c.srv.cfg.Authorize != nil {
 		h := Headers{fields: c.work.fields, conn: c}
@@ -226,20 +230,26 @@ func (c *conn) trailers(st *stream, end bool) error {
 	c.endGroup()
 	switch {
 	case st.reset:
-		return nil
+		return c.spend(AbuseClosed)
 	case st.ended:
 		return &connError{codeStreamClosed, "HEADERS after the end of a request", AbuseProtocol}
-	case !end:
+	case !end || isRequest(c.work.fields):
 		c.cancel(st, codeProtocol)
-		return c.spend(AbuseProtocol)
+		return c.offend(AbuseProtocol)
 	}
 	for i := range c.work.fields {
-		if f := &c.work.fields[i]; f.Name[0] == ':' || f.Tag&0xff == tagMalformed {
+		if c.work.fields[i].Tag&0xff == tagMalformed {
 			c.cancel(st, codeProtocol)
-			return c.spend(AbuseProtocol)
+			return c.offend(AbuseProtocol)
 		}
 	}
 	return c.endRequest(st)
+}
+
+// isRequest reports whether fields begin a request, rather than end one: the
+// first is a pseudo-field.
+func isRequest(fields []hpack.Field) bool {
+	return len(fields) > 0 && len(fields[0].Name) > 0 && fields[0].Name[0] == ':'
 }
 
 // dataFrame handles DATA of a stream that has an entry.
@@ -263,23 +273,26 @@ func (c *conn) dataFrame(h frameHeader, payload []byte) error {
 		}
 	}
 	st := c.streams[h.stream]
-	if st == nil || st.ended {
-		if st != nil && st.reset {
-			return nil
-		}
+	switch {
+	case c.goingAway >= awayFinal && h.stream > c.finalID:
+		return nil
+	case st != nil && st.reset:
+		return c.spend(AbuseClosed)
+	case st == nil || st.ended:
 		c.resetStream(h.stream, codeStreamClosed)
 		return c.spend(AbuseClosed)
-	}
-	if int64(h.length) > st.recvWindow {
+	case int64(h.length) > st.recvWindow:
 		c.cancel(st, codeFlowControl)
-		return c.spend(AbuseFlowControl)
+		return c.offend(AbuseFlowControl)
 	}
 	st.recvWindow -= int64(h.length)
-	st.recvTaken += int64(h.length - len(data)) // nobody will read the padding
 	st.got += int64(len(data))
 	if st.req.length >= 0 && (st.got > st.req.length || end && st.got != st.req.length) {
 		c.cancel(st, codeProtocol)
-		return c.spend(AbuseProtocol)
+		return c.offend(AbuseProtocol)
+	}
+	if padding := h.length - len(data); padding > 0 {
+		c.give(st, int64(padding)) // nobody will read it
 	}
 	if !c.keepData(st, data) {
 		return nil
@@ -295,13 +308,13 @@ func (c *conn) keepData(st *stream, data []byte) bool {
 	if st.reset {
 		return false
 	}
-	if st.req.early != notEarly {
+	if st.req.early != notEarly || st.rest != nil && st.rest.closed {
 		c.give(st, int64(len(data)))
 		return true
 	}
 	if c.held+len(data) > c.srv.cfg.BufferBytes {
 		c.srv.count(AbuseBuffer)
-		c.refuseStream(st, Refusal{statusResourceExhausted, fmt.Sprintf("the connection's requests are more than %d bytes together", c.srv.cfg.BufferBytes)})
+		c.refuseStream(st, c.tooMuch())
 		return false
 	}
 	c.held += len(data)
@@ -318,6 +331,11 @@ func (c *conn) keepData(st *stream, data []byte) bool {
 	return true
 }
 
+// tooMuch refuses a request that would pass Config.BufferBytes.
+func (c *conn) tooMuch() Refusal {
+	return Refusal{statusResourceExhausted, fmt.Sprintf("the connection's requests are more than %d bytes together", c.srv.cfg.BufferBytes)}
+}
+
 // give lets the peer send n bytes more on a stream.
 func (c *conn) give(st *stream, n int64) {
 	if st.recvTaken += n; st.recvTaken >= streamWindow/4 && !st.ended && !st.reset {
@@ -332,7 +350,7 @@ func (c *conn) endRequest(st *stream) error {
 	st.ended = true
 	if st.req.length >= 0 && st.got != st.req.length {
 		c.cancel(st, codeProtocol)
-		return c.spend(AbuseProtocol)
+		return c.offend(AbuseProtocol)
 	}
 	switch {
 	case st.rest != nil:
@@ -423,8 +441,7 @@ func (c *conn) drop(st *stream) {
 	switch {
 	case st.rest != nil:
 		c.unhold(st)
-		st.rest.cancel()
-		st.rest.wake.Broadcast()
+		st.rest.over()
 	case st.call == nil:
 		c.forget(st)
 	}
@@ -433,6 +450,8 @@ func (c *conn) drop(st *stream) {
 // forget removes a stream's entry.
 func (c *conn) forget(st *stream) {
 	c.unhold(st)
+	c.held -= st.headers
+	st.headers = 0
 	delete(c.streams, st.id)
 	if st.blockedAt != 0 {
 		c.blocked = slices.DeleteFunc(c.blocked, func(other *stream) bool { return other == st })

@@ -24,7 +24,7 @@ func (c *conn) flush() {
 	if c.writing {
 		return
 	}
-	for len(c.out) > 0 && !c.dead {
+	for len(c.out) > 0 && !c.dead && c.goingAway < awayClosed {
 		b := c.out
 		c.out, c.spare = c.spare[:0], nil
 		c.tail = tail{}
@@ -40,9 +40,15 @@ func (c *conn) flush() {
 		if err != nil {
 			c.kill()
 		}
+		if len(c.blocked) > 0 {
+			c.unblock()
+		}
 		c.room.Broadcast()
 	}
-	if c.dead {
+	if c.goingAway == awayDone && !c.dead {
+		c.closeWrite()
+	}
+	if c.dead || c.goingAway == awayClosed {
 		c.out = c.out[:0]
 	}
 	if len(c.out) == 0 && cap(c.out) > keepOutBytes {
@@ -51,10 +57,25 @@ func (c *conn) flush() {
 	}
 }
 
-// makeRoom waits until less output than outBytesMax is waiting to be written, or
-// the connection is dead. c.mu is held.
+// flushSoon is flush in a goroutine of its own, for those who may not wait for
+// the peer. What is added until it runs leaves in the same write.
+func (c *conn) flushSoon() {
+	if c.writing || c.soon || c.dead {
+		return
+	}
+	c.soon = true
+	c.srv.handlers.Go(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.soon = false
+		c.flush()
+	})
+}
+
+// makeRoom waits until no more output than outBytesMax is waiting to be written,
+// or the connection is over. c.mu is held.
 func (c *conn) makeRoom() {
-	for len(c.out) > outBytesMax && !c.dead {
+	for len(c.out) > outBytesMax && !c.dead && c.failure == nil {
 		if c.writing {
 			c.room.Wait()
 			continue
@@ -88,14 +109,15 @@ const (
 	hpackFirstDynamic = 62
 )
 
-// resize notes that the peer's table holds n bytes from now on.
+// resize notes that the peer's table holds n bytes from now on. The peer is told
+// the size that we use, since it must be if its table got smaller. A table that
+// was once too small stays unused: so no smaller size goes unsaid.
 func (c *conn) resize(n uint32) {
-	switch {
-	case n < encodedSize:
+	if c.enc == encNoTable || n < encodedSize {
 		c.enc, c.encUpdate = encNoTable, 1
-	case n < 4096:
-		c.encUpdate = encodedSize + 1
+		return
 	}
+	c.encUpdate = encodedSize + 1
 }
 
 // appendUpdate appends the table size that the peer must be told, if any.
