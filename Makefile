@@ -137,6 +137,10 @@ SUITES := internal/conformance/suites
 h2spec: build ## HTTP/2: every case of h2spec against a real headgate
 	cd $(SUITES) && HEADGATE=$(CURDIR)/bin/headgate go test -count=1 -timeout 5m -run TestH2spec .
 
+.PHONY: interop
+interop: ## gRPC: grpc-go's interoperability cases against our front
+	cd $(SUITES) && go test -count=1 -timeout 5m -run TestInterop .
+
 .PHONY: differential
 differential: ## gRPC: odd requests, frame by frame, answered as grpc-go answers them
 	go test -count=1 -timeout 5m ./internal/conformance
