@@ -309,7 +309,8 @@ func (r *restStream) Read(p []byte) (n int, err error) {
 		c.held -= n
 	}
 	if st.body = st.body[n:]; len(st.body) == 0 {
-		st.body = nil
+		c.srv.putBody(st.lent)
+		st.body, st.lent = nil, nil
 	}
 	before := len(c.out)
 	c.give(st, int64(n))

@@ -53,7 +53,7 @@ type Server struct {
 	accepted, fast, rests, shed, refusals, panics atomic.Uint64
 	abuse                                         [abuses]atomic.Uint64
 
-	works, ins, outs sync.Pool
+	works, ins, outs, bodies sync.Pool
 }
 
 // New returns a server.
@@ -71,6 +71,7 @@ func New(cfg Config) (*Server, error) { //nolint:gocritic // copied once, so tha
 	}
 	s.works.New = func() any { return new(work) }
 	s.ins.New = func() any { return new([largeInBytes]byte) }
+	s.bodies.New = func() any { b := make([]byte, 0, frameBytesMax); return &b }
 	s.outs.New = func() any { b := make([]byte, 0, outPoolBytes); return &b }
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.loops.Go(s.janitor)
@@ -314,6 +315,17 @@ func (s *Server) getIn() []byte {
 }
 
 func (s *Server) putIn(b []byte) { s.ins.Put((*[largeInBytes]byte)(b[:largeInBytes])) }
+
+func (s *Server) getBody() *[]byte {
+	b, _ := s.bodies.Get().(*[]byte) // the pool holds nothing else
+	return b
+}
+
+func (s *Server) putBody(b *[]byte) {
+	if cap(*b) <= 2*streamWindow {
+		s.bodies.Put(b)
+	}
+}
 
 // outPoolBytes is how large an output buffer of the pool is. It may grow.
 const outPoolBytes = 16 << 10

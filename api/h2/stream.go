@@ -24,7 +24,8 @@ type stream struct {
 	opened int64
 	ended  bool // the peer has sent all
 	reset  bool // it is over: nothing more is sent
-	body   []byte
+	body   []byte  // what is unread of it
+	lent   *[]byte // the pool's, in which body is; nil: it is not of the pool
 	got    int64 // bytes of data that have come, against content-length
 	taken  int   // bytes that Rest has read and not consumed
 
@@ -318,7 +319,7 @@ func (c *conn) keepData(st *stream, data []byte) bool {
 		return false
 	}
 	c.held += len(data)
-	st.body = append(st.body, data...)
+	c.addBody(st, data)
 	if st.rest != nil {
 		st.rest.wake.Broadcast()
 		return true
@@ -334,6 +335,23 @@ func (c *conn) keepData(st *stream, data []byte) bool {
 // tooMuch refuses a request that would pass Config.BufferBytes.
 func (c *conn) tooMuch() Refusal {
 	return Refusal{statusResourceExhausted, fmt.Sprintf("the connection's requests are more than %d bytes together", c.srv.cfg.BufferBytes)}
+}
+
+// addBody adds data to what is unread of a body. Bodies of Rest are in buffers
+// of a pool: a long stream would leave much garbage.
+func (c *conn) addBody(st *stream, data []byte) {
+	switch {
+	case st.rest == nil:
+	case st.lent == nil:
+		st.lent = c.srv.getBody()
+		st.body = (*st.lent)[:0]
+	case len(st.body)+len(data) > cap(st.body) && len(st.body)+len(data) <= cap(*st.lent):
+		st.body = append((*st.lent)[:0], st.body...) // its beginning is free again
+	}
+	st.body = append(st.body, data...)
+	if st.lent != nil && cap(st.body) > cap(*st.lent) {
+		*st.lent = st.body[:0] // it grew
+	}
 }
 
 // give lets the peer send n bytes more on a stream.
