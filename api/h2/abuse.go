@@ -88,7 +88,7 @@ func allowance(a Abuse) (base, each int) {
 	case AbuseClosed: // many may be on their way when we end a stream of small messages
 		return 5000, 1
 	case AbuseStreams:
-		return 1000, 1
+		return 1000, 1 // likewise
 	default:
 		return 100, 0
 	}
@@ -102,7 +102,7 @@ func (c *conn) spend(a Abuse) error {
 	}
 	b.spent[a]++
 	base, each := allowance(a)
-	if a == AbuseReset {
+	if a == AbuseReset || a == AbuseStreams {
 		base = max(base, 2*c.streamsNow)
 	}
 	if b.spent[a] <= base+each*b.earned {

@@ -1,6 +1,7 @@
 package h2_test
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"testing"
@@ -193,6 +194,21 @@ func (w *wire) block(path string, more ...string) []byte {
 			fields = append(fields, hpack.HeaderField{Name: more[i], Value: more[i+1]})
 		}
 	}
+	return w.encode(fields)
+}
+
+// blockOf is block with fields that may repeat.
+func (w *wire) blockOf(path string, more ...string) []byte {
+	block := bytes.Clone(w.block(path))
+	var fields []hpack.HeaderField
+	for i := 0; i < len(more); i += 2 {
+		fields = append(fields, hpack.HeaderField{Name: more[i], Value: more[i+1]})
+	}
+	return append(block, w.encode(fields)...)
+}
+
+func (w *wire) encode(fields []hpack.HeaderField) []byte {
+	w.t.Helper()
 	w.buf.b = nil
 	for _, f := range fields {
 		if f.Value != "" {
@@ -206,6 +222,17 @@ func (w *wire) block(path string, more ...string) []byte {
 func (w *wire) open(id uint32, path string, end bool, more ...string) {
 	w.t.Helper()
 	w.must(w.f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: w.block(path, more...), EndHeaders: true, EndStream: end}))
+}
+
+// sync waits until all that was sent is handled.
+func (w *wire) sync() {
+	w.t.Helper()
+	w.must(w.f.WritePing(false, [8]byte{'s', 'y', 'n', 'c'}))
+	for {
+		if f, ok := w.read().(*http2.PingFrame); ok && f.IsAck() {
+			return
+		}
+	}
 }
 
 // message returns a gRPC message.
@@ -259,7 +286,9 @@ func (w *wire) awaitAll(ids ...uint32) map[uint32]answer {
 		case *http2.GoAwayFrame:
 			w.t.Fatalf("GOAWAY %v: %s", f.ErrCode, f.DebugData())
 		case *http2.PingFrame:
-			w.must(w.f.WritePing(true, f.Data))
+			if !f.IsAck() {
+				w.must(w.f.WritePing(true, f.Data))
+			}
 		}
 		answers[id] = a
 		if a.ended {
