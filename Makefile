@@ -141,6 +141,24 @@ h2spec: build ## HTTP/2: every case of h2spec against a real headgate
 interop: ## gRPC: grpc-go's interoperability cases against our front
 	cd $(SUITES) && go test -count=1 -timeout 5m -run TestInterop .
 
+CLIENTS := $(CURDIR)/tmp/clients
+GRPCIO_VERSION := 1.85.3
+GRPC_JS_VERSION := 1.14.7
+
+.PHONY: e2e-clients
+e2e-clients: build ## gRPC clients of Python, Node and C against a real headgate
+	@mkdir -p $(CLIENTS)
+	@$(CLIENTS)/venv/bin/python -c 'import grpc; assert grpc.__version__ == "$(GRPCIO_VERSION)"' 2>/dev/null || \
+	  { $(PYTHON) -m venv $(CLIENTS)/venv && $(CLIENTS)/venv/bin/pip install --quiet grpcio==$(GRPCIO_VERSION); } || \
+	  { echo "grpcio can't be installed: it needs Python 3 with venv, and grpcio $(GRPCIO_VERSION) from PyPI" >&2; exit 1; }
+	@command -v node >/dev/null && command -v npm >/dev/null || { echo "node or npm is missing: install Node.js 18 or newer" >&2; exit 1; }
+	@npm install --silent --no-audit --no-fund --prefix $(CLIENTS) @grpc/grpc-js@$(GRPC_JS_VERSION) >/dev/null || \
+	  { echo "@grpc/grpc-js $(GRPC_JS_VERSION) can't be installed from npm" >&2; exit 1; }
+	@command -v h2load >/dev/null || { echo "h2load is missing: install nghttp2-client (Debian) or nghttp2" >&2; exit 1; }
+	HEADGATE=$(CURDIR)/bin/headgate NODE_PATH=$(CLIENTS)/node_modules \
+	  CLIENT_PYTHON=$(CLIENTS)/venv/bin/python CLIENT_NODE=node CLIENT_H2LOAD=h2load \
+	  go test -count=1 -timeout 5m -tags e2e,clients -run 'TestClientsOfOtherLanguages|TestGrpcurlAndH2loadOverEither' ./internal/e2e
+
 .PHONY: differential
 differential: ## gRPC: odd requests, frame by frame, answered as grpc-go answers them
 	go test -count=1 -timeout 5m ./internal/conformance

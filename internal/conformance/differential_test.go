@@ -60,8 +60,8 @@ func singles() []script {
 	return list
 }
 
-// combinations are all that encoding, flag and body can be together, and two
-// long fields.
+// combinations are all that encoding, flag and body can be together, two
+// long fields, and some other choices in pairs.
 func combinations() []script {
 	long := exchange{} // two fields that together are beyond the bound
 	for i, f := range metadata() {
@@ -70,10 +70,44 @@ func combinations() []script {
 		}
 	}
 	list := []script{{wait: true, exchanges: []exchange{long}}}
+	for i := range metadata() { // a field in the first of several frames
+		list = append(list, script{wait: true, exchanges: []exchange{{metadata: byte(i), more: long.more, block: 1}}})
+	}
 	for encoding := range encodings() {
 		for flag := range flags() {
 			for body := range bodies() {
 				x := exchange{encoding: byte(encoding), flag: byte(flag), body: byte(body), payload: []byte{7}}
+				list = append(list, script{wait: true, exchanges: []exchange{x}})
+			}
+		}
+	}
+	return append(list, pairsOf("metadata block", "authority metadata", "body end", "body length", "method timeout")...)
+}
+
+// pairsOf are all that two choices of a request, named in one string, can be
+// together.
+func pairsOf(names ...string) []script {
+	of := map[string]func(*exchange) *byte{
+		"authority": func(x *exchange) *byte { return &x.authority },
+		"block":     func(x *exchange) *byte { return &x.block },
+		"body":      func(x *exchange) *byte { return &x.body },
+		"end":       func(x *exchange) *byte { return &x.end },
+		"length":    func(x *exchange) *byte { return &x.length },
+		"metadata":  func(x *exchange) *byte { return &x.metadata },
+		"method":    func(x *exchange) *byte { return &x.method },
+		"timeout":   func(x *exchange) *byte { return &x.timeout },
+	}
+	size := func(name string) int {
+		var x exchange
+		return tableLengths()[slices.Index(x.choices(), of[name](&x))]
+	}
+	var list []script
+	for _, two := range names {
+		first, second, _ := strings.Cut(two, " ")
+		for i := range size(first) {
+			for j := range size(second) {
+				var x exchange
+				*of[first](&x), *of[second](&x) = byte(i), byte(j)
 				list = append(list, script{wait: true, exchanges: []exchange{x}})
 			}
 		}
