@@ -81,7 +81,7 @@ func combinations() []script {
 			}
 		}
 	}
-	return append(list, pairsOf("metadata block", "authority metadata", "body end", "body length", "method timeout")...)
+	return append(list, pairsOf("metadata block", "authority metadata", "body end", "body length", "method timeout", "metadata more")...)
 }
 
 // pairsOf are all that two choices of a request, named in one string, can be
@@ -94,6 +94,7 @@ func pairsOf(names ...string) []script {
 		"end":       func(x *exchange) *byte { return &x.end },
 		"length":    func(x *exchange) *byte { return &x.length },
 		"metadata":  func(x *exchange) *byte { return &x.metadata },
+		"more":      func(x *exchange) *byte { return &x.more },
 		"method":    func(x *exchange) *byte { return &x.method },
 		"timeout":   func(x *exchange) *byte { return &x.timeout },
 	}

@@ -203,10 +203,12 @@ func (p *player) headers(tb testing.TB, id uint32, x *exchange, end bool) {
 	p.frames(tb, param, block)
 }
 
+// frameMax bounds what a frame has of a header block: it leaves room for padding.
+const frameMax = 16<<10 - 300
+
 // frames sends a header block in one frame, or more if one can't hold it.
 func (p *player) frames(tb testing.TB, param http2.HeadersFrameParam, block []byte) {
 	tb.Helper()
-	const frameMax = 16<<10 - 300 // leaves room for padding
 	if len(block) > frameMax {
 		p.continued(tb, param, block, frameMax)
 		return
@@ -223,7 +225,7 @@ func (p *player) continued(tb testing.TB, param http2.HeadersFrameParam, block [
 	must(tb, p.framer.WriteHeaders(param))
 	block = block[len(param.BlockFragment):]
 	n = cmp.Or(n, len(block))
-	n = max(n, len(block)/8) // servers may take many small ones for an attack
+	n = min(max(n, len(block)/8), frameMax) // servers may take many small ones for an attack
 	for {
 		piece := block[:min(n, len(block))]
 		block = block[len(piece):]
