@@ -34,6 +34,7 @@ const (
 	AbuseNoAck                     // does not acknowledge SETTINGS
 	AbuseConnections               // one connection more than there may be
 	AbuseSilent                    // does not answer our ping
+	AbuseGzip                      // compressed messages that become too much
 	abuses
 )
 
@@ -46,7 +47,7 @@ func (a Abuse) String() string {
 		"protocol", "preface", "slow_preface", "tls", "compression", "continuation", "header_list", "rapid_reset",
 		"settings", "ping", "empty_frames", "window_update", "priority", "unknown_frames", "closed_stream", "stream_id",
 		"streams", "flow_control", "buffer", "zero_window", "stalled", "slow_body", "slow_frame", "settings_ack",
-		"connections", "silent",
+		"connections", "silent", "gzip",
 	}[a]
 }
 
@@ -62,9 +63,11 @@ func Abuses() []Abuse {
 // budgets bound the frames that make work and bring nothing: so many of a kind
 // a second, and some more for each answer that the peer got.
 type budgets struct {
-	since  int64
-	earned int
-	spent  [abuses]int
+	since    int64
+	earned   int
+	forgiven int // requests of Rest cancelled that waited in vain
+	unpacked int // bytes of messages that came compressed
+	spent    [abuses]int
 }
 
 const budgetPeriod = 1e9 // ns
@@ -97,9 +100,7 @@ func allowance(a Abuse) (base, each int) {
 // spend counts one frame. It returns an error if there were too many.
 func (c *conn) spend(a Abuse) error {
 	b := &c.budgets
-	if c.now-b.since > budgetPeriod {
-		*b = budgets{since: c.now}
-	}
+	b.roll(c.now)
 	b.spent[a]++
 	base, each := allowance(a)
 	if a == AbuseReset || a == AbuseStreams {
@@ -115,6 +116,21 @@ func (c *conn) spend(a Abuse) error {
 func (c *conn) offend(a Abuse) error {
 	c.srv.count(a)
 	return c.spend(a)
+}
+
+// roll begins a new second when the last is over.
+func (b *budgets) roll(now int64) {
+	if now-b.since > budgetPeriod {
+		*b = budgets{since: now}
+	}
+}
+
+// forgive reports whether one more request of Rest that is cancelled is no abuse:
+// each was a goroutine, so most a second.
+func (b *budgets) forgive(now int64, most int) bool {
+	b.roll(now)
+	b.forgiven++
+	return b.forgiven <= most
 }
 
 // earn counts an answer.

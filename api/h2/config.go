@@ -21,6 +21,10 @@ type Config struct {
 	// Now is the clock, in nanoseconds; it never goes back. Required. It is read
 	// once for each batch of frames.
 	Now func() int64
+	// CPU is the processor time that the process has used, in nanoseconds. It
+	// tells a wait for a processor that is the process's own doing. nil: calls are
+	// Shed only where one connection sends more than its loop can take.
+	CPU func() int64
 	// Accept is asked about each connection; an error closes it. nil: all may.
 	Accept func(net.Conn) error
 	// Authorize is asked about each request, before its body is read. It must
@@ -98,6 +102,27 @@ func Default() Config {
 		BehindMax:          10 * time.Millisecond,
 	}
 }
+
+// ConnectionBytes is the most memory, in bytes, that a hostile client can make
+// one connection hold between two collections of garbage. To it come, for each
+// request, what the Unary or the handler keeps itself (and the stack of its
+// goroutine), and twice the longest answer.
+func (c *Config) ConnectionBytes() int {
+	const (
+		output  = 2 * 3 * outBytesMax / 2 // one is written, one collected; they grow by steps
+		decoder = 8*tableBytes + 2048     // and 7 header lists: see hpack.Decoder
+	)
+	block := 2 * (2*c.HeaderBytes + frameBytesMax) // grows by doubling
+	work := groupMax*callBytes + 2*c.HeaderBytes   // 56 bytes for a field that counts 32
+	// Bodies grow by doubling, too, until they are as long as a message.
+	return largeInBytes + output + decoder + 7*c.HeaderBytes + block + work +
+		2*c.BufferBytes + c.Streams*streamBytes
+}
+
+const (
+	callBytes   = 256
+	streamBytes = 2 << 10 // an entry, and what a handler's request takes besides its headers
+)
 
 // Validate reports all settings that are out of their bounds.
 func (c *Config) Validate() error {

@@ -35,7 +35,7 @@ func (c *conn) resetFrame(h frameHeader, payload []byte) error {
 	}
 	if st := c.streams[h.stream]; st != nil && !st.reset {
 		c.drop(st)
-		if c.now-st.opened > patience {
+		if c.now-st.opened > patience && (st.rest == nil || c.budgets.forgive(c.now, c.streamsNow)) {
 			return nil // it waited in vain, no longer than there may be streams
 		}
 	}

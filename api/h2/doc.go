@@ -12,11 +12,10 @@
 // else has something to send (a handler, a call that finishes late) adds it to
 // the connection's output and writes it himself, unless somebody is writing.
 //
-// What a peer may cost is bounded: see [Config] and [Abuse]. One connection
-// holds at most 64 KiB of input, 2 × (256 KiB and one answer) of output,
-// [Config.BufferBytes] of bodies and answers, the header decoder's tables, one
-// header block of 2 × [Config.HeaderBytes], and about 400 bytes for each of its
-// streams; a stream of Rest adds its handler's goroutines.
+// What a peer may cost is bounded: see [Config] and [Abuse]. What one connection
+// may hold is [Config.ConnectionBytes]: input, output, bodies and answers
+// ([Config.BufferBytes], the most of it), the header decoder, and its streams. A
+// connection that is idle holds less than 20 KiB.
 //
 // Errors: what breaks HTTP/2 ends the stream or the connection as RFC 9113 says;
 // what breaks gRPC is answered by a status. New reports all settings that are

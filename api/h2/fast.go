@@ -31,11 +31,16 @@ func (c *conn) fastRequest(id uint32, req *request, body []byte, st *stream) {
 	c.work.n++
 	if !call.Failed() {
 		c.begin(call)
-		if t := c.now + call.timeout; call.timeout > 0 && t > c.now && (call.Deadline == 0 || t < call.Deadline) {
+		began := c.now
+		if st != nil {
+			began = st.opened
+		}
+		if t := began + call.timeout; call.timeout > 0 && t > began && (call.Deadline == 0 || t < call.Deadline) {
 			call.Deadline = t
 		}
 	}
-	if c.work.n == groupMax {
+	if c.work.n == groupMax || req.encoding == encodingGzip { // an unpacked message is long
+
 		c.endGroup()
 	}
 }
@@ -79,13 +84,30 @@ func (c *conn) message(call *Call, req *request, body []byte) []byte {
 	case req.encoding == encodingUnknown:
 		call.Fail(statusUnimplemented, fmt.Sprintf("grpc-encoding: %.64q: only gzip and identity", req.encoded))
 	default:
-		b, err := c.srv.gunzip(rest)
-		if err != nil {
-			call.Fail(err.code, err.message)
-		}
-		return b
+		return c.unpack(call, rest)
 	}
 	return nil
+}
+
+// unpackedMax bounds what one connection may have unpacked in a second, in bytes:
+// some bytes become a thousand times as many.
+const unpackedMax = 16 << 20
+
+// unpack returns a gzipped message.
+func (c *conn) unpack(call *Call, b []byte) []byte {
+	c.budgets.roll(c.now)
+	if c.budgets.unpacked > unpackedMax {
+		c.srv.count(AbuseGzip)
+		call.Fail(statusResourceExhausted, fmt.Sprintf("more than %d bytes of compressed messages a second", unpackedMax))
+		return nil
+	}
+	b, err := c.srv.gunzip(b)
+	if err != nil {
+		call.Fail(err.code, err.message)
+		c.budgets.unpacked += c.srv.cfg.MessageBytes // it may have been unpacked before it was refused
+	}
+	c.budgets.unpacked += len(b)
+	return b
 }
 
 // endGroup decides and answers the calls that were begun.
@@ -103,6 +125,7 @@ func (c *conn) endGroup() {
 		}
 		if done {
 			c.answer(call)
+			call.In = nil // the buffer may be lent to others
 			continue
 		}
 		w.group[i] = nil // it is not ours until it finishes

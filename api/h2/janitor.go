@@ -90,7 +90,8 @@ func (c *conn) due(now int64) {
 	if c.large && now-c.lastRead > int64(idleAfter) {
 		c.kick()
 	}
-	if len(c.out) > 0 {
+	c.checkAway()
+	if len(c.out) > 0 || c.goingAway == awayDone {
 		c.flushSoon() // a write may block, and others wait for the janitor
 	}
 }
@@ -127,13 +128,11 @@ const (
 	lagIdleInterval = 50 * time.Millisecond
 )
 
-// lagBatches is how many batches must be handled during a wait for it to be ours.
-const lagBatches = 64
-
 // watchLag measures how long a goroutine that is ready waits for a processor
-// because of the read loops before it: as long wait those whose connections have
-// something to read. If other processes take the processors, the few requests
-// that there are lose nothing by being decided, and their counts stay right.
+// because of those before it: as long wait the read loops whose connections have
+// something to read. A wait in which this process used less than half of one
+// processor is another process's doing: shedding would not end it, and would make
+// counts wrong.
 func (s *Server) watchLag() {
 	var seen uint64
 	for {
@@ -148,10 +147,10 @@ func (s *Server) watchLag() {
 			return
 		case <-time.After(interval):
 		}
-		before, handled := s.cfg.Now(), s.batches.Load()
+		before, used := s.cfg.Now(), s.cfg.CPU()
 		runtime.Gosched() // to the end of the queue
 		lag := s.cfg.Now() - before
-		if s.batches.Load()-handled < lagBatches {
+		if 2*(s.cfg.CPU()-used) < lag {
 			lag = 0
 		}
 		s.lag.Store(lag)

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/net/http2"
 
@@ -46,7 +48,11 @@ func (c *conn) startRest(st *stream) {
 		return
 	}
 	c.held += st.headers
-	ctx, cancel := context.WithCancel(c.srv.ctx)
+	timeout := time.Duration(math.MaxInt64)
+	if st.req.timeout > 0 {
+		timeout = time.Duration(st.req.timeout)
+	}
+	ctx, cancel := context.WithTimeout(c.srv.ctx, timeout)
 	ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.raw.LocalAddr())
 	r := &restStream{c: c, st: st, cancel: cancel, header: http.Header{}}
 	r.wake.L = &c.mu
@@ -78,7 +84,7 @@ func (c *conn) startRest(st *stream) {
 	c.srv.handlers.Go(func() { r.serve(req.WithContext(ctx)) })
 }
 
-// listBytes is the size of a header list, as Config.HeaderBytes counts.
+// listBytes is about what a header list takes in an http.Header, in bytes.
 func listBytes(fields []hpack.Field) (n int) {
 	for i := range fields {
 		n += len(fields[i].Name) + len(fields[i].Value) + fieldOverhead
@@ -86,7 +92,7 @@ func listBytes(fields []hpack.Field) (n int) {
 	return n
 }
 
-const fieldOverhead = 32
+const fieldOverhead = 160 // the field's place in the map, and its slice
 
 // over tells the handler that its stream is.
 func (r *restStream) over() {
@@ -302,16 +308,17 @@ func (r *restStream) Read(p []byte) (n int, err error) {
 	if most > 0 {
 		p = p[:min(len(p), most-st.taken)]
 	}
+	c.held -= st.bodyBytes()
 	n = copy(p, st.body)
 	if most > 0 {
 		st.taken += n
-	} else {
-		c.held -= n
+		c.held += n
 	}
 	if st.body = st.body[n:]; len(st.body) == 0 {
 		c.srv.putBody(st.lent)
 		st.body, st.lent = nil, nil
 	}
+	c.held += st.bodyBytes()
 	before := len(c.out)
 	c.give(st, int64(n))
 	if len(c.out) > before {
@@ -347,8 +354,8 @@ func (r *restStream) Close() error {
 	defer r.c.mu.Unlock()
 	r.closed = true
 	if n := len(r.st.body); n > 0 {
-		r.c.held -= n
-		r.st.body = nil
+		r.c.held -= r.st.bodyBytes()
+		r.st.body, r.st.lent = nil, nil
 		r.c.give(r.st, int64(n))
 	}
 	r.wake.Broadcast()

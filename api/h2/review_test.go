@@ -117,7 +117,7 @@ func TestFinishDoesNotWaitForAPeerThatDoesNotRead(t *testing.T) {
 
 func TestAClientThatIsAlwaysInAFrameIsNotSlow(t *testing.T) {
 	s, addr := start(t, func(c *h2.Config) {
-		c.RequestTimeout = 60 * time.Millisecond
+		c.RequestTimeout = 250 * time.Millisecond
 		c.Rest = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	})
 	w := dial(t, addr)
@@ -128,7 +128,7 @@ func TestAClientThatIsAlwaysInAFrameIsNotSlow(t *testing.T) {
 	w.must(f.WriteData(1, false, []byte("0123456789")))
 	frame := b.Bytes()
 	w.send(frame[:12])
-	for range 60 { // always the end of one frame and the beginning of the next
+	for range 100 { // always the end of one frame and the beginning of the next
 		w.send(append(bytes.Clone(frame[12:]), frame[:12]...))
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -75,7 +75,7 @@ func New(cfg Config) (*Server, error) { //nolint:gocritic // copied once, so tha
 	s.outs.New = func() any { b := make([]byte, 0, outPoolBytes); return &b }
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.loops.Go(s.janitor)
-	if cfg.BehindMax > 0 {
+	if cfg.BehindMax > 0 && cfg.CPU != nil {
 		s.loops.Go(s.watchLag)
 	}
 	return s, nil

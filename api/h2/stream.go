@@ -22,12 +22,12 @@ type stream struct {
 	id     uint32
 	req    request
 	opened int64
-	ended  bool // the peer has sent all
-	reset  bool // it is over: nothing more is sent
+	ended  bool    // the peer has sent all
+	reset  bool    // it is over: nothing more is sent
 	body   []byte  // what is unread of it
 	lent   *[]byte // the pool's, in which body is; nil: it is not of the pool
-	got    int64 // bytes of data that have come, against content-length
-	taken  int   // bytes that Rest has read and not consumed
+	got    int64   // bytes of data that have come, against content-length
+	taken  int     // bytes that Rest has read and not consumed
 
 	headers int   // bytes of the header list that Rest has
 	call    *Call // at a Decider
@@ -128,7 +128,7 @@ func (c *conn) headerBlock(h frameHeader, block []byte) error {
 		return &connError{codeStreamClosed, fmt.Sprintf("HEADERS on stream %d, which is closed", h.stream), AbuseStreamID}
 	}
 	c.lastID = h.stream
-	if c.goingAway == awayFinal && h.stream > c.finalID {
+	if c.goingAway >= awayFinal && h.stream > c.finalID {
 		return nil // it was told, and tries elsewhere
 	}
 	if h.kind == frameReset {
@@ -318,8 +318,9 @@ func (c *conn) keepData(st *stream, data []byte) bool {
 		c.refuseStream(st, c.tooMuch())
 		return false
 	}
-	c.held += len(data)
+	c.held -= st.bodyBytes()
 	c.addBody(st, data)
+	c.held += st.bodyBytes()
 	if st.rest != nil {
 		st.rest.wake.Broadcast()
 		return true
@@ -335,6 +336,14 @@ func (c *conn) keepData(st *stream, data []byte) bool {
 // tooMuch refuses a request that would pass Config.BufferBytes.
 func (c *conn) tooMuch() Refusal {
 	return Refusal{statusResourceExhausted, fmt.Sprintf("the connection's requests are more than %d bytes together", c.srv.cfg.BufferBytes)}
+}
+
+// bodyBytes is what a stream's body counts against Config.BufferBytes.
+func (st *stream) bodyBytes() int {
+	if st.lent != nil {
+		return cap(*st.lent)
+	}
+	return len(st.body)
 }
 
 // addBody adds data to what is unread of a body. Bodies of Rest are in buffers
@@ -386,8 +395,8 @@ func (c *conn) endRequest(st *stream) error {
 
 // unhold forgets what a stream kept.
 func (c *conn) unhold(st *stream) {
-	c.held -= len(st.body) + st.taken + len(st.answer)
-	st.body, st.taken, st.answer = nil, 0, nil
+	c.held -= st.bodyBytes() + st.taken + len(st.answer)
+	st.body, st.lent, st.taken, st.answer = nil, nil, 0, nil
 }
 
 // refuseStream answers a stream with a status before its end.

@@ -45,6 +45,7 @@ func (c *conn) flush() {
 		}
 		c.room.Broadcast()
 	}
+	c.checkAway()
 	if c.goingAway == awayDone && !c.dead {
 		c.closeWrite()
 	}

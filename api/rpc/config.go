@@ -43,6 +43,9 @@ type Config struct {
 	// BehindMax is how late a connection's loop may be before it decides new
 	// requests by on_unavailable, at least 0, which is never.
 	BehindMax time.Duration
+	// CPU is the processor time that the process has used, in nanoseconds, by
+	// which the node tells its own load from others'; nil: it can't.
+	CPU func() int64
 	// Authorize is asked about each request's headers; nil allows all.
 	Authorize func(*h2.Headers) h2.Refusal
 	// KeepaliveInterval is how long a connection is silent before it is pinged,

@@ -92,7 +92,7 @@ func (s *Server) frontConfig(c *Config, now func() limiter.Instant) h2.Config {
 	f := h2.Default()
 	f.Fast, f.Rest = s.fast(), s.rest()
 	f.Now = func() int64 { return int64(now()) }
-	f.Authorize, f.TLS = c.Authorize, c.TLS
+	f.Authorize, f.TLS, f.CPU = c.Authorize, c.TLS, c.CPU
 	f.Panic = s.panicked
 	f.Connections, f.Streams, f.StreamsTotal = c.Connections, c.Streams, c.StreamsTotal
 	f.MessageBytes, f.BufferBytes = c.Bounds.MessageBytes, c.BufferBytes
