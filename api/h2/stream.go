@@ -347,20 +347,34 @@ func (st *stream) bodyBytes() int {
 }
 
 // addBody adds data to what is unread of a body. Bodies of Rest are in buffers
-// of a pool: a long stream would leave much garbage.
+// of a pool while there is room: a long stream would leave much garbage.
 func (c *conn) addBody(st *stream, data []byte) {
+	need := len(st.body) + len(data)
+	if st.rest != nil && st.lent == nil && len(st.body) == 0 {
+		b := c.srv.getBody()
+		if c.held+max(cap(*b), need) <= c.srv.cfg.BufferBytes {
+			st.lent, st.body = b, (*b)[:0]
+		} else {
+			c.srv.putBody(b)
+		}
+	}
+	if st.lent == nil {
+		st.body = append(st.body, data...)
+		return
+	}
 	switch {
-	case st.rest == nil:
-	case st.lent == nil:
-		st.lent = c.srv.getBody()
-		st.body = (*st.lent)[:0]
-	case len(st.body)+len(data) > cap(st.body) && len(st.body)+len(data) <= cap(*st.lent):
+	case need <= cap(st.body):
+	case need <= cap(*st.lent):
 		st.body = append((*st.lent)[:0], st.body...) // its beginning is free again
+	default:
+		room := max(need, 2*cap(*st.lent))
+		if c.held+room > c.srv.cfg.BufferBytes {
+			room = need
+		}
+		*st.lent = make([]byte, 0, room)
+		st.body = append(*st.lent, st.body...)
 	}
 	st.body = append(st.body, data...)
-	if st.lent != nil && cap(st.body) > cap(*st.lent) {
-		*st.lent = st.body[:0] // it grew
-	}
 }
 
 // give lets the peer send n bytes more on a stream.
