@@ -63,11 +63,13 @@ type conn struct {
 	sendWindow int64 // of the connection
 	peerWindow int64 // initial, of a stream
 	peerFrame  int64
-	recvWindow int64 // what the peer may still send
-	recvTaken  int64 // what it sent since it was last given more
-	streamsNow int   // what the peer may have open, as far as it acknowledged it
-	streamsTo  int   // what it was last told
-	acksDue    int   // SETTINGS that it has not acknowledged
+	recvWindow int64      // what the peer may still send
+	recvTaken  int64      // what it sent since it was last given more
+	streamsNow int        // what the peer may have open, as far as it acknowledged it
+	streamsTo  int        // what it was last told
+	resets     [16]uint32 // streams that we reset last; the peer may not know it yet
+	reset      int        // how many there were
+	acksDue    int        // SETTINGS that it has not acknowledged
 	acksSince  int64
 
 	budgets   budgets

@@ -122,7 +122,7 @@ func (c *conn) headerBlock(h frameHeader, block []byte) error {
 		return c.trailers(st, end)
 	}
 	if h.stream <= c.lastID {
-		if !tooLong && !isRequest(fields) { // trailers that were on their way when it ended
+		if slices.Contains(c.resets[:], h.stream) || !tooLong && !isRequest(fields) { // trailers that were on their way when it ended
 			return c.spend(AbuseClosed)
 		}
 		return &connError{codeStreamClosed, fmt.Sprintf("HEADERS on stream %d, which is closed", h.stream), AbuseStreamID}
@@ -465,6 +465,8 @@ func (c *conn) answerEarly(id uint32, req *request, st *stream) {
 func (c *conn) resetStream(id uint32, code errorCode) {
 	c.grow()
 	c.out = appendReset(c.out, id, code)
+	c.resets[c.reset%len(c.resets)] = id
+	c.reset++
 }
 
 // cancel ends a stream with an error that the peer made.
