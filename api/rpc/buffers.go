@@ -16,7 +16,7 @@ type buffers struct{ small, large sync.Pool }
 func (p *buffers) Get(n int) *[]byte {
 	pool, room := &p.small, smallBytes
 	if n > smallBytes {
-		pool, room = &p.large, 2*n // so that the next one, if somewhat longer, fits
+		pool, room = &p.large, n
 	}
 	b, _ := pool.Get().(*[]byte)
 	if b == nil || cap(*b) < n {

@@ -82,9 +82,9 @@ func (s *Server) streamStatus(err error) error {
 // and its length.
 const prefixBytes = 5
 
-// inboxBytes is how much room there is for messages before their bytes are there:
-// a length alone shall cost nothing. Small messages that wait in it are answered
-// together.
+// inboxBytes is how much room there is for messages, once smallBytes of one have
+// come: the beginning of a message alone shall cost little. Small messages that
+// wait in it are answered together.
 const inboxBytes = 64 << 10
 
 // A pipe is a decision.Pipe in the form of gRPC, over HTTP/2.
@@ -155,7 +155,7 @@ func (p *pipe) more() error {
 	if p.in == nil {
 		got, err := p.body.Read(p.prefix[:])
 		if got > 0 {
-			p.in = p.pool.Get(inboxBytes)
+			p.in = p.pool.Get(smallBytes)
 			p.r, p.w = 0, copy(*p.in, p.prefix[:got])
 			return nil
 		}
@@ -163,6 +163,12 @@ func (p *pipe) more() error {
 	}
 	if p.r > 0 {
 		p.r, p.w = 0, copy(*p.in, (*p.in)[p.r:p.w])
+	}
+	if p.w == len(*p.in) && p.w < inboxBytes {
+		small := p.in
+		p.in = p.pool.Get(inboxBytes)
+		p.w = copy(*p.in, (*small)[:p.w])
+		p.pool.Put(small)
 	}
 	if p.w == len(*p.in) { // all of it has come: more may be believed
 		n, err := p.length()
