@@ -72,7 +72,7 @@ func New(cfg Config) (*Server, error) { //nolint:gocritic // copied once, so tha
 	s.works.New = func() any { return new(work) }
 	s.ins.New = func() any { return new([largeInBytes]byte) }
 	s.bodies.New = func() any { b := make([]byte, 0, frameBytesMax); return &b }
-	s.outs.New = func() any { b := make([]byte, 0, outPoolBytes); return &b }
+	s.outs.New = func() any { return new([outPoolBytes]byte) }
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.loops.Go(s.janitor)
 	if cfg.BehindMax > 0 && cfg.CPU != nil {
@@ -327,17 +327,17 @@ func (s *Server) putBody(b *[]byte) {
 	}
 }
 
-// outPoolBytes is how large an output buffer of the pool is. It may grow.
-const outPoolBytes = 16 << 10
+// outPoolBytes is how large an output buffer of the pool is: the answers to the
+// requests of one batch fit, if they are short. One that grew is not kept.
+const outPoolBytes = 64 << 10
 
 func (s *Server) getOut() []byte {
-	b, _ := s.outs.Get().(*[]byte) // the pool holds nothing else
-	return (*b)[:0]
+	b, _ := s.outs.Get().(*[outPoolBytes]byte) // the pool holds nothing else
+	return b[:0]
 }
 
 func (s *Server) putOut(b []byte) {
-	if cap(b) <= 2*outBytesMax {
-		b = b[:0]
-		s.outs.Put(&b)
+	if cap(b) == outPoolBytes {
+		s.outs.Put((*[outPoolBytes]byte)(b[:outPoolBytes]))
 	}
 }
