@@ -57,7 +57,7 @@ func (c *conn) check() error {
 		return fmt.Errorf("windows of %d and %d", c.recvWindow, c.sendWindow)
 	case len(c.out) > 2*outBytesMax:
 		return fmt.Errorf("%d bytes of output", len(c.out))
-	case len(c.block) > 2*c.srv.cfg.HeaderBytes:
+	case len(c.block) > 2*c.srv.cfg.HeaderBytes+frameBytesMax: // the frame that is too much is in it
 		return fmt.Errorf("a header block of %d bytes", len(c.block))
 	case c.handlers > len(c.streams):
 		return fmt.Errorf("%d handlers for %d streams", c.handlers, len(c.streams))
