@@ -184,17 +184,6 @@ bench-kernel: ## The benchmarks of the kernel, the table and the matcher
 bench-match: ## Matching among 10, 1,000 and 100,000 rules in turns: ns/N rules, and x/N, the ratio to 10
 	go test ./policy -run '^$$' -bench BenchmarkMatchRatio -benchtime 15x
 
-.PHONY: bench-rls
-bench-rls: build ## Envoy RLS over grpc-go beside a grpc-go hello-world, alternating
-	go build -o bin/hello ./bench/hello
-	@rm -rf tmp/bench; mkdir -p tmp/bench; \
-	bin/headgate serve --policy deploy/examples/bench.yaml --data-dir tmp/bench --log-level warn \
-	  --grpc $(GRPC) --http $(HTTP) --admin $(ADMIN) & node=$$!; \
-	GOGC=400 bin/hello --address 127.0.0.1:8181 >/dev/null & hello=$$!; \
-	trap 'kill $$node $$hello 2>/dev/null' EXIT; \
-	for _ in $$(seq 100); do bin/headgate check bench --cost 0 --server $(GRPC) >/dev/null 2>&1 && break; sleep 0.1; done; \
-	bin/headgate bench --server-pid $$node --versus 127.0.0.1:8181 --versus-pid $$hello --rounds 7 --duration 5s $(GRPC)
-
 .PHONY: bench-front
 bench-front: build ## All of the wire beside a grpc-go hello-world (CASES=... for some; 6 minutes)
 	go build -o bin/hello ./bench/hello

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -138,9 +139,12 @@ func newTape(n, size int, envoy bool) *tape {
 }
 
 // play serves one tape until it is read.
-func play(tb testing.TB, p *tape) *h2.Server {
+func play(tb testing.TB, p *tape, change ...func(*h2.Config)) *h2.Server {
 	tb.Helper()
 	c := h2.Default()
+	for _, f := range change {
+		f(&c)
+	}
 	c.Now, c.BehindMax = clock, 0
 	c.Fast = map[string]h2.Unary{echoPath: echo{}}
 	s, err := h2.New(c)
@@ -160,14 +164,24 @@ func play(tb testing.TB, p *tape) *h2.Server {
 }
 
 // BenchmarkFront measures a request's way through the front, from the bytes of
-// a read to those of a write, in batches of 32 with a message of 60 bytes.
+// a read to those of a write, in batches of 32 with a message of 60 bytes. An
+// authorized one has a hook that looks for a field that is not there.
 func BenchmarkFront(b *testing.B) {
-	for _, envoy := range []bool{false, true} {
-		name := "minimal"
-		if envoy {
-			name = "envoy"
+	authorize := func(c *h2.Config) {
+		c.Authorize = func(h *h2.Headers) (r h2.Refusal) {
+			if v, ok := h.Get("authorization"); ok && len(v) > 0 {
+				r.Code = 16
+			}
+			return r
 		}
+	}
+	for _, name := range []string{"minimal", "envoy", "minimal/authorized", "envoy/authorized"} {
 		b.Run(name, func(b *testing.B) {
+			envoy := strings.HasPrefix(name, "envoy")
+			var change []func(*h2.Config)
+			if strings.HasSuffix(name, "authorized") {
+				change = append(change, authorize)
+			}
 			const batch = 32
 			p := newTape(batch, 60, envoy)
 			record := p.batch
@@ -180,7 +194,7 @@ func BenchmarkFront(b *testing.B) {
 			p.batch = func() []byte { i++; return batches[i-1] }
 			b.ReportAllocs()
 			b.ResetTimer()
-			play(b, p)
+			play(b, p, change...)
 		})
 	}
 }

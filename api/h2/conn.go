@@ -99,9 +99,10 @@ type tail struct {
 
 // work is what handling a batch needs and an idle connection does not.
 type work struct {
-	fields []hpack.Field
-	group  [groupMax]*Call // begun, not decided
-	n      int
+	fields  []hpack.Field
+	headers Headers         // what Config.Authorize looks at
+	group   [groupMax]*Call // begun, not decided
+	n       int
 }
 
 func newConn(s *Server, nc net.Conn) *conn {

@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"crypto/tls"
 	"bytes"
 	"strconv"
 	"strings"
@@ -278,6 +279,10 @@ type Headers struct {
 	fields []hpack.Field
 	conn   *conn
 }
+
+// TLS returns the state of the connection's encryption, with the certificate that
+// the client has shown, if any; nil: it is cleartext.
+func (h *Headers) TLS() *tls.ConnectionState { return h.conn.tls }
 
 // Get returns the value of the first field with a name, which is in lower case,
 // and whether there is one. Pseudo-fields such as ":path" are fields, too. The

@@ -159,8 +159,10 @@ func (c *conn) request(id uint32, req *request) error {
 		return c.offend(AbuseProtocol)
 	}
 	if req.early == notEarly && c.srv.cfg.Authorize != nil {
-		h := Headers{fields: c.work.fields, conn: c}
-		if r := c.srv.cfg.Authorize(&h); r.Code != 0 {
+		c.work.headers = Headers{fields: c.work.fields, conn: c}
+		r := c.srv.cfg.Authorize(&c.work.headers)
+		c.work.headers = Headers{}
+		if r.Code != 0 {
 			c.endGroup()
 			c.refuse(id, req.ended, r)
 			return nil
