@@ -1,10 +1,8 @@
 package h2_test
 
 import (
-	"bytes"
 	"fmt"
 	"net"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -372,35 +370,5 @@ func TestCallsThatComeTooLateAreShed(t *testing.T) {
 	// The first reads come in time, and with the last one the loop is up to date.
 	if stats.Fast != 300 || stats.Shed < 150 || stats.Shed > 240 {
 		t.Errorf("%d of %d are shed", stats.Shed, stats.Fast)
-	}
-}
-
-// TestARequestAllocatesNothing counts what the whole process allocates while it
-// serves Envoy-like requests, HPACK included.
-func TestARequestAllocatesNothing(t *testing.T) {
-	const batch, warm, rounds = 32, 200, 1200
-	p := newTape(batch, 60, true)
-	batches := make([][]byte, rounds)
-	for i := range batches {
-		batches[i] = bytes.Clone(p.batch())
-	}
-	p.rounds = rounds
-	var before, after runtime.MemStats
-	i := 0
-	p.batch = func() []byte {
-		switch i {
-		case warm:
-			runtime.ReadMemStats(&before)
-		case rounds - 1:
-			runtime.ReadMemStats(&after)
-		}
-		i++
-		return batches[i-1]
-	}
-	play(t, p)
-	n := after.Mallocs - before.Mallocs
-	t.Logf("%d allocations for %d requests", n, (rounds-1-warm)*batch)
-	if n > 200 { // a collection of garbage empties the pools
-		t.Errorf("%d allocations for %d requests", n, (rounds-1-warm)*batch)
 	}
 }
