@@ -367,7 +367,7 @@ func TestSinsEndTheStreamAlone(t *testing.T) {
 			w := dial(t, addr)
 			c.do(w, 1)
 			id := uint32(1)
-			switch c.kind { // what is one too many
+			switch c.kind { //nolint:exhaustive // what is one too many
 			case h2.AbuseBuffer:
 				id = 23
 			case h2.AbuseZeroWindow:

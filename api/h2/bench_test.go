@@ -75,6 +75,7 @@ func (l *one) Accept() (net.Conn, error) {
 		return nil, errors.New("closed")
 	}
 }
+
 func (l *one) Close() error {
 	select {
 	case <-l.done:

@@ -40,11 +40,11 @@ func (l *pipes) Close() error {
 func (*pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
 // dial connects, and closes the connection at the end.
-func (l *pipes) dial(t testing.TB) (w *wire, end func()) {
-	t.Helper()
+func (l *pipes) dial(tb testing.TB) (w *wire, end func()) {
+	tb.Helper()
 	theirs, ours := net.Pipe()
 	l.conns <- theirs
-	w = &wire{t: t, c: ours, f: http2.NewFramer(ours, ours), buf: &blockBuffer{}, pipes: l}
+	w = &wire{t: tb, c: ours, f: http2.NewFramer(ours, ours), buf: &blockBuffer{}, pipes: l}
 	w.enc = hpack.NewEncoder(w.buf)
 	w.f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	hello := make(chan struct{})
@@ -65,8 +65,8 @@ func (l *pipes) dial(t testing.TB) (w *wire, end func()) {
 
 // bubble serves connections in memory, within a bubble of synctest, and dials
 // one.
-func bubble(t testing.TB, change func(*h2.Config)) (w *wire, end func()) {
-	t.Helper()
+func bubble(tb testing.TB, change func(*h2.Config)) (w *wire, end func()) {
+	tb.Helper()
 	c := h2.Default()
 	c.Now = func() int64 { return time.Now().UnixNano() }
 	c.Fast = map[string]h2.Unary{echoPath: echo{}}
@@ -75,11 +75,11 @@ func bubble(t testing.TB, change func(*h2.Config)) (w *wire, end func()) {
 	}
 	s, err := h2.New(c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	l := newPipes()
 	go func() { _ = s.Serve(l) }()
-	w, _ = l.dial(t)
+	w, _ = l.dial(tb)
 	w.server = s
 	return w, func() {
 		_ = w.c.Close()

@@ -195,7 +195,7 @@ func (c *conn) shakeTLS() error {
 	}
 	t := tls.Server(c.raw, c.srv.cfg.TLS)
 	c.nc = t
-	if err := t.Handshake(); err != nil {
+	if err := t.HandshakeContext(c.srv.ctx); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			c.srv.count(AbuseSlowPreface)
 		} else {
@@ -350,7 +350,7 @@ func (c *conn) frame(h frameHeader, payload []byte) error {
 	if !c.settings && (h.kind != frameSettings || h.flags&flagAck != 0) {
 		return protocolError("the first frame is not SETTINGS")
 	}
-	switch h.kind {
+	switch h.kind { //nolint:exhaustive // the others follow
 	case frameHeaders:
 		return c.headersFrame(h, payload)
 	case frameData:
@@ -358,6 +358,10 @@ func (c *conn) frame(h frameHeader, payload []byte) error {
 	}
 	// Others change what the calls of the group may see.
 	c.endGroup()
+	return c.controlFrame(h, payload)
+}
+
+func (c *conn) controlFrame(h frameHeader, payload []byte) error {
 	switch h.kind {
 	case frameContinuation:
 		return c.continuationFrame(h, payload)

@@ -69,8 +69,8 @@ func newLate(timeout time.Duration) *late { return &late{timeout, make(chan *h2.
 func clock() int64 { return time.Now().UnixNano() }
 
 // start serves on loopback until the test ends.
-func start(t testing.TB, change func(*h2.Config)) (s *h2.Server, addr string) {
-	t.Helper()
+func start(tb testing.TB, change func(*h2.Config)) (s *h2.Server, addr string) {
+	tb.Helper()
 	c := h2.Default()
 	c.Now = clock
 	c.Fast = map[string]h2.Unary{echoPath: echo{}}
@@ -79,28 +79,28 @@ func start(t testing.TB, change func(*h2.Config)) (s *h2.Server, addr string) {
 	}
 	s, err := h2.New(c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		s.Close()
 		if err := <-served; err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return s, l.Addr().String()
 }
 
 // brief is a context that ends in time for a test to say why.
-func brief(t testing.TB) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	t.Cleanup(cancel)
+func brief(tb testing.TB) context.Context {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), 10*time.Second)
+	tb.Cleanup(cancel)
 	return ctx
 }
 
@@ -121,24 +121,24 @@ type blockBuffer struct{ b []byte }
 func (b *blockBuffer) Write(p []byte) (int, error) { b.b = append(b.b, p...); return len(p), nil }
 
 // dialRaw connects and says nothing.
-func dialRaw(t testing.TB, addr string) *wire {
-	t.Helper()
-	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
+func dialRaw(tb testing.TB, addr string) *wire {
+	tb.Helper()
+	c, err := new(net.Dialer).DialContext(tb.Context(), "tcp", addr)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
+	tb.Cleanup(func() { _ = c.Close() })
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	w := &wire{t: t, c: c, f: http2.NewFramer(c, c), buf: &blockBuffer{}}
+	w := &wire{t: tb, c: c, f: http2.NewFramer(c, c), buf: &blockBuffer{}}
 	w.enc = hpack.NewEncoder(w.buf)
 	w.f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	return w
 }
 
 // dial connects and exchanges SETTINGS.
-func dial(t testing.TB, addr string, settings ...http2.Setting) *wire {
-	t.Helper()
-	w := dialRaw(t, addr)
+func dial(tb testing.TB, addr string, settings ...http2.Setting) *wire {
+	tb.Helper()
+	w := dialRaw(tb, addr)
 	w.send([]byte(http2.ClientPreface))
 	w.must(w.f.WriteSettings(settings...))
 	for acked := false; !acked; {

@@ -123,7 +123,7 @@ func (t *target) rest(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-var pingLast = [8]byte{'l', 'a', 's', 't'} //nolint:gochecknoglobals // a constant
+var pingLast = [8]byte{'l', 'a', 's', 't'}
 
 // try sends frames, and checks what becomes of the connection.
 func (t *target) try(tb testing.TB, frames []byte, acks bool) {

@@ -41,22 +41,14 @@ const idleAfter = time.Second
 func (c *conn) tidy(now int64, draining bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.dead {
-		return
-	}
 	cfg := &c.srv.cfg
 	passed := func(since int64, d time.Duration) bool { return since != 0 && now-since > int64(d) }
 	switch {
+	case c.dead:
 	case c.writing && passed(c.writeSince, cfg.StallTimeout):
 		c.srv.count(AbuseStalled)
 		c.kill()
 	case c.failure != nil: // the read loop has been told
-	case len(c.blocked) > 0 && passed(c.blocked[0].blockedAt, cfg.StallTimeout):
-		c.fail(&connError{codeEnhanceCalm, fmt.Sprintf("no room for an answer for %v", cfg.StallTimeout), AbuseZeroWindow})
-	case passed(c.partial, cfg.RequestTimeout):
-		c.fail(&connError{codeEnhanceCalm, fmt.Sprintf("a frame is incomplete for %v", cfg.RequestTimeout), AbuseSlowFrame})
-	case c.acksDue > 0 && passed(c.acksSince, cfg.HandshakeTimeout):
-		c.fail(&connError{codeTimeout, fmt.Sprintf("SETTINGS not acknowledged for %v", cfg.HandshakeTimeout), AbuseNoAck})
 	case c.goingAway >= awayDone && passed(c.awaySince, closeTimeout):
 		c.kill()
 	case c.goingAway != awayNone && !draining && passed(c.awaySince, cfg.ConnectionGrace):
@@ -65,8 +57,27 @@ func (c *conn) tidy(now int64, draining bool) {
 		c.srv.count(AbuseSilent)
 		c.kill()
 	default:
+		if e := c.overdue(now); e != nil {
+			c.fail(e)
+			return
+		}
 		c.due(now)
 	}
+}
+
+// overdue returns what the peer takes too long for, or nil.
+func (c *conn) overdue(now int64) *connError {
+	cfg := &c.srv.cfg
+	passed := func(since int64, d time.Duration) bool { return since != 0 && now-since > int64(d) }
+	switch {
+	case len(c.blocked) > 0 && passed(c.blocked[0].blockedAt, cfg.StallTimeout):
+		return &connError{codeEnhanceCalm, fmt.Sprintf("no room for an answer for %v", cfg.StallTimeout), AbuseZeroWindow}
+	case passed(c.partial, cfg.RequestTimeout):
+		return &connError{codeEnhanceCalm, fmt.Sprintf("a frame is incomplete for %v", cfg.RequestTimeout), AbuseSlowFrame}
+	case c.acksDue > 0 && passed(c.acksSince, cfg.HandshakeTimeout):
+		return &connError{codeTimeout, fmt.Sprintf("SETTINGS not acknowledged for %v", cfg.HandshakeTimeout), AbuseNoAck}
+	}
+	return nil
 }
 
 // due does what is due on a connection that is well.

@@ -171,8 +171,8 @@ func TestAnIdleConnectionIsSmall(t *testing.T) {
 }
 
 // serve serves connections in memory.
-func serve(t testing.TB, change func(*h2.Config)) (*h2.Server, *pipes) {
-	t.Helper()
+func serve(tb testing.TB, change func(*h2.Config)) (*h2.Server, *pipes) {
+	tb.Helper()
 	c := h2.Default()
 	c.Now = clock
 	c.Fast = map[string]h2.Unary{echoPath: echo{}}
@@ -181,10 +181,10 @@ func serve(t testing.TB, change func(*h2.Config)) (*h2.Server, *pipes) {
 	}
 	s, err := h2.New(c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	l := newPipes()
 	go func() { _ = s.Serve(l) }()
-	t.Cleanup(s.Close)
+	tb.Cleanup(s.Close)
 	return s, l
 }

@@ -1,8 +1,8 @@
 package h2
 
 import (
-	"crypto/tls"
 	"bytes"
+	"crypto/tls"
 	"strconv"
 	"strings"
 	"time"
@@ -61,6 +61,13 @@ func (s *Server) classify(name, value []byte) uint32 {
 			return tagContentType | 1<<8
 		}
 		return tagContentType
+	}
+	return classifyRare(name, value)
+}
+
+// classifyRare is classify for what few requests have.
+func classifyRare(name, value []byte) uint32 {
+	switch string(name) {
 	case "te":
 		if string(value) != "trailers" {
 			return tagMalformed
@@ -108,7 +115,9 @@ func isBase64(value []byte) bool {
 		}
 	}
 	for _, b := range text {
-		if !('a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || b == '+' || b == '/') {
+		switch {
+		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9', b == '+', b == '/':
+		default:
 			return false
 		}
 	}
@@ -197,7 +206,6 @@ func (r *request) read(s *Server, fields []hpack.Field) (ok bool) {
 		sawScheme
 		sawPath
 		sawAuthority
-		sawType
 		sawRegular
 	)
 	seen := 0
@@ -206,12 +214,10 @@ func (r *request) read(s *Server, fields []hpack.Field) (ok bool) {
 	for i := range fields {
 		f := &fields[i]
 		kind, more := f.Tag&0xff, f.Tag>>8
-		if len(f.Name) > 0 && f.Name[0] == ':' {
-			if seen&sawRegular != 0 {
-				return false
-			}
-		} else {
+		if len(f.Name) == 0 || f.Name[0] != ':' {
 			seen |= sawRegular
+		} else if seen&sawRegular != 0 {
+			return false
 		}
 		switch kind {
 		case tagMalformed:
@@ -229,7 +235,6 @@ func (r *request) read(s *Server, fields []hpack.Field) (ok bool) {
 			ok = once(sawAuthority)
 		case tagContentType:
 			grpc, ok = more == 1, true
-			seen |= sawType
 		default:
 			ok = r.readRare(kind, more, f.Value)
 		}
@@ -237,16 +242,14 @@ func (r *request) read(s *Server, fields []hpack.Field) (ok bool) {
 			return false
 		}
 	}
-	if seen&(sawMethod|sawScheme|sawPath) != sawMethod|sawScheme|sawPath {
-		return false
-	}
 	switch {
 	case !grpc:
 		r.early = earlyContentType
 	case !post:
 		r.early = earlyMethod
 	}
-	return true
+	const needed = sawMethod | sawScheme | sawPath
+	return seen&needed == needed
 }
 
 // readRare reads the fields that few requests have.

@@ -293,18 +293,10 @@ func (r *restStream) Read(p []byte) (n int, err error) {
 	c, st := r.c, r.st
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := r.awaitBody(); err != nil {
+		return 0, err
+	}
 	most := c.srv.cfg.ReadAhead
-	for !st.reset && !c.dead && !r.closed && (len(st.body) == 0 && !st.ended || most > 0 && st.taken >= most) {
-		r.wake.Wait()
-	}
-	switch {
-	case st.reset || c.dead:
-		return 0, streamError(st.id, codeCancel)
-	case r.closed:
-		return 0, errBodyClosed()
-	case len(st.body) == 0:
-		return 0, io.EOF
-	}
 	if most > 0 {
 		p = p[:min(len(p), most-st.taken)]
 	}
@@ -325,6 +317,24 @@ func (r *restStream) Read(p []byte) (n int, err error) {
 		c.flush()
 	}
 	return n, nil
+}
+
+// awaitBody waits until there is something to read, and says if there never will.
+func (r *restStream) awaitBody() error {
+	c, st := r.c, r.st
+	most := c.srv.cfg.ReadAhead
+	for !st.reset && !c.dead && !r.closed && (len(st.body) == 0 && !st.ended || most > 0 && st.taken >= most) {
+		r.wake.Wait()
+	}
+	switch {
+	case st.reset || c.dead:
+		return streamError(st.id, codeCancel)
+	case r.closed:
+		return errBodyClosed()
+	case len(st.body) == 0:
+		return io.EOF
+	}
+	return nil
 }
 
 // bodyKey is the context key of a request's restStream.

@@ -2,12 +2,10 @@ package h2_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
-	"crypto/tls"
+	"errors"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -44,9 +42,8 @@ func echoHandler(w http.ResponseWriter, r *http.Request) {
 // client is another's HTTP/2 client.
 func client(t *testing.T) *http.Client {
 	t.Helper()
-	tr := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, addr)
-	}}
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr}
 }
@@ -156,7 +153,7 @@ func TestAHandlerSeesTheRequest(t *testing.T) {
 			r.ContentLength != 5 || string(body) != "hello" || err != nil || r.RemoteAddr == "" || r.Header.Get("Te") != "trailers" {
 			t.Errorf("got %+v, body %q, %v", r, body, err)
 		}
-		if n, err := r.Body.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		if n, err := r.Body.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 			t.Errorf("after the end: %d, %v", n, err)
 		}
 		w.Header().Set("X-Answer", "1")
@@ -199,7 +196,7 @@ func TestTheEndOfAStreamCancelsItsHandler(t *testing.T) {
 			end(w)
 			select {
 			case err := <-cancelled:
-				if err == nil || err == io.EOF {
+				if err == nil || errors.Is(err, io.EOF) {
 					t.Errorf("its body ends with %v", err)
 				}
 			case <-time.After(5 * time.Second):

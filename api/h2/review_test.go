@@ -24,11 +24,11 @@ func rest(handler http.HandlerFunc) func(*h2.Config) {
 }
 
 // eventually waits until ok.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
 	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
+			tb.Fatalf("never: %s", what)
 		}
 	}
 }
@@ -142,14 +142,14 @@ func TestABurstAfterSilenceIsNotShed(t *testing.T) {
 	w := dial(t, addr)
 	time.Sleep(300 * time.Millisecond)
 	var b bytes.Buffer
-	real := w.f
+	framer := w.f
 	w.f = http2.NewFramer(&b, nil)
 	var ids []uint32
 	for id := uint32(1); id < 300; id += 2 {
 		w.ask(id, echoPath, strings.Repeat("x", 50))
 		ids = append(ids, id)
 	}
-	w.f = real
+	w.f = framer
 	w.send(b.Bytes())
 	w.awaitAll(ids...)
 	if n := s.Stats().Shed; n != 0 {
@@ -296,7 +296,9 @@ func TestAWriterIsWokenWhenItsStreamIsCancelled(t *testing.T) {
 	case <-time.After(2 * time.Second):
 		t.Error("still waits")
 		_ = w.c.Close()
-		<-ended
+		if err := <-ended; err == nil {
+			t.Error("no error")
+		}
 	}
 }
 

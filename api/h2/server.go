@@ -57,7 +57,7 @@ type Server struct {
 }
 
 // New returns a server.
-func New(cfg Config) (*Server, error) { //nolint:gocritic // copied once, so that nobody changes it
+func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}

@@ -183,6 +183,12 @@ func (c *conn) request(id uint32, req *request) error {
 		c.answerEarly(id, req, nil)
 		return nil
 	}
+	c.openStream(id, req)
+	return nil
+}
+
+// openStream makes a request a stream, and gives it to Rest if it is not fast.
+func (c *conn) openStream(id uint32, req *request) {
 	st := c.newStream(id)
 	st.req, st.ended = *req, req.ended
 	if req.encoded != nil { // a view
@@ -192,7 +198,6 @@ func (c *conn) request(id uint32, req *request) error {
 	if req.method == nil && req.early == notEarly {
 		c.startRest(st)
 	}
-	return nil
 }
 
 // bodyAtOnce returns the body of a request if it is there as the next frame: the
@@ -255,7 +260,7 @@ func isRequest(fields []hpack.Field) bool {
 	return len(fields) > 0 && len(fields[0].Name) > 0 && fields[0].Name[0] == ':'
 }
 
-// dataFrame handles DATA of a stream that has an entry.
+// dataFrame handles DATA that did not come with its request.
 func (c *conn) dataFrame(h frameHeader, payload []byte) error {
 	c.endGroup()
 	if h.stream == 0 || h.stream > c.lastID {
@@ -275,6 +280,11 @@ func (c *conn) dataFrame(h frameHeader, payload []byte) error {
 			return err
 		}
 	}
+	return c.data(h, data, end)
+}
+
+// data handles the payload of DATA.
+func (c *conn) data(h frameHeader, data []byte, end bool) error {
 	st := c.streams[h.stream]
 	switch {
 	case c.goingAway >= awayFinal && h.stream > c.finalID:
@@ -439,7 +449,7 @@ func (c *conn) refuse(id uint32, ended bool, r Refusal) {
 // stream, if it has one.
 func (c *conn) answerEarly(id uint32, req *request, st *stream) {
 	httpStatus, r := 400, Refusal{Code: statusInternal}
-	switch req.early {
+	switch req.early { //nolint:exhaustive // it is early
 	case earlyMethod:
 		c.srv.refused()
 		c.answerText(id, st, "405", "This port speaks gRPC: the method must be POST.\n")
