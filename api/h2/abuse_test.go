@@ -230,10 +230,7 @@ func crimes() []crime {
 			w.ask(1, echoPath, "x")
 		}},
 		{name: "a reset of an idle stream", kind: h2.AbuseProtocol, code: http2.ErrCodeProtocol, do: func(w *wire) { w.must(w.f.WriteRSTStream(1, 0)) }},
-		{name: "more data than the connection's window", kind: h2.AbuseFlowControl, code: http2.ErrCodeFlowControl, do: func(w *wire) {
-			// What was sent is given back at once, so the window must be passed in
-			// frames that are handled together: it can't be, unless a frame is larger
-			// than the window. So this is a window that grows too large.
+		{name: "a connection's window that grows too large", kind: h2.AbuseFlowControl, code: http2.ErrCodeFlowControl, do: func(w *wire) {
 			w.must(w.f.WriteWindowUpdate(0, 1<<31-1))
 		}},
 		{name: "an initial window that is too large", kind: h2.AbuseFlowControl, code: http2.ErrCodeFlowControl, do: func(w *wire) {

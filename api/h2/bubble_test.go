@@ -3,6 +3,7 @@ package h2_test
 import (
 	"errors"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,9 +17,21 @@ import (
 type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
+	most  atomic.Int64 // the longest write of the server, bytes
 }
 
-func newPipes() *pipes { return &pipes{make(chan net.Conn), make(chan struct{})} }
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
+
+// sized measures writes.
+type sized struct {
+	net.Conn
+	l *pipes
+}
+
+func (s sized) Write(b []byte) (int, error) {
+	s.l.most.Store(max(s.l.most.Load(), int64(len(b)))) // one writes at a time
+	return s.Conn.Write(b)                              //nolint:wrapcheck // it is the connection
+}
 
 func (l *pipes) Accept() (net.Conn, error) {
 	select {
@@ -43,7 +56,7 @@ func (*pipes) Addr() net.Addr { return &net.TCPAddr{} }
 func (l *pipes) dial(tb testing.TB) (w *wire, end func()) {
 	tb.Helper()
 	theirs, ours := net.Pipe()
-	l.conns <- theirs
+	l.conns <- sized{theirs, l}
 	w = &wire{t: tb, c: ours, f: http2.NewFramer(ours, ours), buf: &blockBuffer{}, pipes: l}
 	w.enc = hpack.NewEncoder(w.buf)
 	w.f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)

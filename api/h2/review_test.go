@@ -503,3 +503,81 @@ func TestAWriterThatWaitsForRoomIsEnded(t *testing.T) {
 	w.must(w.f.WriteWindowUpdate(0, 1000))
 	w.alive(3) // the others go on
 }
+
+func TestADrainWaitsForWhoeverWrites(t *testing.T) {
+	l := newLate(time.Minute)
+	s, p := serve(t, func(c *h2.Config) { c.Fast[latePath] = l })
+	w, end := p.dial(t)
+	defer end()
+	w.ask(1, latePath, "the last answer")
+	call := <-l.calls
+	drained := make(chan error, 1)
+	go func() { drained <- s.Drain(brief(t)) }()
+	var ping *http2.PingFrame
+	for ping == nil {
+		ping, _ = w.read().(*http2.PingFrame)
+	}
+	call.Finish()
+	time.Sleep(20 * time.Millisecond) // it is being written, but nobody reads
+	w.must(w.f.WritePing(true, ping.Data))
+	time.Sleep(20 * time.Millisecond) // all is answered now
+	if a := w.await(1); a.data != "the last answer" || a.status != "0" {
+		t.Fatalf("got %+v", a)
+	}
+	if g, ok := w.read().(*http2.GoAwayFrame); !ok || g.LastStreamID != 1 {
+		t.Errorf("got %v", g)
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatWaitsForWindowsDoesNotBecomeOutputAtOnce(t *testing.T) {
+	_, p := serve(t, func(c *h2.Config) { c.BehindMax = 0 })
+	w, end := p.dial(t)
+	defer end()
+	text := strings.Repeat("x", 500_000)
+	ids := []uint32{1, 3, 5, 7, 9}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.must(w.f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+		for _, id := range ids {
+			w.open(id, echoPath, false)
+			for body := message(text); len(body) > 0; {
+				n := min(len(body), 16_000)
+				w.must(w.f.WriteData(id, n == len(body), body[:n]))
+				body = body[n:]
+			}
+		}
+		w.must(w.f.WriteWindowUpdate(0, 1<<30))
+		w.must(w.f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30}))
+	}()
+	answers := w.awaitAll(ids...)
+	<-done
+	for _, id := range ids {
+		if a := answers[id]; a.data != text || a.status != "0" {
+			t.Errorf("stream %d: %d bytes, status %s", id, len(a.data), a.status)
+		}
+	}
+	if n := p.most.Load(); n > outBytesMax+1000 {
+		t.Errorf("%d bytes were written at once", n)
+	}
+}
+
+func TestAPanicOfAuthorizeEndsItsConnectionAlone(t *testing.T) {
+	s, addr := start(t, func(c *h2.Config) {
+		c.Authorize = func(h *h2.Headers) (r h2.Refusal) {
+			if _, ok := h.Get("x-panic"); ok {
+				panic("as asked")
+			}
+			return r
+		}
+	})
+	other, w := dial(t, addr), dial(t, addr)
+	w.ask(1, echoPath, "x", "x-panic", "1")
+	if code, _ := w.awaitGoAway(); code != http2.ErrCodeInternal || s.Stats().Panics != 1 {
+		t.Errorf("GOAWAY %v, counted %d", code, s.Stats().Panics)
+	}
+	other.alive(1)
+}
