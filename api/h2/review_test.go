@@ -36,7 +36,7 @@ func eventually(tb testing.TB, what string, ok func() bool) {
 // alive checks that a connection answers.
 func (w *wire) alive(id uint32) {
 	w.t.Helper()
-	w.ask(id, echoPath, "alive")
+	w.must(w.atOnce(func() { w.ask(id, echoPath, "alive") })) // a body that comes later might be too much
 	if a := w.await(id); a.data != "alive" {
 		w.t.Fatalf("got %+v", a)
 	}
