@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/headgate/headgate/api/h2"
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 )
 
@@ -33,8 +34,8 @@ func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 func (rawCodec) Unmarshal(mem.BufferSlice, any) error { return nil }
 
 // hello serves what grpc-go's hello-world does, by generated-like code and
-// messages of one string.
-func hello(b *testing.B, opts ...grpc.ServerOption) string {
+// messages of one string; behind the front, if behind.
+func hello(b *testing.B, behind bool, opts ...grpc.ServerOption) string {
 	b.Helper()
 	s := grpc.NewServer(opts...)
 	s.RegisterService(&grpc.ServiceDesc{
@@ -50,6 +51,17 @@ func hello(b *testing.B, opts ...grpc.ServerOption) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
+	}
+	if behind {
+		c := h2.Default()
+		c.Now, c.Rest = func() int64 { return int64(wallClock()) }, s
+		front, err := h2.New(c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		go func() { _ = front.Serve(l) }()
+		b.Cleanup(front.Close)
+		return l.Addr().String()
 	}
 	go func() { _ = s.Serve(l) }()
 	b.Cleanup(s.Stop)
@@ -83,7 +95,7 @@ func BenchmarkServe(b *testing.B) {
 	greeter := func(opts ...grpc.ServerOption) func(*testing.B) string {
 		return func(b *testing.B) string {
 			b.Helper()
-			return hello(b, opts...)
+			return hello(b, false, opts...)
 		}
 	}
 	tuned := []grpc.ServerOption{
@@ -96,6 +108,7 @@ func BenchmarkServe(b *testing.B) {
 	}{
 		{"hello", "/helloworld.Greeter/SayHello", greeter(), marshal(b, wrapperspb.String("world"))},
 		{"hello-tuned", "/helloworld.Greeter/SayHello", greeter(tuned...), marshal(b, wrapperspb.String("world"))},
+		{"hello-behind-the-front", "/helloworld.Greeter/SayHello", func(b *testing.B) string { b.Helper(); return hello(b, true) }, marshal(b, wrapperspb.String("world"))},
 		{"rls-minimal", rls, headgate(shop), marshal(b, rateLimitRequest("shop", "remote_address", "127.0.0.1"))},
 		{"rls-recorded", rls, headgate(edge), recorded},
 		{"check", headgatev1.DecisionService_Check_FullMethodName, headgate(shop), marshal(b, checkRequest("shop", "remote_address", "127.0.0.1"))},
