@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"net/http"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -139,5 +141,49 @@ func TestAuthorizeRefuses(t *testing.T) {
 	}
 	if n := s.Stats().Refused; n != 1 {
 		t.Errorf("%d counted", n)
+	}
+}
+
+// A queue before the processors sheds new calls if the process's own work made
+// it, and not if other processes did.
+func TestOnlyItsOwnLoadMakesItShed(t *testing.T) {
+	stop := make(chan struct{})
+	var spinning sync.WaitGroup
+	for range 8 * runtime.GOMAXPROCS(0) {
+		spinning.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	defer spinning.Wait()
+	defer close(stop)
+	for _, c := range []struct {
+		name string
+		cpu  func() int64
+		own  bool
+	}{
+		{"its own", clock, true}, // a processor's time for each second that passes
+		{"others'", func() int64 { return 0 }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, addr := start(t, func(cfg *h2.Config) { cfg.CPU, cfg.BehindMax = c.cpu, 2*time.Millisecond })
+			w := dial(t, addr)
+			end := time.Now().Add(5 * time.Second)
+			if !c.own {
+				end = time.Now().Add(time.Second)
+			}
+			for id := uint32(1); s.Stats().Shed == 0 && time.Now().Before(end); id += 2 {
+				w.ask(id, echoPath, "x")
+				w.await(id)
+			}
+			if shed := s.Stats().Shed > 0; shed != c.own {
+				t.Errorf("shed: %v", shed)
+			}
+		})
 	}
 }
