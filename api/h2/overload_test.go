@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,21 +148,16 @@ func TestAuthorizeRefuses(t *testing.T) {
 // A queue before the processors sheds new calls if the process's own work made
 // it, and not if other processes did.
 func TestOnlyItsOwnLoadMakesItShed(t *testing.T) {
-	stop := make(chan struct{})
+	var stop atomic.Bool
 	var spinning sync.WaitGroup
 	for range 8 * runtime.GOMAXPROCS(0) {
 		spinning.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for !stop.Load() {
 			}
 		})
 	}
 	defer spinning.Wait()
-	defer close(stop)
+	defer stop.Store(true)
 	for _, c := range []struct {
 		name string
 		cpu  func() int64
