@@ -3,7 +3,6 @@ package h2_test
 import (
 	"bytes"
 	"compress/gzip"
-	"net/http"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -101,25 +100,6 @@ func TestADrainSeesThatTheLastRequestHasExpired(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("took %v", took)
 	}
-}
-
-func TestAHandlerHasTheCallersDeadline(t *testing.T) {
-	left := make(chan time.Duration, 1)
-	_, addr := start(t, func(c *h2.Config) {
-		c.Rest = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			d, ok := r.Context().Deadline()
-			if !ok {
-				t.Error("no deadline")
-			}
-			left <- time.Until(d)
-		})
-	})
-	w := dial(t, addr)
-	w.ask(1, "/rest", "x", "grpc-timeout", "30S")
-	if d := <-left; d < 20*time.Second || d > 30*time.Second {
-		t.Errorf("%v are left", d)
-	}
-	w.await(1)
 }
 
 func TestAuthorizeRefuses(t *testing.T) {

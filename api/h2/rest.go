@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math"
 	"net/http"
 	"net/url"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/net/http2"
 
@@ -48,11 +46,9 @@ func (c *conn) startRest(st *stream) {
 		return
 	}
 	c.held += st.headers
-	timeout := time.Duration(math.MaxInt64)
-	if st.req.timeout > 0 {
-		timeout = time.Duration(st.req.timeout)
-	}
-	ctx, cancel := context.WithTimeout(c.srv.ctx, timeout)
+	// Without the caller's deadline: grpc-go keeps that itself, and takes the end
+	// of this context for the loss of the connection, which needs no status.
+	ctx, cancel := context.WithCancel(c.srv.ctx)
 	ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.raw.LocalAddr())
 	r := &restStream{c: c, st: st, cancel: cancel, header: http.Header{}}
 	r.wake.L = &c.mu
