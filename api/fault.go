@@ -43,6 +43,16 @@ func TooMany(field string, n, bound int) *Fault {
 	return &Fault{OutOfBounds, field, strconv.Itoa(n), fmt.Sprintf("at most %d", bound)}
 }
 
+// NotProto returns the fault of bytes that are no protobuf message.
+func NotProto(field string) *Fault {
+	return &Fault{Reason: Malformed, Field: field, Bound: "must be a valid protobuf message"}
+}
+
+// NotText returns the fault of a string that is not UTF-8.
+func NotText(field string) *Fault {
+	return &Fault{Reason: Malformed, Field: field, Bound: "must be valid UTF-8"}
+}
+
 // quoteBytesMax is how much of a value a Fault repeats.
 const quoteBytesMax = 64
 

@@ -75,7 +75,7 @@ func (d *decoder) request(b []byte) error {
 			}
 		case w.Is(tagDomain):
 			if d.r.Domain, ok = w.Bytes(); ok && !utf8.Valid(d.r.Domain) {
-				return notText("domain")
+				return api.NotText("domain")
 			}
 		default:
 			var err error
@@ -84,7 +84,7 @@ func (d *decoder) request(b []byte) error {
 			}
 		}
 		if !ok {
-			return notProto("message")
+			return api.NotProto("message")
 		}
 	}
 	return nil
@@ -98,7 +98,7 @@ func (d *decoder) rare(w *wire.Reader) (ok bool, err error) {
 	case !ok:
 	case num == 1 && typ == protowire.BytesType:
 		if d.r.Domain, ok = w.Bytes(); ok && !utf8.Valid(d.r.Domain) {
-			return false, notText("domain")
+			return false, api.NotText("domain")
 		}
 	case num == 2 && typ == protowire.BytesType:
 		var b []byte
@@ -128,11 +128,11 @@ func (d *decoder) attribute(b []byte) error {
 		switch {
 		case w.Is(tagKey):
 			if key, ok = w.Bytes(); ok && !utf8.Valid(key) {
-				return notText(path(d.n) + ".key")
+				return api.NotText(path(d.n) + ".key")
 			}
 		case w.Is(tagValue):
 			if value, ok = w.Bytes(); ok && !utf8.Valid(value) {
-				return notText(path(d.n) + ".value")
+				return api.NotText(path(d.n) + ".value")
 			}
 		default:
 			var num protowire.Number
@@ -143,7 +143,7 @@ func (d *decoder) attribute(b []byte) error {
 			case num <= 2 && typ == protowire.BytesType: // its tag is spelt in more bytes than it takes
 				var v []byte
 				if v, ok = w.Bytes(); ok && !utf8.Valid(v) {
-					return notText(path(d.n))
+					return api.NotText(path(d.n))
 				}
 				if num == 1 {
 					key = v
@@ -155,7 +155,7 @@ func (d *decoder) attribute(b []byte) error {
 			}
 		}
 		if !ok {
-			return notProto(path(d.n))
+			return api.NotProto(path(d.n))
 		}
 	}
 	return d.add(key, value)
@@ -200,14 +200,6 @@ func (d *decoder) finish(peek bool) error {
 		d.to.Op = limiter.OpGiveBack
 	}
 	return nil
-}
-
-func notProto(field string) *api.Fault {
-	return &api.Fault{Reason: api.Malformed, Field: field, Bound: "must be a valid protobuf message"}
-}
-
-func notText(field string) *api.Fault {
-	return &api.Fault{Reason: api.Malformed, Field: field, Bound: "must be valid UTF-8"}
 }
 
 // path names attribute i.

@@ -123,14 +123,14 @@ func countChecks(b []byte, most int, valid func(check []byte) bool) (n int, err 
 		case !ok:
 		case num == 1 && typ == protowire.BytesType:
 			if check, ok = w.Bytes(); ok && valid != nil && !valid(check) {
-				return 0, notProto(checkPath(n))
+				return 0, api.NotProto(checkPath(n))
 			}
 			n++
 		default:
 			ok = w.Skip(num, typ)
 		}
 		if !ok {
-			return 0, notProto("message")
+			return 0, api.NotProto("message")
 		}
 	}
 	if n > most {

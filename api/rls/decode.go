@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/wire"
 	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/policy"
 )
@@ -37,18 +38,18 @@ type decoder struct {
 }
 
 func (d *decoder) request(b []byte) error {
-	w := wire{b}
-	for n := 0; len(w.b) > 0; {
-		num, typ, ok := w.tag()
+	w := wire.NewReader(b)
+	for n := 0; w.More(); {
+		num, typ, ok := w.Tag()
 		switch {
 		case !ok:
 		case num == 1 && typ == protowire.BytesType:
-			if d.r.Domain, ok = w.bytes(); ok && !utf8.Valid(d.r.Domain) {
-				return notText("domain")
+			if d.r.Domain, ok = w.Bytes(); ok && !utf8.Valid(d.r.Domain) {
+				return api.NotText("domain")
 			}
 		case num == 2 && typ == protowire.BytesType:
 			var v []byte
-			if v, ok = w.bytes(); ok {
+			if v, ok = w.Bytes(); ok {
 				if err := d.descriptor(v, n); err != nil {
 					return err
 				}
@@ -56,13 +57,13 @@ func (d *decoder) request(b []byte) error {
 			}
 		case num == 3 && typ == protowire.VarintType:
 			var v uint64
-			v, ok = w.varint()
+			v, ok = w.Varint()
 			d.addend = uint32(v)
 		default:
-			ok = w.skip(num, typ)
+			ok = w.Skip(num, typ)
 		}
 		if !ok {
-			return notProto("message")
+			return api.NotProto("message")
 		}
 	}
 	return nil
@@ -111,14 +112,14 @@ func (d *decoder) descriptor(b []byte, i int) error {
 		return api.TooMany("descriptors", i+1, policy.DescriptorsMax)
 	}
 	var from descriptor
-	w := wire{b}
-	for len(w.b) > 0 {
-		num, typ, ok := w.tag()
+	w := wire.NewReader(b)
+	for w.More() {
+		num, typ, ok := w.Tag()
 		switch {
 		case !ok:
 		case num == 1 && typ == protowire.BytesType:
 			var v []byte
-			if v, ok = w.bytes(); ok {
+			if v, ok = w.Bytes(); ok {
 				if err := d.entry(v, i); err != nil {
 					return err
 				}
@@ -127,29 +128,29 @@ func (d *decoder) descriptor(b []byte, i int) error {
 			ok = from.field(&w, num, typ)
 		}
 		if !ok {
-			return notProto(path(i))
+			return api.NotProto(path(i))
 		}
 	}
 	return d.apply(&from, to, i)
 }
 
 // field reads one field that is not an entry.
-func (f *descriptor) field(w *wire, num protowire.Number, typ protowire.Type) bool {
+func (f *descriptor) field(w *wire.Reader, num protowire.Number, typ protowire.Type) bool {
 	switch {
 	case num == 2 && typ == protowire.BytesType:
-		v, ok := w.bytes()
+		v, ok := w.Bytes()
 		f.overrideSet = true
 		return ok && f.override.merge(v)
 	case num == 3 && typ == protowire.BytesType:
-		v, ok := w.bytes()
+		v, ok := w.Bytes()
 		f.addendSet = true
 		return ok && mergeWrapper(v, &f.addend)
 	case num == 4 && typ == protowire.VarintType:
-		v, ok := w.varint()
+		v, ok := w.Varint()
 		f.negative = v != 0
 		return ok
 	default:
-		return w.skip(num, typ)
+		return w.Skip(num, typ)
 	}
 }
 
@@ -177,17 +178,17 @@ func (d *decoder) apply(from *descriptor, to *policy.Descriptor, i int) error {
 // entry adds an entry to descriptor i, the last one.
 func (d *decoder) entry(b []byte, i int) error {
 	var key, value []byte
-	w := wire{b}
-	for len(w.b) > 0 {
-		num, typ, ok := w.tag()
+	w := wire.NewReader(b)
+	for w.More() {
+		num, typ, ok := w.Tag()
 		switch {
 		case !ok:
 		case num > 2 || typ != protowire.BytesType:
-			ok = w.skip(num, typ)
+			ok = w.Skip(num, typ)
 		default:
 			var v []byte
-			if v, ok = w.bytes(); ok && !utf8.Valid(v) {
-				return notText(path(i) + ".entries")
+			if v, ok = w.Bytes(); ok && !utf8.Valid(v) {
+				return api.NotText(path(i) + ".entries")
 			}
 			if num == 1 {
 				key = v
@@ -196,7 +197,7 @@ func (d *decoder) entry(b []byte, i int) error {
 			}
 		}
 		if !ok {
-			return notProto(path(i) + ".entries")
+			return api.NotProto(path(i) + ".entries")
 		}
 	}
 	switch {
@@ -215,29 +216,21 @@ func (d *decoder) entry(b []byte, i int) error {
 // mergeWrapper reads a UInt64Value or UInt32Value into v, which keeps its value
 // if b doesn't have one.
 func mergeWrapper(b []byte, v *uint64) bool {
-	w := wire{b}
-	for len(w.b) > 0 {
-		num, typ, ok := w.tag()
+	w := wire.NewReader(b)
+	for w.More() {
+		num, typ, ok := w.Tag()
 		switch {
 		case !ok:
 		case num == 1 && typ == protowire.VarintType:
-			*v, ok = w.varint()
+			*v, ok = w.Varint()
 		default:
-			ok = w.skip(num, typ)
+			ok = w.Skip(num, typ)
 		}
 		if !ok {
 			return false
 		}
 	}
 	return true
-}
-
-func notProto(field string) *api.Fault {
-	return &api.Fault{Reason: api.Malformed, Field: field, Bound: "must be a valid protobuf message"}
-}
-
-func notText(field string) *api.Fault {
-	return &api.Fault{Reason: api.Malformed, Field: field, Bound: "must be valid UTF-8"}
 }
 
 // path names descriptor i.

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/wire"
 	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/policy"
 )
@@ -105,7 +106,7 @@ func rank(ch *limiter.Charge) int {
 // appendStatus appends a DescriptorStatus. As in Envoy's own service, a shadow
 // limit's code is OK, and an unlimited one has no current_limit.
 func appendStatus(dst []byte, ch *limiter.Charge) []byte {
-	dst, at := open(dst, tagStatus)
+	dst, at := wire.Open(dst, tagStatus)
 	code := codeOK
 	if rank(ch) == 2 {
 		code = codeOverLimit
@@ -119,31 +120,31 @@ func appendStatus(dst []byte, ch *limiter.Charge) []byte {
 	}
 	if ch.Limit.Kind != limiter.KindUnlimited {
 		var inner int
-		dst, inner = open(dst, tagStatusReset)
+		dst, inner = wire.Open(dst, tagStatusReset)
 		if s := seconds(ch.Decision.ResetAfter); s > 0 {
 			dst = protowire.AppendVarint(append(dst, tagFirstVarint), s)
 		}
-		dst = shut(dst, inner)
+		dst = wire.Shut(dst, inner)
 	}
-	return shut(dst, at)
+	return wire.Shut(dst, at)
 }
 
 // appendLimit appends a RateLimit.
 func appendLimit(dst []byte, l *limiter.Limit) []byte {
-	dst, at := open(dst, tagStatusLimit)
+	dst, at := wire.Open(dst, tagStatusLimit)
 	amount, unit, multiplier := perUnit(l)
 	if amount > 0 {
 		dst = protowire.AppendVarint(append(dst, tagLimitAmount), amount)
 	}
 	dst = append(dst, tagLimitUnit, byte(unit))
-	dst = appendString(dst, tagLimitName, l.Name)
+	dst = wire.AppendString(dst, tagLimitName, l.Name)
 	if multiplier > 1 {
 		var inner int
-		dst, inner = open(dst, tagLimitMultiplier)
+		dst, inner = wire.Open(dst, tagLimitMultiplier)
 		dst = protowire.AppendVarint(append(dst, tagFirstVarint), multiplier)
-		dst = shut(dst, inner)
+		dst = wire.Shut(dst, inner)
 	}
-	return shut(dst, at)
+	return wire.Shut(dst, at)
 }
 
 // perUnit says l's amount and period in the words of Envoy: the largest unit
@@ -214,8 +215,8 @@ func degraded(charges []limiter.Charge, by int) limiter.Degraded {
 // appendHeader appends a HeaderValue. Bytes that a header can't hold become '?':
 // a limit's name may be any text.
 func appendHeader[T string | []byte](dst []byte, key string, value T) []byte {
-	dst, at := open(dst, tagHeader)
-	dst = appendString(dst, tagHeaderKey, key)
+	dst, at := wire.Open(dst, tagHeader)
+	dst = wire.AppendString(dst, tagHeaderKey, key)
 	dst = protowire.AppendVarint(append(dst, tagHeaderValue), uint64(len(value)))
 	for i := range len(value) {
 		c := value[i]
@@ -224,35 +225,7 @@ func appendHeader[T string | []byte](dst []byte, key string, value T) []byte {
 		}
 		dst = append(dst, c)
 	}
-	return shut(dst, at)
-}
-
-func appendString(dst []byte, tag byte, s string) []byte {
-	dst = protowire.AppendVarint(append(dst, tag), uint64(len(s)))
-	return append(dst, s...)
-}
-
-// open starts a message whose length is not known yet; shut ends it.
-func open(dst []byte, tag byte) (_ []byte, at int) {
-	dst = append(dst, tag, 0)
-	return dst, len(dst)
-}
-
-// shut writes the length of the message that began at at, and makes room where
-// it takes more than the one byte that open left.
-func shut(dst []byte, at int) []byte {
-	n := uint64(len(dst) - at)
-	if n < 0x80 {
-		dst[at-1] = byte(n)
-		return dst
-	}
-	more := protowire.SizeVarint(n) - 1
-	for range more {
-		dst = append(dst, 0)
-	}
-	copy(dst[at+more:], dst[at:])
-	protowire.AppendVarint(dst[:at-1], n)
-	return dst
+	return wire.Shut(dst, at)
 }
 
 // seconds returns d in whole seconds, rounded up.

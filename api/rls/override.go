@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/wire"
 	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/policy"
 )
@@ -22,27 +23,27 @@ type override struct {
 
 // merge reads the fields of b; those that it doesn't have stay.
 func (o *override) merge(b []byte) bool {
-	w := wire{b}
-	for len(w.b) > 0 {
-		num, typ, ok := w.tag()
+	w := wire.NewReader(b)
+	for w.More() {
+		num, typ, ok := w.Tag()
 		var v uint64
 		switch {
 		case !ok:
 			return false
 		case num == 1 && typ == protowire.VarintType:
-			v, ok = w.varint()
+			v, ok = w.Varint()
 			o.amount = uint32(v)
 		case num == 2 && typ == protowire.VarintType:
-			v, ok = w.varint()
+			v, ok = w.Varint()
 			o.unit = int32(v)
 		case num == 3 && typ == protowire.BytesType:
 			var m []byte
-			if m, ok = w.bytes(); ok {
+			if m, ok = w.Bytes(); ok {
 				o.multiplierSet = true
 				ok = mergeWrapper(m, &o.multiplier)
 			}
 		default:
-			ok = w.skip(num, typ)
+			ok = w.Skip(num, typ)
 		}
 		if !ok {
 			return false
