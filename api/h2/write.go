@@ -186,7 +186,7 @@ func (c *conn) answerStatus(id uint32, httpStatus int, code uint32, message stri
 	c.out = hpack.AppendLiteral(c.out, "content-type", grpcContentType)
 	c.out = hpack.AppendLiteral(c.out, "grpc-status", strconv.FormatUint(uint64(code), 10))
 	if message != "" {
-		c.out = hpack.AppendLiteral(c.out, "grpc-message", percentEncode(message))
+		c.out = hpack.AppendLiteral(c.out, "grpc-message", EncodeMessage(message))
 	}
 	if code == statusUnimplemented {
 		c.out = hpack.AppendLiteral(c.out, "grpc-accept-encoding", "gzip")
@@ -211,8 +211,9 @@ func (c *conn) answerText(id uint32, st *stream, httpStatus, text string) {
 	c.keepAnswer(st, []byte(text))
 }
 
-// percentEncode spells a message as grpc-message holds it.
-func percentEncode(message string) string {
+// EncodeMessage spells the message of a status as the grpc-message field holds it,
+// at most its first 2,048 bytes.
+func EncodeMessage(message string) string {
 	if len(message) > statusTextMax {
 		message = message[:statusTextMax]
 	}

@@ -52,7 +52,7 @@ func (s *Server) checkStream(w http.ResponseWriter, r *http.Request) {
 	end := status.Convert(s.streamStatus(err))
 	w.Header().Set(http.TrailerPrefix+"Grpc-Status", strconv.Itoa(int(end.Code())))
 	if m := end.Message(); m != "" {
-		w.Header().Set(http.TrailerPrefix+"Grpc-Message", percentEncode(m))
+		w.Header().Set(http.TrailerPrefix+"Grpc-Message", h2.EncodeMessage(m))
 	}
 }
 
@@ -213,18 +213,4 @@ func (p *pipe) Flush() error {
 		return fmt.Errorf("rpc: flush: %w", err)
 	}
 	return nil
-}
-
-// percentEncode writes a message as the trailer grpc-message has it.
-func percentEncode(m string) string {
-	const hex = "0123456789ABCDEF"
-	b := make([]byte, 0, len(m))
-	for i := range len(m) {
-		if c := m[i]; c < ' ' || c > '~' || c == '%' {
-			b = append(b, '%', hex[c>>4], hex[c&15])
-		} else {
-			b = append(b, c)
-		}
-	}
-	return string(b)
 }
