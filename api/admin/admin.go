@@ -98,12 +98,18 @@ func Handler(s *Sources) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return onlyLoopbackHosts(mux)
+}
+
+// onlyLoopbackHosts refuses requests to any other name, so that a web page can't
+// reach h by rebinding its own name.
+func onlyLoopbackHosts(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isLoopback(r.Host) {
 			http.Error(w, "admin: Host must be a loopback address or localhost", http.StatusForbidden)
 			return
 		}
-		mux.ServeHTTP(w, r)
+		h.ServeHTTP(w, r)
 	})
 }
 
