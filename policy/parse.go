@@ -19,11 +19,12 @@ func Parse(sources []Source) ([]*Document, Problems) {
 		rep     report
 		docs    []*Document
 		domains = map[string]Position{}
+		g       = newGrammar()
 	)
 	for _, src := range sources {
 		before := len(rep.problems)
 		for _, c := range chunks(src.Text) {
-			r := &reader{report: &rep, file: src.Name, lines: c.lines}
+			r := &reader{report: &rep, grammar: g, file: src.Name, lines: c.lines}
 			docs = r.chunk(c, domains, docs)
 		}
 		slices.SortStableFunc(rep.problems[before:], func(a, b Problem) int {
@@ -65,33 +66,49 @@ func (r *reader) chunk(c chunk, domains map[string]Position, docs []*Document) [
 	return docs
 }
 
+// A documentReader collects the fields of a document.
+type documentReader struct {
+	*reader
+	doc    *Document
+	limits *field
+}
+
+// documentKeys are the keys of a document.
+func documentKeys() keys[*documentReader] {
+	return keys[*documentReader]{
+		{"domain", "The namespace that requests name. One document for each.", formText, func(d *documentReader, f *field) {
+			d.doc.Domain, _ = d.text(&f.node)
+			d.doc.Pos = d.position(f.keyNode)
+		}},
+		wordKey("charge", "What happens to the other charges of a request when an enforced limit denies it: nothing stays charged (all_or_nothing, the default), or each limit is charged on its own.",
+			[]string{"all", "all_or_nothing"}, func(d *documentReader, i int) {
+				if i == 0 {
+					d.doc.Charge = limiter.ChargeAll
+				}
+			}),
+		flagKey("count_denied", "Whether a denied charge still uses what it can, for limits that do not say. Only with charge: all.",
+			func(d *documentReader, b bool) { d.doc.CountDenied = b }),
+		wordKey("peek", "When a peek (cost 0) passes: if a cost of 1 would (next, the default), or if what is used is at most the amount.",
+			[]string{"next", "used"}, func(d *documentReader, i int) { d.doc.PeekUsed = i == 1 }),
+		{"limits", "The rules: whom each is for, and what it allows.", func() schema {
+			return schema{"type": []string{"array", "null"}, "items": formRef(defRule), "maxItems": RulesMax}
+		}, func(d *documentReader, f *field) { d.limits = f }},
+	}
+}
+
 // document reads one document; nil if it has no domain.
 func (r *reader) document(body ast.Node) *Document {
 	root := &node{value: body}
-	fs, ok := r.mapping(root, []string{"domain", "charge", "count_denied", "peek", "limits"})
+	fs, ok := r.mapping(root, r.grammar.document.names())
 	if !ok {
 		return nil
 	}
-	doc := &Document{Charge: limiter.AllOrNothing, Pos: r.position(body)}
-	var limits *field
+	d := documentReader{reader: r, doc: &Document{Charge: limiter.AllOrNothing, Pos: r.position(body)}}
 	for _, f := range fs {
-		switch f.key {
-		case "domain":
-			doc.Domain, _ = r.text(&f.node)
-			doc.Pos = r.position(f.keyNode)
-		case "charge":
-			if r.choice(&f.node, "all", "all_or_nothing") == 0 {
-				doc.Charge = limiter.ChargeAll
-			}
-		case "count_denied":
-			doc.CountDenied = r.boolean(&f.node)
-		case "peek":
-			doc.PeekUsed = r.choice(&f.node, "next", "used") == 1
-		case "limits":
-			limits = f
-		}
+		r.grammar.document.find(f.key).read(&d, f)
 	}
-	broken := r.rules(doc, limits)
+	doc := d.doc
+	broken := r.rules(doc, d.limits)
 	if fs.get("domain") == nil {
 		r.add(Problem{Position: doc.Pos, Path: "domain", Message: "is missing", Expected: "the name of the domain that the limits are for"})
 	}
@@ -127,9 +144,37 @@ func (r *reader) rules(doc *Document, limits *field) (broken []bool) {
 	return broken
 }
 
+// A ruleReader collects what a rule says beside its limits.
+type ruleReader struct {
+	*reader
+	rule *LimitRule
+}
+
 // ruleKeys are the keys of a rule that are not a limit's own.
-func ruleKeys() []string {
-	return []string{"when", "by", "descriptor", "limits", "labels", "exempt"}
+func ruleKeys() keys[*ruleReader] {
+	return keys[*ruleReader]{
+		{
+			"when", "Conditions on attributes, all of which must hold.", formWhen,
+			func(r *ruleReader, f *field) { r.rule.When = r.when(&f.node) },
+		},
+		{
+			"by", "Attributes: one counter for each combination of their values.", func() schema { return formList(formText(), ConditionsMax) },
+			func(r *ruleReader, f *field) { r.rule.By = r.by(&f.node) },
+		},
+		{
+			"descriptor", "Envoy's ordered tree: exactly these entries, in this order. KEY=VALUE, KEY alone for any value, or {key: KEY, value: VALUE, shared: true}.",
+			func() schema { return formList(schema{"anyOf": []schema{formScalar(), formRef(defEntry)}}, DepthMax) },
+			func(r *ruleReader, f *field) { r.rule.Descriptor = r.descriptor(&f.node) },
+		},
+		{
+			"limits", "Several limits for one selector, instead of one beside it.", func() schema { return formList(formRef(defTerm), TermsMax) },
+			func(*ruleReader, *field) {},
+		}, // rule reads it when it has the selector
+		flagKey("labels", "Keep the matched values as text; otherwise only a keyed hash of them is stored.",
+			func(r *ruleReader, b bool) { r.rule.Labels = b }),
+		flagKey("exempt", "A descriptor that ends here owes nothing. Only with descriptor.",
+			func(r *ruleReader, b bool) { r.rule.Exempt = b }),
+	}
 }
 
 // rule reads one item of `limits`.
@@ -150,7 +195,7 @@ func (r *reader) rule(n *node) LimitRule {
 			r.failKey(f, &flaw{message: "can't stand beside limits", expected: f.key + " in each item of the rule's limits"})
 		}
 	default:
-		rule.Terms = []Term{r.term(n, own, &rule, append(ruleKeys(), termKeys()...))}
+		rule.Terms = []Term{r.term(n, own, &rule, r.grammar.ruleNames)}
 		rule.Terms[0].Pos = rule.Pos
 	}
 	return rule
@@ -158,20 +203,11 @@ func (r *reader) rule(n *node) LimitRule {
 
 // selector reads the fields that are not a limit's own and returns the others.
 func (r *reader) selector(fs fields, rule *LimitRule) (own fields) {
+	to := ruleReader{r, rule}
 	for _, f := range fs {
-		switch f.key {
-		case "when":
-			rule.When = r.when(&f.node)
-		case "by":
-			rule.By = r.by(&f.node)
-		case "descriptor":
-			rule.Descriptor = r.descriptor(&f.node)
-		case "labels":
-			rule.Labels = r.boolean(&f.node)
-		case "exempt":
-			rule.Exempt = r.boolean(&f.node)
-		case "limits":
-		default:
+		if k := r.grammar.rule.find(f.key); k != nil {
+			k.read(&to, f)
+		} else {
 			own = append(own, f)
 		}
 	}
@@ -199,7 +235,7 @@ func (r *reader) terms(nested *field, rule *LimitRule) []Term {
 	terms := make([]Term, len(items))
 	for i, item := range items {
 		if fs, ok := r.mapping(item, nil); ok {
-			terms[i] = r.term(item, fs, rule, termKeys())
+			terms[i] = r.term(item, fs, rule, r.grammar.termNames)
 		}
 		terms[i].Pos = r.position(item.value)
 	}
@@ -250,19 +286,29 @@ func (r *reader) descriptor(n *node) []EntryPattern {
 	return entries
 }
 
-// entryMapping reads {key: …, value: …, shared: …}.
-func (r *reader) entryMapping(n *node) (e EntryPattern) {
-	fs, _ := r.mapping(n, []string{"key", "value", "shared"})
-	for _, f := range fs {
-		switch f.key {
-		case "key":
-			e.Key, _ = r.text(&f.node)
-		case "value":
-			e.Value, _ = r.text(&f.node)
-		case "shared":
-			e.Shared = r.boolean(&f.node)
-		}
+// An entryReader collects the fields of an entry's long form.
+type entryReader struct {
+	*reader
+	entry EntryPattern
+}
+
+// entryKeys are the keys of an entry's long form.
+func entryKeys() keys[*entryReader] {
+	return keys[*entryReader]{
+		textKey("key", "The entry's key.", func(e *entryReader, s string) { e.entry.Key = s }),
+		textKey("value", "The entry's value, with * wildcards anywhere. Without it: any value.", func(e *entryReader, s string) { e.entry.Value = s }),
+		flagKey("shared", "All values that match the wildcard use one counter (Envoy's share_threshold).", func(e *entryReader, b bool) { e.entry.Shared = b }),
 	}
+}
+
+// entryMapping reads {key: …, value: …, shared: …}.
+func (r *reader) entryMapping(n *node) EntryPattern {
+	fs, _ := r.mapping(n, r.grammar.entry.names())
+	to := entryReader{reader: r}
+	for _, f := range fs {
+		r.grammar.entry.find(f.key).read(&to, f)
+	}
+	e := to.entry
 	if fs.get("key") == nil {
 		r.fail(n, &flaw{message: "has no key", expected: "{key: KEY, value: VALUE}"})
 	}

@@ -33,8 +33,42 @@ func (r *reader) when(n *node) []Condition {
 	return conditions
 }
 
+// A matcherReader collects what the long form of a matcher says.
+type matcherReader struct {
+	*reader
+	m Matcher
+}
+
 // matcherKeys are the keys of a matcher in its long form.
-func matcherKeys() []string { return []string{"exact", "prefix", "glob", "cidr", "regex", "not"} }
+func matcherKeys() keys[*matcherReader] {
+	oneOrMany := func() schema { return formOneOrList(formText(), ValuesMax) }
+	return keys[*matcherReader]{
+		{
+			"exact", "Is exactly this, or one of these, also if it has a *.", oneOrMany,
+			func(m *matcherReader, f *field) { m.m = Matcher{Values: m.values(&f.node)} },
+		},
+		{
+			"prefix", "Begins so.", oneOrMany,
+			func(m *matcherReader, f *field) { m.m = Matcher{Kind: MatchPrefix, Values: m.values(&f.node)} },
+		},
+		{
+			"glob", "Matches; * is any run of characters.", oneOrMany,
+			func(m *matcherReader, f *field) { m.m = m.globMatcher(&f.node) },
+		},
+		{
+			"cidr", "Is an IP address in the network, such as 10.0.0.0/8.", oneOrMany,
+			func(m *matcherReader, f *field) { m.m = m.cidrMatcher(&f.node) },
+		},
+		{
+			"regex", "Matches from the first to the last character (RE2).", formText,
+			func(m *matcherReader, f *field) { m.m = m.regexMatcher(&f.node) },
+		},
+		{
+			"not", "Does not match, or is not there.", formMatcher,
+			func(m *matcherReader, f *field) { m.m = m.negated(&f.node) },
+		},
+	}
+}
 
 // matcher reads a value, a list of values, "*", or {KIND: …}.
 func (r *reader) matcher(n *node) Matcher {
@@ -42,29 +76,18 @@ func (r *reader) matcher(n *node) Matcher {
 	if !isMap {
 		return r.plainMatcher(n)
 	}
-	fs, _ := r.mapping(n, matcherKeys())
+	known := r.grammar.matcher.names()
+	fs, _ := r.mapping(n, known)
 	if len(fs) == 0 && len(m.Values) > 0 {
 		return Matcher{} // an unknown key, which is reported
 	}
 	if len(fs) != 1 {
-		r.fail(n, &flaw{message: fmt.Sprintf("has %d of a matcher's keys", len(fs)), expected: "exactly one of " + strings.Join(matcherKeys(), ", ")})
+		r.fail(n, &flaw{message: fmt.Sprintf("has %d of a matcher's keys", len(fs)), expected: "exactly one of " + strings.Join(known, ", ")})
 		return Matcher{}
 	}
-	f := fs[0]
-	switch f.key {
-	case "exact":
-		return Matcher{Values: r.values(&f.node)}
-	case "prefix":
-		return Matcher{Kind: MatchPrefix, Values: r.values(&f.node)}
-	case "glob":
-		return r.globMatcher(&f.node)
-	case "cidr":
-		return r.cidrMatcher(&f.node)
-	case "regex":
-		return r.regexMatcher(&f.node)
-	default:
-		return r.negated(&f.node)
-	}
+	to := matcherReader{reader: r}
+	r.grammar.matcher.find(fs[0].key).read(&to, fs[0])
+	return to.m
 }
 
 // plainMatcher reads the short forms.

@@ -14,10 +14,45 @@ import (
 )
 
 // termKeys are the keys of one limit.
-func termKeys() []string {
-	return []string{
-		"name", "rate", "window", "sliding_window", "unlimited", "burst", "shadow", "any_of",
-		"count_denied", "on_unavailable", "replaces", "overrides",
+func termKeys() keys[*termReader] {
+	return keys[*termReader]{
+		{
+			"name", "1 to 128 printable ASCII characters, distinct in the domain except among rules with descriptor. With kind, span and by it is the limit's identity: counters survive other changes.", formName,
+			func(t *termReader, f *field) { t.term.Name = t.name(&f.node) },
+		},
+		{
+			"rate", "A token bucket: so many per span, and up to burst at once.", formLimit,
+			func(t *termReader, f *field) { t.limit(f, limiter.KindRate) },
+		},
+		{
+			"window", "A counter for each window, aligned to the Unix epoch. 0 bans.", formLimit,
+			func(t *termReader, f *field) { t.limit(f, limiter.KindFixed) },
+		},
+		{
+			"sliding_window", "A weighted counter over two windows. 0 bans.", formLimit,
+			func(t *termReader, f *field) { t.limit(f, limiter.KindSliding) },
+		},
+		{"unlimited", "Always allowed, and says so in the answer.", formFlag, (*termReader).unlimited},
+		{
+			"burst", "Of a rate: how much fits at once. Default: the amount.", func() schema { return formNumber(1) },
+			func(t *termReader, f *field) { t.term.Burst, t.burst = t.positive(&f.node) },
+		},
+		flagKey("shadow", "Evaluated and reported, not enforced.", func(t *termReader, b bool) { t.term.Shadow = b }),
+		flagKey("any_of", "The request is denied only if all its any_of limits deny (Envoy's quota_mode).", func(t *termReader, b bool) { t.term.AnyOf = b }),
+		flagKey("count_denied", "Whether a denied charge still uses what it can. Only with charge: all. Default: the document's.",
+			func(t *termReader, b bool) { t.term.CountDenied = &b }),
+		wordKey("on_unavailable", "What is decided when the counter can't be reached. Default: allow.", onUnavailableWords(),
+			func(t *termReader, i int) { t.term.OnUnavailable = limiter.OnUnavailable(max(0, i)) }),
+		{
+			"replaces", "Names of limits that do not count for a request which this limit is matched by.",
+			func() schema { return formList(formName(), limiter.ChargesMax) },
+			func(t *termReader, f *field) { t.term.Replaces = t.replaces(&f.node) },
+		},
+		{
+			"overrides", "Other amounts for named values of the last attribute of by, or the last entry of descriptor.",
+			func() schema { return formList(formRef(defOverride), ValuesMax) },
+			func(t *termReader, f *field) { t.overrides = f },
+		},
 	}
 }
 
@@ -79,37 +114,18 @@ func (r *reader) term(n *node, fs fields, rule *LimitRule, known []string) Term 
 
 // field reads one field of a limit.
 func (t *termReader) field(f *field, all fields) {
-	switch f.key {
-	case "name":
-		t.term.Name = t.name(&f.node)
-	case "rate":
-		t.limit(f, limiter.KindRate)
-	case "window":
-		t.limit(f, limiter.KindFixed)
-	case "sliding_window":
-		t.limit(f, limiter.KindSliding)
-	case "unlimited":
-		if t.boolean(&f.node) {
-			t.kinds = append(t.kinds, f)
-			t.term.Kind = limiter.KindUnlimited
-		}
-	case "burst":
-		t.term.Burst, t.burst = t.positive(&f.node)
-	case "shadow":
-		t.term.Shadow = t.boolean(&f.node)
-	case "any_of":
-		t.term.AnyOf = t.boolean(&f.node)
-	case "count_denied":
-		b := t.boolean(&f.node)
-		t.term.CountDenied = &b
-	case "on_unavailable":
-		t.term.OnUnavailable = limiter.OnUnavailable(max(0, t.choice(&f.node, onUnavailableWords()...)))
-	case "replaces":
-		t.term.Replaces = t.replaces(&f.node)
-	case "overrides":
-		t.overrides = f
-	default:
+	if k := t.grammar.term.find(f.key); k != nil {
+		k.read(t, f)
+	} else {
 		t.unknown(f, all)
+	}
+}
+
+// unlimited reads `unlimited`, which is a kind if it is true.
+func (t *termReader) unlimited(f *field) {
+	if t.boolean(&f.node) {
+		t.kinds = append(t.kinds, f)
+		t.term.Kind = limiter.KindUnlimited
 	}
 }
 
@@ -188,24 +204,56 @@ func (t *termReader) limit(f *field, kind limiter.Kind) {
 	}
 }
 
-func (t *termReader) limitMapping(f *field) (amount uint64, every time.Duration, ok bool) {
-	fs, _ := t.mapping(&f.node, []string{"amount", "every"})
-	amountField, everyField := fs.get("amount"), fs.get("every")
-	if amountField == nil || everyField == nil {
-		t.fail(&f.node, &flaw{message: "needs both amount and every", expected: wantLimit})
-		return 0, 0, false
+// An amountReader collects the fields of a limit's long form.
+type amountReader struct {
+	*termReader
+	amount            uint64
+	span              time.Duration
+	amountOK, everyOK bool
+}
+
+// amountKeys are the keys of a limit's long form.
+func amountKeys() keys[*amountReader] {
+	return keys[*amountReader]{
+		{"amount", "How many units.", func() schema { return formNumber(0) }, func(a *amountReader, f *field) {
+			a.termReader.amount = &f.node
+			a.amount, a.amountOK = a.number(&f.node)
+		}},
+		{"every", "In which span of time.", formSpan, func(a *amountReader, f *field) {
+			a.termReader.every = &f.node
+			a.span, a.everyOK = a.readSpan(&f.node)
+		}},
 	}
-	t.amount, t.every = &amountField.node, &everyField.node
-	amount, amountOK := t.number(&amountField.node)
-	text, everyOK := t.scalar(&everyField.node)
-	if everyOK {
-		var bad *flaw
-		if every, bad = parseEvery(text); bad != nil {
-			t.fail(&everyField.node, bad)
-			everyOK = false
+}
+
+// limitMapping reads {amount: …, every: …}.
+func (t *termReader) limitMapping(f *field) (amount uint64, every time.Duration, ok bool) {
+	ks := t.grammar.amount
+	fs, _ := t.mapping(&f.node, ks.names())
+	for _, k := range ks {
+		if fs.get(k.name) == nil {
+			t.fail(&f.node, &flaw{message: "needs both amount and every", expected: wantLimit})
+			return 0, 0, false
 		}
 	}
-	return amount, every, amountOK && everyOK
+	a := amountReader{termReader: t}
+	for _, f := range fs {
+		ks.find(f.key).read(&a, f)
+	}
+	return a.amount, a.span, a.amountOK && a.everyOK
+}
+
+// readSpan reads a span of time.
+func (r *reader) readSpan(n *node) (span time.Duration, ok bool) {
+	text, ok := r.scalar(n)
+	if !ok {
+		return 0, false
+	}
+	span, bad := parseEvery(text)
+	if bad != nil {
+		r.fail(n, bad)
+	}
+	return span, bad == nil
 }
 
 // checkBounds asks the kernel what it thinks of the numbers and reports it
@@ -307,26 +355,44 @@ func hasOwnCounters(rule *LimitRule) bool {
 	return len(rule.By) > 0
 }
 
+// An overrideReader collects the fields of one item of `overrides`.
+type overrideReader struct {
+	*termReader
+	o *ValueOverride
+}
+
+// overrideKeys are the keys of one item of `overrides`.
+func overrideKeys() keys[*overrideReader] {
+	return keys[*overrideReader]{
+		{
+			"values", "Whom it is for: VALUE, [VALUE, …], {prefix: …}, {glob: …} or {cidr: …}. The most specific override wins.", formMatcher,
+			func(of *overrideReader, f *field) { of.o.Values = of.overrideValues(&f.node) },
+		},
+		{
+			"amount", "The amount for these values, per the limit's span.", func() schema { return formNumber(0) },
+			func(of *overrideReader, f *field) {
+				of.o.Amount, _ = of.number(&f.node)
+				of.amount = &f.node
+			},
+		},
+		{
+			"burst", "Of a rate: how much fits at once. Default: the amount.", func() schema { return formNumber(1) },
+			func(of *overrideReader, f *field) { of.o.Burst, of.burst = of.positive(&f.node) },
+		},
+		flagKey("unlimited", "These values are not limited.", func(of *overrideReader, b bool) { of.o.Unlimited = b }),
+	}
+}
+
 // override reads one item of `overrides`.
 func (t *termReader) override(n *node) ValueOverride {
 	o := ValueOverride{Pos: t.position(n.value)}
-	fs, ok := t.mapping(n, []string{"values", "amount", "burst", "unlimited"})
+	fs, ok := t.mapping(n, t.grammar.override.names())
 	if !ok {
 		return o
 	}
-	of := &termReader{reader: t.reader, kinds: t.kinds, every: t.every}
+	of := overrideReader{&termReader{reader: t.reader, kinds: t.kinds, every: t.every}, &o}
 	for _, f := range fs {
-		switch f.key {
-		case "values":
-			o.Values = t.overrideValues(&f.node)
-		case "amount":
-			o.Amount, _ = t.number(&f.node)
-			of.amount = &f.node
-		case "burst":
-			o.Burst, of.burst = t.positive(&f.node)
-		case "unlimited":
-			o.Unlimited = t.boolean(&f.node)
-		}
+		t.grammar.override.find(f.key).read(&of, f)
 	}
 	if fs.get("values") == nil {
 		t.fail(n, &flaw{message: "names no values", expected: "values: VALUE, [VALUE, …], {prefix: …}, {glob: …} or {cidr: …}"})

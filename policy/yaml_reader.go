@@ -63,8 +63,9 @@ func (fs fields) get(key string) *field {
 // what it can't use. It goes on after each problem.
 type reader struct {
 	*report
-	file  string
-	lines int // of the file before the tree
+	grammar *grammar
+	file    string
+	lines   int // of the file before the tree
 }
 
 // position returns where an AST node begins.
