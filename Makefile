@@ -90,6 +90,7 @@ generate: ## Write generated files anew
 	$(TOOL) buf generate
 	go test -count=1 -run TestReferenceIsFresh ./internal/config -update
 	go test -count=1 -run TestTablesAreFresh ./api/h2/hpack -update
+	go test -count=1 -run TestSchemaIsFresh ./policy -update
 
 .PHONY: generate-check
 generate-check: ## Fail if a generated file is not what its source says

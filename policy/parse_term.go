@@ -207,7 +207,7 @@ func (t *termReader) limit(f *field, kind limiter.Kind) {
 // An amountReader collects the fields of a limit's long form.
 type amountReader struct {
 	*termReader
-	amount            uint64
+	units             uint64
 	span              time.Duration
 	amountOK, everyOK bool
 }
@@ -216,11 +216,11 @@ type amountReader struct {
 func amountKeys() keys[*amountReader] {
 	return keys[*amountReader]{
 		{"amount", "How many units.", func() schema { return formNumber(0) }, func(a *amountReader, f *field) {
-			a.termReader.amount = &f.node
-			a.amount, a.amountOK = a.number(&f.node)
+			a.amount = &f.node
+			a.units, a.amountOK = a.number(&f.node)
 		}},
 		{"every", "In which span of time.", formSpan, func(a *amountReader, f *field) {
-			a.termReader.every = &f.node
+			a.every = &f.node
 			a.span, a.everyOK = a.readSpan(&f.node)
 		}},
 	}
@@ -240,7 +240,7 @@ func (t *termReader) limitMapping(f *field) (amount uint64, every time.Duration,
 	for _, f := range fs {
 		ks.find(f.key).read(&a, f)
 	}
-	return a.amount, a.span, a.amountOK && a.everyOK
+	return a.units, a.span, a.amountOK && a.everyOK
 }
 
 // readSpan reads a span of time.

@@ -8,7 +8,7 @@ import (
 )
 
 // SchemaID names the JSON Schema of policies.
-const SchemaID = "https://headgate.dev/schema/policy.json"
+const SchemaID = "https://github.com/headgate/headgate/docs/reference/policy.schema.json"
 
 // A schema is a JSON Schema, draft 7: the one that editors know best.
 type schema map[string]any

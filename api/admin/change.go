@@ -29,7 +29,7 @@ type Caller struct {
 }
 
 // A Refusal is why a change was not made, for the caller.
-type Refusal struct {
+type Refusal struct { //nolint:errname // one of our words: a refusal is an answer
 	Status int    // of HTTP, 4xx or 5xx
 	Text   string // one line
 }

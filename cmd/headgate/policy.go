@@ -14,7 +14,7 @@ func newPolicy() *cobra.Command {
 	cmd := newGroup("policy", "Check and import policies",
 		"Policies are YAML documents, one for each domain: docs/reference/policy.md describes them.",
 		"  headgate policy validate policies/\n  headgate policy import envoy ratelimit.yaml > imported.yaml")
-	cmd.AddCommand(newValidate(), newImport())
+	cmd.AddCommand(newValidate(), newImport(), newSchema())
 	return cmd
 }
 
