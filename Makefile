@@ -185,10 +185,16 @@ bench-kernel: ## The benchmarks of the kernel, the table and the matcher
 bench-match: ## Matching among 10, 1,000 and 100,000 rules in turns: ns/N rules, and x/N, the ratio to 10
 	go test ./policy -run '^$$' -bench BenchmarkMatchRatio -benchtime 15x
 
-.PHONY: bench-front
-bench-front: build ## All of the wire beside a grpc-go hello-world (CASES=... for some; 6 minutes)
-	go build -o bin/hello ./bench/hello
-	go run ./bench/front $(CASES)
+.PHONY: bench-front bench-rls
+bench-front: ## All of the wire beside a grpc-go hello-world (CASES=... for some; 7 minutes)
+	@# The node has an authorise hook in place, which costs what one that decides would.
+	go build -trimpath -tags measureauthorize -o bin/headgate-measured ./cmd/headgate
+	go build -trimpath -o bin/hello ./bench/hello
+	go build -trimpath -o bin/stock ./internal/stock
+	go run ./bench/front -headgate bin/headgate-measured $(CASES)
+
+bench-rls: ## RLS over grpc-go's own server beside a grpc-go hello-world
+	@$(MAKE) --no-print-directory bench-front CASES=stock
 
 ##@ Clean up
 

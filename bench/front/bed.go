@@ -78,6 +78,15 @@ func (b *bed) startHello(ctx context.Context) (*server, error) {
 	return startServer(ctx, b.path("log"), addrs[0], b.settings.hello, "--address", addrs[0])
 }
 
+func (b *bed) startStock(ctx context.Context) (*server, error) {
+	addrs, err := freeAddrs(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	b.started++
+	return startServer(ctx, b.path("log"), addrs[0], b.settings.stock, "--address", addrs[0], "--policy", b.settings.policies[0])
+}
+
 // startTLS starts a headgate that speaks TLS, and returns what a client needs.
 func (b *bed) startTLS(ctx context.Context) (*server, *tls.Config, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

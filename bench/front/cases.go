@@ -24,6 +24,7 @@ func cases() []benchCase {
 		{"wide", "minimal request, 64 connections × 1", beside(wide,
 			throughput(2.5), serverCPU(1/3.5))},
 		{"open", "open loop, 5,000 requests/s", beside(open, latency50(1.1), latency99(1.1))},
+		{"stock", "minimal request, 8 × 32, RLS over grpc-go's own server", stock},
 		{"single", "1 connection × 1 in flight", beside(single, throughput(1))},
 		{"idle", "idle connections, each after one request", idle},
 		{"tls", "minimal request, 8 × 32, TLS beside cleartext", encrypted},
@@ -87,6 +88,22 @@ func beside(l load, figures ...figure) func(context.Context, *bed) ([]result, er
 		}
 		return results, nil
 	}
+}
+
+// stock measures the decision path behind grpc-go's own server beside the
+// hello-world: what deciding adds to a call.
+func stock(ctx context.Context, b *bed) ([]result, error) {
+	node, err := b.startStock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer node.stop()
+	c := minimal(b.settings)
+	rounds, err := b.alternate(ctx, node.aim(c), b.hello.aim(c))
+	if err != nil {
+		return nil, err
+	}
+	return []result{serverCPU(1.15).of(rounds)}, nil
 }
 
 // encrypted measures headgate over TLS beside headgate in cleartext.

@@ -117,7 +117,7 @@ func TestMisuseIsSaid(t *testing.T) {
 // it shows that none has rotted, and its figures mean nothing.
 func BenchmarkEveryCase(b *testing.B) {
 	dir := b.TempDir()
-	for name, pkg := range map[string]string{"headgate": "../../cmd/headgate", "hello": "../hello"} {
+	for name, pkg := range map[string]string{"headgate": "../../cmd/headgate", "hello": "../hello", "stock": "../../internal/stock"} {
 		out, err := exec.CommandContext(b.Context(), "go", "build", "-o", filepath.Join(dir, name), pkg).CombinedOutput()
 		if err != nil {
 			b.Fatalf("build %s: %v\n%s", name, err, out)
@@ -128,7 +128,7 @@ func BenchmarkEveryCase(b *testing.B) {
 			for b.Loop() {
 				var table bytes.Buffer
 				err := run(context.WithoutCancel(b.Context()), []string{
-					"-headgate", filepath.Join(dir, "headgate"), "-hello", filepath.Join(dir, "hello"),
+					"-headgate", filepath.Join(dir, "headgate"), "-hello", filepath.Join(dir, "hello"), "-stock", filepath.Join(dir, "stock"),
 					"-policies", "../../deploy/examples/bench.yaml,edge.yaml",
 					"-rounds", "1", "-warmup", "100ms", "-duration", "500ms", "-idle", "50", c.name,
 				}, &table, io.Discard)

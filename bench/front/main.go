@@ -31,14 +31,14 @@ import (
 
 // settings are what all cases share.
 type settings struct {
-	headgate, hello string   // the binaries
-	policies        []string // files
-	rounds          int
-	warmup          time.Duration
-	duration        time.Duration // of a measurement; a round has two
-	keys            int
-	idle            int // connections
-	progress        io.Writer
+	headgate, hello, stock string   // the binaries
+	policies               []string // files
+	rounds                 int
+	warmup                 time.Duration
+	duration               time.Duration // of a measurement; a round has two
+	keys                   int
+	idle                   int // connections
+	progress               io.Writer
 }
 
 var errMisuse = errors.New("misuse")
@@ -65,6 +65,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.SetOutput(stderr)
 	f.StringVar(&s.headgate, "headgate", "bin/headgate", "`path` of the headgate binary")
 	f.StringVar(&s.hello, "hello", "bin/hello", "`path` of the hello-world binary")
+	f.StringVar(&s.stock, "stock", "bin/stock", "`path` of the binary of internal/stock")
 	policies := f.String("policies", "deploy/examples/bench.yaml,bench/front/edge.yaml", "policy `files`, separated by commas")
 	f.IntVar(&s.rounds, "rounds", 5, "how often each is measured")
 	f.DurationVar(&s.warmup, "warmup", time.Second, "run this long before each measurement")

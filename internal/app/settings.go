@@ -50,7 +50,7 @@ func rpcConfig(c *config.Config) *rpc.Config {
 	r.DecideTimeout = c.GRPC.DecideTimeout
 	r.Connections, r.Streams = c.GRPC.ConnectionsMax, c.GRPC.StreamsMax
 	r.KeepaliveInterval, r.KeepaliveTimeout = c.GRPC.KeepaliveInterval, c.GRPC.KeepaliveTimeout
-	r.CPU = processCPU()
+	r.CPU, r.Authorize = processCPU(), authorize()
 	r.StreamsTotal, r.BufferBytes = c.GRPC.StreamsTotalMax, int(c.GRPC.ConnectionBufferMax)
 	r.RequestTimeout, r.StallTimeout, r.BehindMax = c.GRPC.RequestTimeout, c.GRPC.StallTimeout, c.GRPC.BehindMax
 	r.KeepaliveClientMin = c.GRPC.KeepaliveClientMin

@@ -63,6 +63,7 @@ func Table() []Layer {
 		{Path: "internal/config", Shell: true},
 		{Path: "internal/certs"},
 		{Path: "internal/certs/certstest"},
+		{Path: "internal/stock", Shell: true, Ours: []string{"api", "api/rls", "api/rpc", "internal/clock", "internal/config", "internal/obs", lim, "limiter/table", pol}},
 		{Path: "internal/obs", Ours: []string{"api", lim, pol}},
 		{Path: "internal/arch"},
 		{Path: "internal/e2e"},
