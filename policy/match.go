@@ -16,6 +16,8 @@ import (
 // through the tree is charged for each, as Envoy's service does. r keeps
 // scratch memory for the next match; it must not be used by two at a time.
 //
+// A domain in ModeOff owes nothing.
+//
 // If the outcome is not Matched, c may hold charges that must not be decided.
 func (s *Snapshot) Match(r *Request, c *limiter.Call) Outcome {
 	d := s.domains[string(r.Domain)]
@@ -23,6 +25,9 @@ func (s *Snapshot) Match(r *Request, c *limiter.Call) Outcome {
 		return max(s.unknown, UnknownDomainAllow)
 	}
 	c.Mode = d.mode
+	if d.operator == ModeOff {
+		return Matched
+	}
 	for i := range r.descriptors[:r.nd] {
 		m := matching{s.hasher, d, r, c, &r.descriptors[i], 1 << i}
 		outcome := Matched

@@ -30,6 +30,7 @@ type Snapshot struct {
 	domains map[string]*domain
 	limits  []*limiter.Limit
 	origins map[*limiter.Limit]origin
+	plain   *Snapshot // this one without modes; nil: it is this one
 }
 
 // A domain is one compiled document. Rules with when and by are found by their
@@ -37,6 +38,7 @@ type Snapshot struct {
 type domain struct {
 	name      string
 	mode      limiter.Mode
+	operator  Mode           // what the operator wants
 	override  *limiter.Limit // stands for the limits that requests carry
 	replacing bool           // some term replaces others
 	prefetch  func(limiter.Key, limiter.Partition)

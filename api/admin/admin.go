@@ -17,6 +17,12 @@ type Sources struct {
 	Policy func() Policy
 	Top    func() Top
 	Table  func() Table
+
+	// ReadOnly refuses every change.
+	ReadOnly bool
+	Modes    func() Modes
+	SetMode  func(Caller, *ModeChange) (*ModeChanged, error)
+	Audit    func(n int) ([]AuditRecord, error) // the newest n, newest first
 }
 
 // Status says how the node is.
@@ -83,6 +89,7 @@ type Table struct {
 //
 //	GET /v1/status   GET /v1/policy   GET /v1/keys   GET /v1/table
 //	GET /v1/config   (YAML)           GET /debug/pprof/
+//	GET /v1/mode     POST /v1/mode    GET /v1/audit (also /audit)
 func Handler(s *Sources) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.Status()) })
@@ -93,6 +100,10 @@ func Handler(s *Sources) http.Handler {
 		w.Header().Set("Content-Type", "application/yaml")
 		_, _ = w.Write([]byte(s.Config()))
 	})
+	mux.HandleFunc("GET /v1/mode", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.Modes()) })
+	mux.HandleFunc("POST /v1/mode", change(s.ReadOnly, func(who Caller, in *ModeChange) (any, error) { return s.SetMode(who, in) }))
+	mux.HandleFunc("GET /v1/audit", s.audit)
+	mux.HandleFunc("GET /audit", s.audit)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

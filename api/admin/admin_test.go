@@ -18,6 +18,11 @@ func handler() http.Handler {
 		Policy: func() admin.Policy { return admin.Policy{Version: 3, Refused: true, Problems: []string{"p"}} },
 		Top:    func() admin.Top { return admin.Top{Hot: []admin.TopKey{{Limit: "l", Count: 2}}} },
 		Table:  func() admin.Table { return admin.Table{Entries: 5, Domains: map[string]int64{"shop": 5}} },
+		Modes:  func() admin.Modes { return admin.Modes{Domains: []admin.DomainMode{{Domain: "shop", Mode: "off"}}} },
+		SetMode: func(who admin.Caller, in *admin.ModeChange) (*admin.ModeChanged, error) {
+			return &admin.ModeChanged{Domain: in.Domain, From: "enforce", To: in.Mode, Warnings: []string{who.User}}, nil
+		},
+		Audit: func(n int) ([]admin.AuditRecord, error) { return make([]admin.AuditRecord, n), nil },
 	})
 }
 
@@ -40,6 +45,9 @@ func TestEachPathSaysWhatItsSourceSays(t *testing.T) {
 		"/v1/policy": `"problems": [`,
 		"/v1/keys":   `"limit": "l"`,
 		"/v1/table":  `"shop": 5`,
+		"/v1/mode":   `"mode": "off"`,
+		"/v1/audit":  `"records": [`,
+		"/audit?n=1": `"records": [`,
 	} {
 		code, body := get(t, "GET", "127.0.0.1:8082", path)
 		if code != 200 || !strings.Contains(body, want) || !json.Valid([]byte(body)) {
@@ -73,5 +81,26 @@ func TestNothingCanBeChanged(t *testing.T) {
 	}
 	if code, _ := get(t, "GET", "localhost", "/v1/none"); code != 404 {
 		t.Errorf("unknown path: %d, want 404", code)
+	}
+}
+
+func TestTheModeIsChangedByPost(t *testing.T) {
+	r := httptest.NewRequest("POST", "/v1/mode", strings.NewReader(`{"domain": "shop", "mode": "shadow"}`))
+	r.Host = "127.0.0.1:8082"
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set(admin.UserHeader, "ann")
+	w := httptest.NewRecorder()
+	handler().ServeHTTP(w, r)
+	var got admin.ModeChanged
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 || got.To != "shadow" || got.Domain != "shop" || got.Warnings[0] != "ann" {
+		t.Errorf("%d %+v %v", w.Code, got, err)
+	}
+}
+
+func TestAnAuditIsBounded(t *testing.T) {
+	for query, want := range map[string]int{"?n=0": 400, "?n=10001": 400, "?n=x": 400, "?n=10000": 200, "": 200} {
+		if code, body := get(t, "GET", "localhost", "/v1/audit"+query); code != want {
+			t.Errorf("%s: %d %s", query, code, body)
+		}
 	}
 }

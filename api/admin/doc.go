@@ -1,10 +1,11 @@
-// Package admin is the operator's door: read-only JSON about a node, and
-// profiles of it.
+// Package admin is the operator's door: JSON about a node, profiles of it, and
+// the switches that an operator turns while it runs.
 //
-// It changes nothing, has no access control, and is therefore served on a
-// loopback address only; it answers only requests whose Host is a loopback name,
-// so that a web page can't reach it by rebinding its own name. It knows no
-// component: whoever serves it says where the answers come from.
+// It has no access control, and is therefore served on a loopback address only;
+// it answers only requests whose Host is a loopback name, so that a web page can't
+// reach it by rebinding its own name, and takes changes only as no page of another
+// origin can send them. It knows no component: whoever serves it says where the
+// answers come from and who makes the changes.
 //
 // The main type is [Sources]; [Handler] serves it. It is safe for concurrent
 // use if the sources are.

@@ -11,10 +11,10 @@ import (
 )
 
 func newPolicy() *cobra.Command {
-	cmd := newGroup("policy", "Check and import policies",
+	cmd := newGroup("policy", "Check, import and switch policies",
 		"Policies are YAML documents, one for each domain: docs/reference/policy.md describes them.",
 		"  headgate policy validate policies/\n  headgate policy import envoy ratelimit.yaml > imported.yaml")
-	cmd.AddCommand(newValidate(), newImport(), newSchema())
+	cmd.AddCommand(newValidate(), newImport(), newMode(), newSchema())
 	return cmd
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/headgate/headgate/api"
 	"github.com/headgate/headgate/api/rpc"
+	"github.com/headgate/headgate/internal/audit"
 	"github.com/headgate/headgate/internal/clock"
 	"github.com/headgate/headgate/internal/config"
 	"github.com/headgate/headgate/internal/obs"
@@ -66,6 +67,7 @@ type node struct {
 	table    *table.Table
 	saved    savedTable
 	policies *policies
+	modes    *modes
 	metrics  *obs.Metrics
 	server   *rpc.Server
 	doors    []*door
@@ -92,7 +94,12 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	n.data = data
-	return errors.Join(n.run(ctx), data.close())
+	changes, err := audit.Open(data.file(auditName))
+	if err != nil {
+		return errors.Join(err, data.close())
+	}
+	n.modes = &modes{file: data.file(modesName), audit: changes, now: n.clock.Now, log: n.Log}
+	return errors.Join(n.run(ctx), changes.Close(), data.close())
 }
 
 // run is Run with the data directory locked.
@@ -162,6 +169,10 @@ func (n *node) build() error {
 		log:      n.Log,
 		install:  n.install,
 		reloaded: n.metrics.Reloaded,
+	}
+	n.modes.policies = n.policies
+	if err := n.modes.load(); err != nil {
+		return err
 	}
 	if err := n.policies.load(); err != nil {
 		return err

@@ -24,6 +24,8 @@ const (
 	httpHeaderBytes   = 16 << 10
 	// problemsShown is how many problems /readyz names; the admin API has all.
 	problemsShown = 5
+	// modesShown is how many domains that are not enforced /readyz names.
+	modesShown = 20
 )
 
 // listen opens the doors: connections wait in the kernel until they are served.
@@ -108,6 +110,8 @@ type readiness struct {
 	PolicyHash    string   `json:"policy_hash"`
 	PolicyRefused bool     `json:"policy_refused"` // the files have problems: an older policy is in force
 	Problems      []string `json:"problems,omitempty"`
+	// Modes are the domains that are not enforced, the first few by name.
+	Modes map[string]string `json:"modes,omitempty"`
 }
 
 // readyz answers 200 if requests should be sent here. A refused policy is no
@@ -123,6 +127,15 @@ func (n *node) readyz(w http.ResponseWriter, _ *http.Request) {
 		if more := len(r.Problems) - problemsShown; more > 0 {
 			r.Problems = append(r.Problems[:problemsShown], fmt.Sprintf("… %d more: see the log or the admin API", more))
 		}
+	}
+	for i, d := range n.modes.report().Domains {
+		if i == modesShown {
+			break // the admin API has all
+		}
+		if r.Modes == nil {
+			r.Modes = map[string]string{}
+		}
+		r.Modes[d.Domain] = d.Mode
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if !r.Ready {

@@ -31,6 +31,7 @@ func (n *node) startLoops(ctx context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { n.convertCounters(ctx) })
 	wg.Go(func() { n.rank(ctx) })
 	wg.Go(func() { n.rereadFiles(ctx) })
+	wg.Go(func() { n.modes.run(ctx) })
 	if len(n.Config.Policy.Paths) > 0 {
 		w := watch{
 			paths: n.Config.Policy.Paths, debounce: n.Config.Policy.Debounce, poll: n.Config.Policy.PollInterval,

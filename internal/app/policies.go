@@ -39,7 +39,10 @@ type policies struct {
 	install  func([]*limiter.Limit)
 	reloaded func(obs.ReloadResult)
 
-	current atomic.Pointer[policy.Snapshot] // what requests are matched against
+	current atomic.Pointer[policy.Snapshot] // what requests are matched against; stored under swapping
+
+	swapping sync.Mutex // guards modes and which snapshot is current; held for moments only
+	modes    map[string]policy.Mode
 
 	loading   sync.Mutex // held while files are read and a policy is applied
 	signature string     // of the files that load read; set once
@@ -101,7 +104,20 @@ func (p *policies) reload() {
 // put makes next what requests are matched against. p.loading is held.
 func (p *policies) put(next *policy.Snapshot) {
 	p.install(next.Limits())
-	p.current.Store(next)
+	p.swapping.Lock()
+	defer p.swapping.Unlock()
+	p.current.Store(next.WithModes(p.modes))
+}
+
+// setModes puts modes in force, in the present policy and in those to come. It
+// does not wait for a policy that is being read.
+func (p *policies) setModes(modes map[string]policy.Mode) {
+	p.swapping.Lock()
+	defer p.swapping.Unlock()
+	p.modes = modes
+	if now := p.current.Load(); now != nil {
+		p.current.Store(now.WithModes(modes))
+	}
 }
 
 // apply puts next in force as a new version. p.loading is held.

@@ -39,6 +39,7 @@ func (n *node) metricsConfig() obs.Config {
 			return e
 		},
 		Policy: func() obs.PolicyReading { return n.policies.reading() },
+		Modes:  n.modes.readings,
 		TLS:    n.tlsReadings,
 		Ready:  n.isReady,
 	}
@@ -53,7 +54,11 @@ func (n *node) adminSources() *admin.Sources {
 		Top: func() admin.Top {
 			return admin.Top{Hot: topKeys(n.metrics.Hot), Denied: topKeys(n.metrics.Denied)}
 		},
-		Table: n.tableReport,
+		Table:    n.tableReport,
+		ReadOnly: n.Config.Admin.ReadOnly,
+		Modes:    n.modes.report,
+		SetMode:  n.modes.change,
+		Audit:    n.modes.history,
 	}
 }
 

@@ -57,8 +57,9 @@ func Table() []Layer {
 		{Path: "api/proto/headgate/v1", Ours: []string{pb}},
 
 		// The shell.
-		{Path: "cmd/headgate", Shell: true, Ours: []string{"internal/**", lim, pol, "bench/**", pb}},
+		{Path: "cmd/headgate", Shell: true, Ours: []string{"internal/**", lim, pol, "bench/**", pb, "api/admin"}},
 		{Path: "internal/app", Shell: true, Ours: []string{"**"}},
+		{Path: "internal/audit"},
 		{Path: "internal/clock", Shell: true, Ours: []string{lim}},
 		{Path: "internal/config", Shell: true},
 		{Path: "internal/certs"},

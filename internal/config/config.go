@@ -7,7 +7,7 @@ import "time"
 // checks, kind=addr a listening address, kind=header the name of a header and
 // kind=file the path of a PEM file.
 type Config struct {
-	DataDir  string   `yaml:"data_dir" doc:"Directory of the node's own files: the key secret, the saved counters, the lock. Created with mode 0700. Empty: chosen by the environment, see below."`
+	DataDir  string   `yaml:"data_dir" doc:"Directory of the node's own files: the key secret, the saved counters, the modes of domains, the audit log, the lock. Created with mode 0700. Empty: chosen by the environment, see below."`
 	Policy   Policy   `yaml:"policy"`
 	GRPC     GRPC     `yaml:"grpc"`
 	RLS      RLS      `yaml:"rls"`
@@ -90,6 +90,7 @@ func (t *TLS) On() bool { return t.CertFile != "" || t.KeyFile != "" }
 type Admin struct {
 	Addr           string `yaml:"addr" kind:"addr" doc:"Where the admin API and pprof listen. Only a loopback address is accepted: there is no access control yet."`
 	ConnectionsMax int    `yaml:"connections_max" min:"1" max:"10000" doc:"Connections open at once; more wait in the kernel's backlog."`
+	ReadOnly       bool   `yaml:"read_only" doc:"Refuse every change through the admin API, such as headgate policy mode."`
 	TopKeys        int    `yaml:"top_keys" min:"1" max:"10000" doc:"How many hot keys, and how many denied keys, are tracked."`
 }
 

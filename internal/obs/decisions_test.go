@@ -16,7 +16,7 @@ import (
 )
 
 func testConfig() Config {
-	return Config{LimitsMax: 1000, TopKeys: 10, Stripes: 4, Now: func() limiter.Instant { return 1000 }}
+	return Config{LimitsMax: 1000, TopKeys: 10, Stripes: 4, Now: func() limiter.Instant { return 1000 }, Modes: func() []ModeReading { return []ModeReading{{"shop", "off"}} }}
 }
 
 func limit(ref uint32, domain, name string) *limiter.Limit {

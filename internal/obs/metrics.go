@@ -24,6 +24,7 @@ type Config struct {
 	Table  func() TableReading
 	Edge   func() EdgeReading
 	Policy func() PolicyReading
+	Modes  func() []ModeReading // of the domains that are not enforced
 	TLS    func() []TLSReading
 	Ready  func() bool
 }
@@ -62,6 +63,9 @@ type TLSReading struct {
 	NotAfter                     time.Time // when the first certificate of its chain expires
 	Applied, Unchanged, Rejected uint64    // readings of changed files
 }
+
+// A ModeReading is a domain that the operator does not have enforced.
+type ModeReading struct{ Domain, Mode string }
 
 // A PolicyReading is what is in force.
 type PolicyReading struct {

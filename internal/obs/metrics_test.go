@@ -58,6 +58,7 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 	c.Policy = func() PolicyReading {
 		return PolicyReading{Version: 3, Hash: "cafe", Limits: 4, Domains: 5, LoadedAt: 1_500_000_000, Rejected: true}
 	}
+	c.Modes = func() []ModeReading { return []ModeReading{{"shop", "shadow"}} }
 	c.Ready = func() bool { return true }
 	c.TLS = func() []TLSReading {
 		return []TLSReading{
@@ -72,6 +73,7 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 		"headgate_build_info{go1,abc,v1}":                  1,
 		"headgate_ready{}":                                 1,
 		"headgate_policy_info{cafe}":                       3,
+		"headgate_policy_mode{shop,shadow}":                1,
 		"headgate_policy_loaded_timestamp_seconds{}":       1.5,
 		"headgate_policy_rejected{}":                       1,
 		"headgate_policy_limits{}":                         4,

@@ -12,11 +12,11 @@ type readings struct {
 	config Config
 	build  prometheus.Metric
 
-	ready, policyInfo, policyLoaded, policyRejected, policyLimits, policyDomains *prometheus.Desc
-	tableEntries, tableEntriesMax, tableBytes, tableBytesMax                     *prometheus.Desc
-	tableFull, tableReclaimed                                                    *prometheus.Desc
-	connections, faults, late, shed, abuse, panics                               *prometheus.Desc
-	tlsNotAfter, tlsReloads                                                      *prometheus.Desc
+	ready, policyInfo, policyLoaded, policyRejected, policyLimits, policyDomains, policyMode *prometheus.Desc
+	tableEntries, tableEntriesMax, tableBytes, tableBytesMax                                 *prometheus.Desc
+	tableFull, tableReclaimed                                                                *prometheus.Desc
+	connections, faults, late, shed, abuse, panics                                           *prometheus.Desc
+	tlsNotAfter, tlsReloads                                                                  *prometheus.Desc
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -36,6 +36,7 @@ func newReadings(c Config) *readings {
 		policyRejected: desc("policy_rejected", "1 if the policy files were refused and an older policy is in force."),
 		policyLimits:   desc("policy_limits", "Limits of the policy in force."),
 		policyDomains:  desc("policy_domains", "Domains of the policy in force."),
+		policyMode:     desc("policy_mode", "1 for each domain that the operator does not have enforced.", "domain", "mode"),
 
 		tableEntries:    desc("table_entries", "Counters in memory."),
 		tableEntriesMax: desc("table_entries_max", "Bound of headgate_table_entries."),
@@ -60,7 +61,7 @@ func newReadings(c Config) *readings {
 func (r *readings) Describe(ch chan<- *prometheus.Desc) {
 	ch <- r.build.Desc()
 	for _, d := range []*prometheus.Desc{
-		r.ready, r.policyInfo, r.policyLoaded, r.policyRejected, r.policyLimits, r.policyDomains,
+		r.ready, r.policyInfo, r.policyLoaded, r.policyRejected, r.policyLimits, r.policyDomains, r.policyMode,
 		r.tableEntries, r.tableEntriesMax, r.tableBytes, r.tableBytesMax, r.tableFull, r.tableReclaimed,
 		r.connections, r.faults, r.late, r.shed, r.abuse, r.panics,
 		r.tlsNotAfter, r.tlsReloads,
@@ -86,6 +87,9 @@ func (r *readings) Collect(ch chan<- prometheus.Metric) {
 	gauge(r.policyRejected, truth(p.Rejected))
 	gauge(r.policyLimits, float64(p.Limits))
 	gauge(r.policyDomains, float64(p.Domains))
+	for _, m := range r.config.Modes() {
+		ch <- prometheus.MustNewConstMetric(r.policyMode, prometheus.GaugeValue, 1, m.Domain, m.Mode)
+	}
 
 	t := read(r.config.Table)
 	gauge(r.tableEntries, float64(t.Entries))
