@@ -59,7 +59,6 @@ or network trouble.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			w := cmd.OutOrStdout()
 			switch {
 			case history:
 				return showHistory(cmd, &client, output)
@@ -70,18 +69,7 @@ or network trouble.`,
 			if span != 0 {
 				in.For = span.String()
 			}
-			var out admin.ModeChanged
-			if err := client.post(cmd.Context(), "/v1/mode", &in, &out); err != nil {
-				return err
-			}
-			for _, warning := range out.Warnings {
-				fmt.Fprintf(cmd.ErrOrStderr(), "headgate: warning: %s\n", warning)
-			}
-			if output == outputJSON {
-				return printed(printJSON(w, out))
-			}
-			_, err := fmt.Fprintf(w, "%s: %s, was %s%s\n", out.Domain, out.To, out.From, until(out.Until))
-			return printed(err)
+			return changeMode(cmd, &client, &in, output)
 		},
 	}
 	f := cmd.Flags()
@@ -91,6 +79,22 @@ or network trouble.`,
 	addAdmin(cmd, &client)
 	addOutput(cmd, &output)
 	return cmd
+}
+
+func changeMode(cmd *cobra.Command, client *adminClient, in *admin.ModeChange, output outputFormat) error {
+	var out admin.ModeChanged
+	if err := client.post(cmd.Context(), "/v1/mode", in, &out); err != nil {
+		return err
+	}
+	for _, warning := range out.Warnings {
+		fmt.Fprintf(cmd.ErrOrStderr(), "headgate: warning: %s\n", warning)
+	}
+	w := cmd.OutOrStdout()
+	if output == outputJSON {
+		return printed(printJSON(w, out))
+	}
+	_, err := fmt.Fprintf(w, "%s: %s, was %s%s\n", out.Domain, out.To, out.From, until(out.Until))
+	return printed(err)
 }
 
 // printed is the error of a command that could not print.
