@@ -98,7 +98,7 @@ func TestModeNamesAreReadBack(t *testing.T) {
 			t.Errorf("%s: %v %v", name, m, ok)
 		}
 	}
-	if _, want, ok := ParseMode("shaddow"); ok || want != "one of enforce, shadow, off; did you mean shadow?" {
+	if _, want, ok := ParseMode("shado"); ok || want != "one of enforce, shadow, off; did you mean shadow?" {
 		t.Errorf("%v %q", ok, want)
 	}
 }

@@ -66,7 +66,7 @@ func (c *adminClient) do(ctx context.Context, method, path string, body []byte, 
 	if err != nil {
 		return trouble(fmt.Errorf("admin API of %s: %w", c.addr, err))
 	}
-	defer answer.Body.Close() //nolint:errcheck // only read from
+	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, adminBytesMax))
 	if err != nil {
 		return trouble(fmt.Errorf("admin API of %s: %w", c.addr, err))

@@ -186,7 +186,7 @@ func (m *modes) set(domain string, e *modeEntry) *admin.ModeChanged {
 	warn := func(text string, err error) {
 		if err != nil {
 			out.Warnings = append(out.Warnings, text+": "+err.Error())
-			m.log.Error(text, slog.String("error", err.Error()))
+			m.log.Error("mode not written down", slog.String("what", text), slog.String("error", err.Error()))
 		}
 	}
 	warn("the mode is in force but a restart will forget it", m.save(entries))

@@ -20,7 +20,7 @@ func setMode(t *testing.T, n *testNode, in admin.ModeChange) (int, admin.ModeCha
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := http.Post("http://"+n.Admin+"/v1/mode", "application/json", strings.NewReader(string(body))) //nolint:noctx // a test
+	answer, err := http.Post("http://"+n.Admin+"/v1/mode", "application/json", strings.NewReader(string(body)))
 	if err != nil {
 		t.Fatal(err)
 	}
