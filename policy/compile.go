@@ -119,7 +119,7 @@ func newBuilder(doc *Document, broken []bool, rep *report) *builder {
 	return &builder{
 		doc: doc, broken: broken, rep: rep,
 		domain: &domain{
-			name: doc.Domain, mode: doc.Charge,
+			name: doc.Domain, mode: doc.Charge, headers: doc.Headers,
 			limits: make([]limiter.Limit, 0, countLimits(doc)),
 			mores:  make([]ruleMore, 1), lists: make([]byList, 1),
 		},

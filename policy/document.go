@@ -54,6 +54,8 @@ type Document struct {
 	// PeekUsed makes a peek pass iff used ≤ amount, as Envoy's service does
 	// (`peek: used`). Otherwise it passes iff a cost of 1 would.
 	PeekUsed bool
+	// Headers are the response headers of answers (`headers`). 0: each door's default.
+	Headers HeaderSet
 
 	Rules []LimitRule // `limits:`, in order: the order of wildcards matters
 

@@ -25,6 +25,11 @@ func Marshal(d *Document) []byte {
 	if d.PeekUsed {
 		w.line("peek: used")
 	}
+	if words := d.Headers.words(); len(words) > 0 {
+		w.line("headers: [" + strings.Join(words, ", ") + "]")
+	} else if d.Headers != 0 {
+		w.line("headers: " + headersNone)
+	}
 	if len(d.Rules) == 0 {
 		w.line("limits: []")
 		return []byte(w.String())

@@ -24,7 +24,7 @@ func (s *Snapshot) Match(r *Request, c *limiter.Call) Outcome {
 	if d == nil {
 		return max(s.unknown, UnknownDomainAllow)
 	}
-	c.Mode = d.mode
+	c.Mode, r.Headers = d.mode, d.headers
 	if d.operator == ModeOff {
 		return Matched
 	}

@@ -90,6 +90,10 @@ func documentKeys() keys[*documentReader] {
 			func(d *documentReader, b bool) { d.doc.CountDenied = b }),
 		wordKey("peek", "When a peek (cost 0) passes: if a cost of 1 would (next, the default), or if what is used is at most the amount.",
 			[]string{"next", "used"}, func(d *documentReader, i int) { d.doc.PeekUsed = i == 1 }),
+		{
+			"headers", "Which families of response headers answers carry: none, or a list. Left out: each door's default.", formHeaders,
+			func(d *documentReader, f *field) { d.doc.Headers = d.headers(&f.node) },
+		},
 		{"limits", "The rules: whom each is for, and what it allows.", func() schema {
 			return schema{"type": []string{"array", "null"}, "items": formRef(defRule), "maxItems": RulesMax}
 		}, func(d *documentReader, f *field) { d.limits = f }},

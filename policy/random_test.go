@@ -17,6 +17,7 @@ func randomDocument(t *rapid.T, text *rapid.Generator[string]) *Document {
 		Charge:      limiter.Mode(rapid.IntRange(0, 1).Draw(t, "charge")),
 		CountDenied: rapid.Bool().Draw(t, "count_denied"),
 		PeekUsed:    rapid.Bool().Draw(t, "peek"),
+		Headers:     randomHeaders(t),
 	}
 	for i := range rapid.IntRange(0, 12).Draw(t, "rules") {
 		doc.Rules = append(doc.Rules, randomRule(t, text, i))
@@ -152,4 +153,11 @@ func randomTerm(t *rapid.T, rule *LimitRule, text *rapid.Generator[string]) Term
 		term.Overrides = append(term.Overrides, o)
 	}
 	return term
+}
+
+func randomHeaders(t *rapid.T) HeaderSet {
+	if rapid.Bool().Draw(t, "no headers") {
+		return 0
+	}
+	return HeadersChosen | HeaderSet(rapid.IntRange(0, int(HeadersChosen)-1).Draw(t, "headers"))
 }

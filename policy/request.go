@@ -40,6 +40,8 @@ type Descriptor struct {
 // then set Domain and add descriptors. It has one owner at a time.
 type Request struct {
 	Domain []byte
+	// Headers is what the domain's policy says of response headers; set by a match.
+	Headers HeaderSet
 
 	descriptors [DescriptorsMax]Descriptor
 	overrides   [DescriptorsMax]Override
@@ -58,7 +60,7 @@ func (r *Request) Reset() {
 	clear(r.descriptors[:r.nd])
 	clear(r.entries[:r.ne])
 	clear(r.overrides[:r.nd])
-	r.Domain, r.nd, r.ne = nil, 0, 0
+	r.Domain, r.Headers, r.nd, r.ne = nil, 0, 0, 0
 }
 
 // AddDescriptor starts the next descriptor and returns it, or nil if there is

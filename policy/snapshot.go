@@ -38,7 +38,8 @@ type Snapshot struct {
 type domain struct {
 	name      string
 	mode      limiter.Mode
-	operator  Mode           // what the operator wants
+	operator  Mode // what the operator wants
+	headers   HeaderSet
 	override  *limiter.Limit // stands for the limits that requests carry
 	replacing bool           // some term replaces others
 	prefetch  func(limiter.Key, limiter.Partition)

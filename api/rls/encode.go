@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/headers"
 	"github.com/headgate/headgate/api/wire"
 	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/policy"
@@ -44,7 +45,7 @@ const (
 // Append appends the RateLimitResponse for x, which is decided and has no
 // Fault, and returns the extended buffer. It allocates only to grow dst.
 func (h *Headers) Append(dst []byte, x *api.Exchange) []byte {
-	verdict, by := x.Verdict()
+	verdict, _ := x.Verdict()
 	overall := codeOK
 	if verdict == limiter.Denied {
 		overall = codeOverLimit
@@ -56,7 +57,7 @@ func (h *Headers) Append(dst []byte, x *api.Exchange) []byte {
 	for i := range charges {
 		ch := &charges[i]
 		for bits, d := ch.Descriptors, 0; bits != 0; bits, d = bits>>1, d+1 {
-			if bits&1 != 0 && (strictest[d] == nil || stricter(ch, strictest[d])) {
+			if bits&1 != 0 && (strictest[d] == nil || headers.Stricter(ch, strictest[d])) {
 				strictest[d] = ch
 			}
 		}
@@ -72,35 +73,7 @@ func (h *Headers) Append(dst []byte, x *api.Exchange) []byte {
 		}
 		dst = append(dst, tagStatus, 2, tagStatusCode, code)
 	}
-	return h.appendHeaders(dst, charges, verdict, by)
-}
-
-// stricter reports whether a, rather than b, is what a descriptor's status
-// tells: an enforced denial before all else, the longest wait first; then the
-// enforced limit with the least left; a shadow limit only if there is no other.
-func stricter(a, b *limiter.Charge) bool {
-	if ra, rb := rank(a), rank(b); ra != rb {
-		return ra > rb
-	}
-	da, db := &a.Decision, &b.Decision
-	if da.RetryAfter != db.RetryAfter {
-		return da.RetryAfter > db.RetryAfter
-	}
-	if da.Remaining != db.Remaining {
-		return da.Remaining < db.Remaining
-	}
-	return da.ResetAfter > db.ResetAfter
-}
-
-func rank(ch *limiter.Charge) int {
-	switch {
-	case ch.Limit.Shadow:
-		return 0
-	case ch.Decision.Verdict == limiter.Denied:
-		return 2
-	default:
-		return 1
-	}
+	return h.appendHeaders(dst, x, verdict)
 }
 
 // appendStatus appends a DescriptorStatus. As in Envoy's own service, a shadow
@@ -108,7 +81,7 @@ func rank(ch *limiter.Charge) int {
 func appendStatus(dst []byte, ch *limiter.Charge) []byte {
 	dst, at := wire.Open(dst, tagStatus)
 	code := codeOK
-	if rank(ch) == 2 {
+	if headers.Denies(ch) {
 		code = codeOverLimit
 	}
 	dst = append(dst, tagStatusCode, code)
@@ -121,7 +94,7 @@ func appendStatus(dst []byte, ch *limiter.Charge) []byte {
 	if ch.Limit.Kind != limiter.KindUnlimited {
 		var inner int
 		dst, inner = wire.Open(dst, tagStatusReset)
-		if s := seconds(ch.Decision.ResetAfter); s > 0 {
+		if s := headers.Seconds(ch.Decision.ResetAfter); s > 0 {
 			dst = protowire.AppendVarint(append(dst, tagFirstVarint), s)
 		}
 		dst = wire.Shut(dst, inner)
@@ -177,39 +150,39 @@ func perUnit(l *limiter.Limit) (amount uint64, unit rlsv3.RateLimitResponse_Rate
 	}
 }
 
-// appendHeaders appends response_headers_to_add.
-func (h *Headers) appendHeaders(dst []byte, charges []limiter.Charge, verdict limiter.Verdict, by int) []byte {
+// appendHeaders appends response_headers_to_add: those of the settings, and the
+// families that the domain's policy chose. Envoy itself can make X-RateLimit-*.
+func (h *Headers) appendHeaders(dst []byte, x *api.Exchange, verdict limiter.Verdict) []byte {
+	chosen := x.Req.Headers
 	if verdict == limiter.Denied {
-		name := api.UnknownDomainLimit
-		if by >= 0 {
-			name = charges[by].Limit.Name
-			if wait := charges[by].Decision.RetryAfter; wait != limiter.Never && h.RetryAfter != "" {
+		if chosen == 0 || chosen&policy.HeadersRetryAfter != 0 {
+			if wait, ok := headers.RetryAfter(x); ok && h.RetryAfter != "" {
 				var digits [20]byte
-				dst = appendHeader(dst, h.RetryAfter, strconv.AppendUint(digits[:0], max(seconds(wait), 1), 10))
+				dst = appendHeader(dst, h.RetryAfter, strconv.AppendUint(digits[:0], wait, 10))
 			}
 		}
 		if h.Limit != "" {
-			dst = appendHeader(dst, h.Limit, name)
+			dst = appendHeader(dst, h.Limit, headers.DeniedBy(x))
 		}
 	}
-	if degraded := degraded(charges, by); degraded != limiter.NotDegraded && h.Degraded != "" {
+	if degraded := headers.Degraded(x); degraded != limiter.NotDegraded && h.Degraded != "" {
 		dst = appendHeader(dst, h.Degraded, degraded.String())
+	}
+	if chosen &^= policy.HeadersChosen | policy.HeadersRetryAfter; chosen != 0 {
+		dst = appendFamilies(dst, x, chosen)
 	}
 	return dst
 }
 
-// degraded returns the reason of the charge that decides, else the first reason
-// of all charges.
-func degraded(charges []limiter.Charge, by int) limiter.Degraded {
-	if by >= 0 && charges[by].Decision.Degraded != limiter.NotDegraded {
-		return charges[by].Decision.Degraded
+// appendFamilies is apart because its list takes room on the stack.
+func appendFamilies(dst []byte, x *api.Exchange, chosen policy.HeaderSet) []byte {
+	var l headers.List
+	l.Fill(x, chosen)
+	for i := range l.Len() {
+		name, value := l.Field(i)
+		dst = appendHeader(dst, name, value)
 	}
-	for i := range charges {
-		if d := charges[i].Decision.Degraded; d != limiter.NotDegraded {
-			return d
-		}
-	}
-	return limiter.NotDegraded
+	return dst
 }
 
 // appendHeader appends a HeaderValue. Bytes that a header can't hold become '?':
@@ -226,14 +199,6 @@ func appendHeader[T string | []byte](dst []byte, key string, value T) []byte {
 		dst = append(dst, c)
 	}
 	return wire.Shut(dst, at)
-}
-
-// seconds returns d in whole seconds, rounded up.
-func seconds(d time.Duration) uint64 {
-	if d <= 0 {
-		return 0
-	}
-	return uint64((d-1)/time.Second) + 1
 }
 
 func clamp(n uint64) uint64 { return min(n, math.MaxUint32) }

@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/headers"
 	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/policy"
 )
@@ -285,10 +286,10 @@ func modelAnswer(x *api.Exchange) *rlsv3.RateLimitResponse {
 			continue
 		}
 		slices.SortStableFunc(mine, func(a, b limiter.Charge) int {
-			if stricter(&a, &b) {
+			if headers.Stricter(&a, &b) {
 				return -1
 			}
-			if stricter(&b, &a) {
+			if headers.Stricter(&b, &a) {
 				return 1
 			}
 			return 0

@@ -36,7 +36,12 @@ limits:
 // service returns a service over a real policy and a real table.
 func service(tb testing.TB) *rls.Service {
 	tb.Helper()
-	docs, problems := policy.Parse([]policy.Source{{Name: "edge.yaml", Text: []byte(edge)}})
+	return serviceOf(tb, edge)
+}
+
+func serviceOf(tb testing.TB, text string) *rls.Service {
+	tb.Helper()
+	docs, problems := policy.Parse([]policy.Source{{Name: "edge.yaml", Text: []byte(text)}})
 	if len(problems) > 0 {
 		tb.Fatal(problems)
 	}
@@ -224,5 +229,36 @@ func BenchmarkRLS(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func TestAPolicyAddsHeaderFamilies(t *testing.T) {
+	s := serviceOf(t, strings.Replace(edge, "domain: edge\n", "domain: edge\nheaders: [draft]\n", 1))
+	var last rlsv3.RateLimitResponse
+	for range 4 {
+		x := s.Desk.Open()
+		var err error
+		if x.In, err = proto.Marshal(&rlsv3.RateLimitRequest{Domain: "edge", Descriptors: []*ratelimitv3.RateLimitDescriptor{{
+			Entries: []*ratelimitv3.RateLimitDescriptor_Entry{{Key: "three", Value: "a"}},
+		}}}); err != nil {
+			t.Fatal(err)
+		}
+		if x, err = s.ShouldRateLimit(t.Context(), x); err != nil {
+			t.Fatal(err)
+		}
+		if err := proto.Unmarshal(x.Out, &last); err != nil {
+			t.Fatal(err)
+		}
+		s.Desk.Close(x)
+	}
+	got := map[string]string{}
+	for _, h := range last.GetResponseHeadersToAdd() {
+		got[h.GetKey()] = string(h.GetRawValue()) + h.GetValue()
+	}
+	if got["ratelimit-policy"] != `"three";q=3;w=3600` || !strings.HasPrefix(got["ratelimit"], `"three";r=0;t=`) || got["x-headgate-limit"] != "three" {
+		t.Errorf("headers %v", got)
+	}
+	if v, ok := got["retry-after"]; ok {
+		t.Errorf("the policy chose others, and still retry-after: %s", v)
 	}
 }

@@ -139,6 +139,10 @@ func (s *Server) Close() {
 	s.grpc.Stop()
 }
 
+// Desk returns the desk at which the server's requests are decided, for doors that
+// are not gRPC.
+func (s *Server) Desk() *api.Desk { return s.desk }
+
 // Stats returns the present counts.
 func (s *Server) Stats() Stats {
 	return Stats{

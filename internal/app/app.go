@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/rest"
 	"github.com/headgate/headgate/api/rpc"
 	"github.com/headgate/headgate/internal/audit"
 	"github.com/headgate/headgate/internal/clock"
@@ -69,6 +70,7 @@ type node struct {
 	policies *policies
 	modes    *modes
 	metrics  *obs.Metrics
+	rest     *rest.Handler
 	server   *rpc.Server
 	doors    []*door
 	grpcTLS  *encryptedPort // nil: cleartext
@@ -180,8 +182,27 @@ func (n *node) build() error {
 	gate := &api.Gate{Policies: &n.policies.current, Decider: n.table, Observer: n.metrics.Decisions}
 	edge := rpcConfig(c)
 	edge.TLS = n.grpcTLS.config()
-	n.server, err = rpc.New(edge, gate, n.clock.Now, rpc.Events{Panic: n.panicked})
+	if n.server, err = rpc.New(edge, gate, n.clock.Now, rpc.Events{Panic: n.panicked}); err != nil {
+		return err
+	}
+	if n.rest, err = n.newREST(edge); err != nil {
+		n.server.Close() // it has goroutines of its own
+	}
 	return err
+}
+
+// newREST makes the doors of the HTTP port that decide, with the bounds of gRPC's.
+func (n *node) newREST(edge *rpc.Config) (*rest.Handler, error) {
+	c := &n.Config.HTTP
+	trusted, err := config.Prefixes(c.TrustedProxies)
+	if err != nil {
+		return nil, err
+	}
+	return rest.New(rest.Config{
+		Desk: n.server.Desk(), Bounds: edge.Bounds, RLS: edge.Headers,
+		Trusted: trusted, Hops: c.TrustedHops, DenyStatus: c.DenyStatus,
+		Ready: n.isReady, Panic: n.panicked,
+	})
 }
 
 // install makes the limits of the next policy known to those who count.

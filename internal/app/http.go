@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/headgate/headgate/api/admin"
+	"github.com/headgate/headgate/api/rest"
 )
 
 const (
@@ -93,13 +94,20 @@ func (n *node) httpDoor(name string, l net.Listener, h http.Handler, writeTimeou
 	}
 }
 
-// webHandler serves probes and metrics.
+// webHandler serves decisions, probes and metrics. The paths of decisions are not
+// cleaned, as a mux would: they may end in the path of another request.
 func (n *node) webHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", n.readyz)
 	mux.Handle("GET /metrics", n.metrics.Handler())
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if rest.Serves(r.URL.Path) {
+			n.rest.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // readiness is what /readyz says.

@@ -4,8 +4,8 @@ import "time"
 
 // A Config is all settings of a process. Tags: yaml is the key, doc one or two
 // sentences for the reference, min, max and oneof the bounds that Validate
-// checks, kind=addr a listening address, kind=header the name of a header and
-// kind=file the path of a PEM file.
+// checks, kind=addr a listening address, kind=header the name of a header,
+// kind=cidr a list of networks and kind=file the path of a PEM file.
 type Config struct {
 	DataDir  string   `yaml:"data_dir" doc:"Directory of the node's own files: the key secret, the saved counters, the modes of domains, the audit log, the lock. Created with mode 0700. Empty: chosen by the environment, see below."`
 	Policy   Policy   `yaml:"policy"`
@@ -60,11 +60,14 @@ type RLS struct {
 	DegradedHeader   string `yaml:"degraded_header" kind:"header" doc:"Response header that says why a decision was made without its counter. Empty: none."`
 }
 
-// HTTP is the door of probes and metrics.
+// HTTP is the door of decisions over HTTP, probes and metrics.
 type HTTP struct {
-	Addr           string `yaml:"addr" kind:"addr" doc:"Where /healthz, /readyz and /metrics listen."`
-	ConnectionsMax int    `yaml:"connections_max" min:"1" max:"100000" doc:"Connections open at once; more wait in the kernel's backlog."`
-	TLS            TLS    `yaml:"tls"`
+	Addr           string   `yaml:"addr" kind:"addr" doc:"Where HTTP listens: decisions (/v1/check, /v1/batch, /v1/forward-auth, /json), /healthz, /readyz and /metrics."`
+	ConnectionsMax int      `yaml:"connections_max" min:"1" max:"100000" doc:"Connections open at once; more wait in the kernel's backlog."`
+	TrustedProxies []string `yaml:"trusted_proxies" kind:"cidr" doc:"Networks and addresses of gateways that ask for others. Only they may say for whom (X-Forwarded-*, X-Original-*, X-Real-IP) and what to decide (X-RateLimit-*)."`
+	TrustedHops    int      `yaml:"trusted_hops" min:"0" max:"16" doc:"How many addresses at the right end of X-Forwarded-For are proxies', whatever their network, before those of trusted_proxies are skipped."`
+	DenyStatus     int      `yaml:"deny_status" min:"400" max:"599" doc:"Status of a denial by /v1/forward-auth: 429, or 403 for gateways that pass nothing else on."`
+	TLS            TLS      `yaml:"tls"`
 }
 
 // What TLS.ClientAuth says.
@@ -165,7 +168,10 @@ func Default() Config {
 			LimitHeader:      "x-headgate-limit",
 			DegradedHeader:   "x-headgate-degraded",
 		},
-		HTTP:  HTTP{Addr: ":8080", ConnectionsMax: 1_000, TLS: defaultTLS()},
+		HTTP: HTTP{
+			Addr: ":8080", ConnectionsMax: 1_000, TLS: defaultTLS(),
+			TrustedProxies: []string{"127.0.0.0/8", "::1/128"}, DenyStatus: 429,
+		},
 		Admin: Admin{Addr: "127.0.0.1:8082", ConnectionsMax: 100, TopKeys: 100},
 		Table: Table{
 			EntriesMax:   16 << 20,

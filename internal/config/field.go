@@ -141,6 +141,8 @@ func boundOf(tag reflect.StructTag, v reflect.Value) string {
 		return "host:port, port 0 to 65535"
 	case "header":
 		return "lower-case letters, digits, -, _ and ."
+	case "cidr":
+		return "networks such as 10.0.0.0/8, or addresses"
 	case "file":
 		return "path of a PEM file"
 	}
@@ -168,6 +170,11 @@ func (f Field) inBounds() bool {
 		return validAddr(f.value.String())
 	case "header":
 		return strings.Trim(f.value.String(), "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+	}
+	if f.tag.Get("kind") == "cidr" {
+		list, _ := f.value.Interface().([]string) // the tag is for lists only
+		_, err := Prefixes(list)
+		return err == nil
 	}
 	if f.tag.Get("min") == "" {
 		return true

@@ -1,0 +1,235 @@
+package rest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/headgate/headgate/api"
+	native "github.com/headgate/headgate/api/decision"
+	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
+	"github.com/headgate/headgate/limiter"
+)
+
+// A check is the body of POST /v1/check: a CheckRequest of the native API.
+type check struct {
+	Domain     string     `json:"domain"`
+	Attributes attributes `json:"attributes"`
+	Cost       *uint64    `json:"cost"`
+	GiveBack   bool       `json:"give_back"`
+	Peek       bool       `json:"peek"`
+	Explain    bool       `json:"explain"`
+}
+
+// attributes are an object, or a list of {"key", "value"} where a key repeats.
+// Both keep their order. Numbers and booleans are taken as they are written.
+type attributes []*headgatev1.Attribute
+
+var errAttributes = errors.New(`attributes: must be an object of texts, or a list of {"key": …, "value": …}`)
+
+// UnmarshalJSON reads either form.
+func (a *attributes) UnmarshalJSON(b []byte) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	t, err := d.Token()
+	switch {
+	case err != nil:
+		return fmt.Errorf("attributes: %w", err)
+	case t == nil:
+		return nil
+	case t == json.Delim('{'):
+		return a.object(d)
+	case t == json.Delim('['):
+		return a.list(b)
+	default:
+		return errAttributes
+	}
+}
+
+func (a *attributes) object(d *json.Decoder) error {
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return fmt.Errorf("attributes: %w", err)
+		}
+		var v value
+		if err := d.Decode(&v); err != nil {
+			return fmt.Errorf("attributes: %v: %w", key, err)
+		}
+		name, _ := key.(string) // of an object it is one
+		*a = append(*a, &headgatev1.Attribute{Key: name, Value: string(v)})
+	}
+	return nil
+}
+
+func (a *attributes) list(b []byte) error {
+	var pairs []struct {
+		Key   *string `json:"key"`
+		Value *value  `json:"value"`
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&pairs); err != nil {
+		return fmt.Errorf("attributes: %w", err)
+	}
+	for i, p := range pairs {
+		if p.Key == nil || p.Value == nil {
+			return fmt.Errorf("attributes[%d]: must have key and value", i)
+		}
+		*a = append(*a, &headgatev1.Attribute{Key: *p.Key, Value: string(*p.Value)})
+	}
+	return nil
+}
+
+// A value is a JSON text, number or boolean, as text.
+type value string
+
+// UnmarshalJSON reads one.
+func (v *value) UnmarshalJSON(b []byte) error {
+	switch c := b[0]; {
+	case c == '"':
+		return json.Unmarshal(b, (*string)(v))
+	case c == '-' || '0' <= c && c <= '9' || c == 't' || c == 'f':
+		*v = value(b)
+		return nil
+	default:
+		return errors.New("must be a text, a number or a boolean")
+	}
+}
+
+// readJSON reads the body of r, one JSON value without unknown fields, into v.
+func (h *Handler) readJSON(w http.ResponseWriter, r *http.Request, v any) error {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, int64(h.Bounds.MessageBytes)))
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if err == nil {
+		if _, err = d.Token(); errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = errors.New("more than one JSON value")
+		}
+	}
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return err
+	}
+	return &api.Fault{Reason: api.Malformed, Field: "body", Bound: strings.TrimPrefix(err.Error(), "json: ")}
+}
+
+// decide decides c and returns the exchange, which is the caller's to close, also
+// with an error: a *api.Fault.
+func (h *Handler) decide(ctx context.Context, c *check) (*api.Exchange, error) {
+	x := h.Desk.Open()
+	message, err := proto.Marshal(&headgatev1.CheckRequest{
+		Domain: c.Domain, Attributes: c.Attributes, Cost: c.Cost, GiveBack: c.GiveBack, Explain: c.Explain,
+	})
+	if err != nil {
+		return x, &api.Fault{Reason: api.Malformed, Field: "body", Bound: "must be valid UTF-8"}
+	}
+	decode := native.Decode
+	if c.Peek {
+		decode = native.DecodePeek
+	}
+	if _, err := decode(message, &h.Bounds, &x.Req); err != nil {
+		return x, err
+	}
+	x = h.Desk.Decide(ctx, x)
+	return x, x.Fault()
+}
+
+// check answers POST /v1/check.
+func (h *Handler) check(w http.ResponseWriter, r *http.Request) {
+	var c check
+	if err := h.readJSON(w, r, &c); err != nil {
+		h.refuse(w, err)
+		return
+	}
+	x, err := h.decide(r.Context(), &c)
+	defer func() { h.Desk.Close(x) }()
+	if err != nil {
+		h.refuse(w, err)
+		return
+	}
+	setFields(w.Header(), x)
+	d := decisionOf(x, c.Explain)
+	if v, _ := x.Verdict(); v == limiter.Denied && !c.Peek {
+		p := denial(x, http.StatusTooManyRequests)
+		p.Decision = d
+		p.write(w)
+		return
+	}
+	writeJSON(w, d)
+}
+
+// A batch is the body of POST /v1/batch.
+type batch struct {
+	Checks []check `json:"checks"`
+}
+
+// A batchItem is the outcome of one check: one of its fields is set.
+type batchItem struct {
+	Decision *decision `json:"decision,omitempty"`
+	Error    *problem  `json:"error,omitempty"`
+}
+
+// batch answers POST /v1/batch: each check as POST /v1/check would, in order.
+func (h *Handler) batch(w http.ResponseWriter, r *http.Request) {
+	var b batch
+	if err := h.readJSON(w, r, &b); err != nil {
+		h.refuse(w, err)
+		return
+	}
+	if len(b.Checks) > h.Bounds.BatchChecks {
+		h.refuse(w, api.TooMany("checks", len(b.Checks), h.Bounds.BatchChecks))
+		return
+	}
+	out := struct {
+		Items []batchItem `json:"items"`
+	}{make([]batchItem, 0, len(b.Checks))}
+	for i := range b.Checks {
+		out.Items = append(out.Items, h.batchItem(r.Context(), &b.Checks[i]))
+	}
+	writeJSON(w, &out)
+}
+
+func (h *Handler) batchItem(ctx context.Context, c *check) batchItem {
+	x, err := h.decide(ctx, c)
+	defer func() { h.Desk.Close(x) }()
+	if err != nil {
+		h.Desk.CountFault()
+		p := fault(err)
+		return batchItem{Error: &p}
+	}
+	return batchItem{Decision: decisionOf(x, c.Explain)}
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	body, err := json.Marshal(v)
+	if err != nil { // it has only texts and numbers
+		panic(err)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	_, _ = w.Write(body) // an error is the reader's: it went away
+}
+
+// seconds returns d as JSON shows it, nil if it is not set.
+func seconds(d *durationpb.Duration) *float64 {
+	if d == nil {
+		return nil
+	}
+	s := d.AsDuration().Seconds()
+	return &s
+}
