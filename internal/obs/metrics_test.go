@@ -128,3 +128,27 @@ func TestLoggerHonoursLevelAndFormat(t *testing.T) {
 		t.Errorf("log:\n%s", got)
 	}
 }
+
+// Every metric that an expression of docs/guides/tls.md asks for is there.
+func TestAlertsOfTheGuidesNameMetrics(t *testing.T) {
+	reference, err := os.ReadFile("../../docs/reference/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../../docs/guides/tls.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := 0
+	for _, block := range regexp.MustCompile("(?ms)^```promql\n(.*?)^```$").FindAllSubmatch(page, -1) {
+		for _, name := range regexp.MustCompile(`headgate_[a-z_]+`).FindAll(block[1], -1) {
+			names++
+			if !bytes.Contains(reference, []byte("| `"+string(name)+"`")) {
+				t.Errorf("%s is not in the reference", name)
+			}
+		}
+	}
+	if names == 0 {
+		t.Error("no block of the page names a metric")
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestGuideFromEnvoyRateLimitWorksAsWritten(t *testing.T) {
+	runGuide(t, "docs/guides/from-envoy-ratelimit.md", "from_envoy.txtar")
+}
+
+// runGuide runs testdata/guide/SCRIPT, whose command `guide` runs the blocks of
+// commands (sh) of a page in one shell, in the script's directory, and looks for
+// the lines that the blocks after them (text) promise, in order; … is any text.
+func runGuide(t *testing.T, page, script string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../..", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Files:               []string{filepath.Join("testdata/guide", script)},
+		RequireExplicitExec: true,
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"guide": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) > 0 {
+					ts.Fatalf("usage: guide")
+				}
+				runBlocks(ts, string(text))
+			},
+		},
+	})
+}
+
+var guideBlock = regexp.MustCompile("(?ms)^```(sh|text)\n(.*?)^```$")
+
+func runBlocks(ts *testscript.TestScript, page string) {
+	const mark = "\x1e\n"
+	commands := "set -euo pipefail\nexec 2>&1\n"
+	var promises []string // what is said of each block
+	for _, m := range guideBlock.FindAllStringSubmatch(page, -1) {
+		if m[1] == "text" {
+			promises[len(promises)-1] = m[2]
+			continue
+		}
+		commands += m[2] + "printf '" + mark + "'\n"
+		promises = append(promises, "")
+	}
+	if len(promises) == 0 {
+		ts.Fatalf("the page has no commands")
+	}
+	ts.Check(ts.Exec("bash", "-c", commands))
+	outputs := strings.Split(ts.ReadFile("stdout"), mark)
+	for i, promise := range promises {
+		lines := strings.Split(outputs[i], "\n")
+		for want := range strings.Lines(promise) {
+			want = strings.TrimRight(want, "\n")
+			pattern := regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(want), "…", ".*") + "$")
+			for len(lines) > 0 && !pattern.MatchString(lines[0]) {
+				lines = lines[1:]
+			}
+			if len(lines) == 0 {
+				ts.Fatalf("block %d does not print %q here; it prints\n%s", i, want, outputs[i])
+			}
+			lines = lines[1:]
+		}
+	}
+}
