@@ -30,6 +30,9 @@ type Counter struct {
 // one denies more, by at most the step back: nothing refills, what refilled in
 // the step is not there yet, and no window opens twice. A limit that Init did not accept decides nothing: Undecided.
 //
+// Nor does one of KindConcurrency: its units are held by slots, of which there are
+// many to a key (see limiter/slots and limiter/table).
+//
 // Apply allocates nothing and cannot overflow, whatever c holds.
 func (l *Limit) Apply(c *Counter, now Instant, op Op, cost uint64) Decision {
 	var d Decision
@@ -51,7 +54,7 @@ func (l *Limit) apply(c *Counter, now Instant, op Op, cost uint64) outcome {
 	if op == OpGiveBack {
 		return l.giveBack(c, now, cost)
 	}
-	charge := op == OpCharge && cost > 0
+	charge := op == OpCharge && cost > 0 // the operations of slots only look
 	if cost == 0 && !l.PeekUsed {
 		cost = 1
 	}

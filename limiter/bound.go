@@ -46,8 +46,10 @@ func (s *Spec) check() error {
 		s.checkWindow(&b, SlidingAmountMax)
 	case KindUnlimited:
 		s.checkUnlimited(&b)
+	case KindConcurrency:
+		s.checkConcurrency(&b)
 	default:
-		b.fail("Kind", uint8(s.Kind), "in [%d, %d]", KindRate, KindUnlimited)
+		b.fail("Kind", uint8(s.Kind), "in [%d, %d]", KindRate, KindConcurrency)
 	}
 	return errors.Join(b...)
 }
@@ -88,6 +90,18 @@ func (s *Spec) checkWindow(b *boundCheck, amountMax uint64) {
 	s.checkPeriod(b)
 	if s.Amount > amountMax {
 		b.fail("Amount", s.Amount, "at most %d", amountMax)
+	}
+	if s.Burst != 0 {
+		b.fail("Burst", s.Burst, "0: only a rate has one")
+	}
+}
+
+func (s *Spec) checkConcurrency(b *boundCheck) {
+	if s.Period < PeriodMin || s.Period > LifetimeMax {
+		b.fail("Period", s.Period, "in [%v, %v]", PeriodMin, LifetimeMax)
+	}
+	if s.Amount > ConcurrencyAmountMax {
+		b.fail("Amount", s.Amount, "at most %d", uint64(ConcurrencyAmountMax))
 	}
 	if s.Burst != 0 {
 		b.fail("Burst", s.Burst, "0: only a rate has one")

@@ -13,6 +13,8 @@ const (
 	OpCharge   Op = iota // charge Cost units if they fit
 	OpPeek               // look only; allowed iff Cost would pass, for 0 iff 1 would (see Spec.PeekUsed)
 	OpGiveBack           // undo Cost units already charged, never above full; always allowed
+	OpRenew              // KindConcurrency only: have the holder's slot live for another lifetime; denied iff it has none
+	OpRelease            // KindConcurrency only: end the holder's slot; always allowed
 )
 
 // A Mode says what happens to the other charges of a call when one is denied.
@@ -36,6 +38,9 @@ type Charge struct {
 	// charge. A policy match sets it; deciders ignore it.
 	Descriptors uint32
 
+	// Was is the Decider's own: what undoing the charge takes.
+	Was Instant
+
 	Decision Decision // set by the Decider
 }
 
@@ -46,6 +51,13 @@ type Charge struct {
 type Call struct {
 	// Mode is the domain's `charge` setting.
 	Mode Mode
+
+	// Holder is the hash of the id that acquires, renews or releases slots of
+	// concurrency limits. The zero Key has none: slots are then anonymous.
+	Holder Key
+	// Lifetime is how long the slots of Holder live from now on; 0: as long as
+	// their limit says, which is also the most.
+	Lifetime time.Duration
 
 	// Deadline is when an answer stops being useful. The zero value means
 	// none was set; the in-memory table never waits and ignores it.
@@ -66,6 +78,7 @@ func (c *Call) Reset() {
 		c.charges[i] = Charge{}
 	}
 	c.n, c.Mode, c.Deadline = 0, ChargeAll, 0
+	c.Holder, c.Lifetime = Key{}, 0
 	c.overrides = c.overrides[:0]
 }
 

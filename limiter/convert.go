@@ -12,6 +12,9 @@ import "math/bits"
 // it. So Convert(c, l, l, now) is the way to take over a counter that another
 // clock made: one in a saved table, for example.
 //
+// A concurrency limit's slots stay as they are: what is held is held, also above
+// the new amount.
+//
 // Limits of different kinds have different identities; c is then returned
 // unchanged.
 func Convert(c Counter, from, to *Limit, now Instant) Counter {
@@ -32,6 +35,7 @@ func Convert(c Counter, from, to *Limit, now Instant) Counter {
 		}
 	case KindUnlimited:
 		return Counter{}
+	case KindConcurrency: // the counter only names what is held
 	}
 	return c
 }

@@ -72,6 +72,7 @@ func fuzzLimit(kind, flags uint8, amount, period, burst uint64) (*Limit, bool) {
 		s.Amount = amount % (SlidingAmountMax + 1)
 	case KindUnlimited:
 		s.Period = 0
+	case KindConcurrency: // decided by no counter
 	}
 	l, err := NewLimit(s)
 	return l, err == nil

@@ -71,3 +71,12 @@ func (h KeyHasher) Key(b []byte) Key {
 func AppendValue(b, v []byte) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
 }
+
+// Slot returns the key of the slot that a holder has of k: a keyed hash of both,
+// so that nobody who does not know both can find another holder with this slot.
+func (k Key) Slot(holder Key) Key {
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[:], holder.Lo)
+	binary.LittleEndian.PutUint64(b[8:], holder.Hi)
+	return KeyHasher{k.Lo, k.Hi}.Key(b[:])
+}

@@ -10,10 +10,11 @@ type Kind uint8
 
 // The in-memory kinds that exist.
 const (
-	KindRate      Kind = iota + 1 // token bucket, as GCRA
-	KindFixed                     // counter per window aligned to the Unix epoch
-	KindSliding                   // weighted counter over two such windows
-	KindUnlimited                 // always allowed, keeps no counter
+	KindRate        Kind = iota + 1 // token bucket, as GCRA
+	KindFixed                       // counter per window aligned to the Unix epoch
+	KindSliding                     // weighted counter over two such windows
+	KindUnlimited                   // always allowed, keeps no counter
+	KindConcurrency                 // units that are held, each until it is released or expires
 )
 
 // String returns the kind's name as answers and metrics spell it.
@@ -27,6 +28,8 @@ func (k Kind) String() string {
 		return "sliding_window"
 	case KindUnlimited:
 		return "unlimited"
+	case KindConcurrency:
+		return "concurrency"
 	default:
 		return "invalid"
 	}
@@ -43,6 +46,14 @@ const (
 	AmountMax = 1 << 55
 	// SlidingAmountMax bounds a sliding window's Amount: two counts share a word.
 	SlidingAmountMax = 1<<32 - 1
+	// ConcurrencyAmountMax bounds a concurrency limit's Amount.
+	ConcurrencyAmountMax = 1<<32 - 1
+	// LifetimeMax bounds the Period of a concurrency limit, which is how long one
+	// of its slots lives at most without a renewal.
+	LifetimeMax = 24 * time.Hour
+	// HolderBytesMax bounds the id under which slots are acquired; it has at
+	// least one byte.
+	HolderBytesMax = 256
 	// CostMax bounds the cost of one charge. No capacity is larger, so a cost
 	// above it never passes.
 	CostMax = 1 << 55
@@ -69,8 +80,8 @@ type Spec struct {
 	Name   string // at most TextMax bytes; never empty: a policy derives one where the author gave none
 
 	Kind   Kind
-	Amount uint64        // units per Period; 0 bans (windows only); 0 for KindUnlimited
-	Period time.Duration // in [PeriodMin, PeriodMax]; 0 for KindUnlimited
+	Amount uint64        // units per Period, or held at once; 0 bans (not rates); 0 for KindUnlimited
+	Period time.Duration // in [PeriodMin, PeriodMax]; of KindConcurrency the lifetime, at most LifetimeMax; 0 for KindUnlimited
 	Burst  uint64        // KindRate only: capacity in units, refilled within HorizonMax; 0 means Amount
 
 	Shadow        bool // evaluated and reported, not enforced

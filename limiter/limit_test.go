@@ -26,8 +26,15 @@ func TestNewLimitNamesEveryBoundThatIsBroken(t *testing.T) {
 		{"unlimited", Spec{Kind: KindUnlimited}, nil},
 		{"the longest texts", Spec{Kind: KindUnlimited, Domain: long[1:], Name: long[1:]}, nil},
 
-		{"no kind", Spec{}, []string{"limiter: Kind=0: must be in [1, 4]"}},
-		{"an unknown kind", Spec{Kind: 5, Amount: 1}, []string{"limiter: Kind=5: must be in [1, 4]"}},
+		{"a concurrency", Spec{Kind: KindConcurrency, Amount: ConcurrencyAmountMax, Period: LifetimeMax}, nil},
+		{"a concurrency that admits nobody", Spec{Kind: KindConcurrency, Period: PeriodMin}, nil},
+		{"a concurrency beyond its bounds", Spec{Kind: KindConcurrency, Amount: ConcurrencyAmountMax + 1, Period: LifetimeMax + 1, Burst: 1}, []string{
+			"limiter: Period=24h0m0.000000001s: must be in [1ms, 24h0m0s]",
+			"limiter: Amount=4294967296: must be at most 4294967295",
+			"limiter: Burst=1: must be 0: only a rate has one",
+		}},
+		{"no kind", Spec{}, []string{"limiter: Kind=0: must be in [1, 5]"}},
+		{"an unknown kind", Spec{Kind: 6, Amount: 1}, []string{"limiter: Kind=6: must be in [1, 5]"}},
 		{"a rate of 0", Spec{Kind: KindRate, Period: time.Second}, []string{"limiter: Amount=0: must be in [1, 1000000000], at most 1000000000 a second"}},
 		{"a rate above one a nanosecond", Spec{Kind: KindRate, Amount: 60_000_000_001, Period: time.Minute}, []string{"limiter: Amount=60000000001: must be in [1, 60000000000], at most 1000000000 a second"}},
 		{"a burst beyond the horizon", Spec{Kind: KindRate, Amount: 1, Period: 365 * day, Burst: 101}, []string{"limiter: Burst=101: must be at most 100, what refills in 876000h0m0s"}},

@@ -41,7 +41,8 @@ func Table() []Layer {
 	return []Layer{
 		// The kernel and what is pure around it.
 		{Path: "limiter", Pure: true, Theirs: []string{"github.com/dchest/siphash"}},
-		{Path: "limiter/table", Ours: []string{lim}},
+		{Path: "limiter/slots", Pure: true, Ours: []string{lim}},
+		{Path: "limiter/table", Ours: []string{lim, "limiter/slots"}},
 		{Path: "policy", Ours: []string{lim}},
 
 		// The edge.

@@ -30,10 +30,11 @@ func (r *registry) in(l *limiter.Limit) (uint32, *limiter.Limit) {
 
 // adopt makes the entry at i of a, which is about to be charged under l, an
 // entry of the definition in force and returns that definition's limit.
-func (t *Table) adopt(a *array, i int, l *limiter.Limit, now limiter.Instant) *limiter.Limit {
+func (t *Table) adopt(s *shard, a *array, i int, l *limiter.Limit, now limiter.Instant) *limiter.Limit {
 	ref, l := t.reg.in(l)
 	if tag := a.tags[i]; tag != ref {
 		a.tags[i] = t.retag(&a.slots[i].c, tag, ref, l, now)
+		t.retagSlots(s, &a.slots[i], tag, a.tags[i])
 	}
 	return l
 }
@@ -98,7 +99,9 @@ func (t *Table) convertHold(s *shard, now limiter.Instant) (visited int, done bo
 	visited = 1 + to - s.hand
 	for ; s.hand < to; s.hand++ {
 		if sl := &s.slots[s.hand]; sl.lo != 0 {
-			s.tags[s.hand] = t.convert(&sl.c, s.tags[s.hand], now)
+			tag := s.tags[s.hand]
+			s.tags[s.hand] = t.convert(&sl.c, tag, now)
+			t.retagSlots(s, sl, tag, s.tags[s.hand])
 		}
 	}
 	if s.hand < len(s.slots) {

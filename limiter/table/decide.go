@@ -45,6 +45,10 @@ func (t *Table) Decide(now limiter.Instant, c *limiter.Call) bool {
 			continue
 		}
 		held = t.hold(held, ch.Partition)
+		if ch.Limit.Kind == limiter.KindConcurrency {
+			t.chargeSlots(held, now, c, ch, ch.Op)
+			continue
+		}
 		t.charge(held, now, ch, ch.Op, keepAll)
 	}
 	if held != nil {
@@ -83,11 +87,18 @@ func (t *Table) decideAtomic(now limiter.Instant, c *limiter.Call) {
 			continue
 		}
 		held = t.hold(held, ch.Partition)
+		op := ch.Op
+		if i >= denied && op == limiter.OpCharge {
+			op = limiter.OpPeek // as if it were made; a give-back has nothing to do with the denial
+		}
+		if ch.Limit.Kind == limiter.KindConcurrency {
+			t.chargeSlots(held, now, c, ch, op)
+		} else {
+			t.charge(held, now, ch, op, keepAllowed)
+		}
 		if i >= denied {
-			t.look(held, now, ch)
 			continue
 		}
-		t.charge(held, now, ch, ch.Op, keepAllowed)
 		if ch.Decision.Verdict == limiter.Denied && !ch.Limit.Shadow && !ch.Limit.AnyOf {
 			denied = i + 1
 		}
@@ -96,7 +107,11 @@ func (t *Table) decideAtomic(now limiter.Instant, c *limiter.Call) {
 		for i := range charges[:denied] {
 			if ch := &charges[i]; charged(ch) {
 				held = t.hold(held, ch.Partition)
-				t.charge(held, now, ch, limiter.OpGiveBack, keepAll)
+				if ch.Limit.Kind == limiter.KindConcurrency {
+					t.undo(held, now, c, ch)
+				} else {
+					t.charge(held, now, ch, limiter.OpGiveBack, keepAll)
+				}
 			}
 		}
 	}
@@ -111,16 +126,6 @@ func charged(ch *limiter.Charge) bool {
 		ch.Decision.Verdict == limiter.Allowed && ch.Decision.Degraded == limiter.NotDegraded
 }
 
-// look decides a charge of a call that is denied already: as if it were made,
-// with nothing charged. A give-back has nothing to do with the denial.
-func (t *Table) look(s *shard, now limiter.Instant, ch *limiter.Charge) {
-	op := ch.Op
-	if op == limiter.OpCharge {
-		op = limiter.OpPeek
-	}
-	t.charge(s, now, ch, op, keepAll)
-}
-
 // charge does op with ch to its counter in s, which is locked, keeps what k
 // says, and sets ch.Decision.
 func (t *Table) charge(s *shard, now limiter.Instant, ch *limiter.Charge, op limiter.Op, k keep) {
@@ -128,7 +133,7 @@ func (t *Table) charge(s *shard, now limiter.Instant, ch *limiter.Charge, op lim
 	a, i, ok := s.find(ch.Key)
 	if s.converting || l.Shared {
 		if ok {
-			l = t.adopt(a, i, l, now)
+			l = t.adopt(s, a, i, l, now)
 		} else {
 			_, l = t.reg.in(l)
 		}
@@ -178,6 +183,7 @@ func (t *Table) store(s *shard, now limiter.Instant, sl slot, ref uint32) limite
 	}
 	i, due := s.place(sl.lo, now-staleMax)
 	if due {
+		t.forgetSlots(s, &s.slots[i], s.tags[i])
 		gone := tally{t: t}
 		gone.add(s, s.tags[i])
 		gone.flush()
@@ -194,6 +200,11 @@ func (t *Table) admit(s *shard, ref uint32) (tag uint32, why limiter.Degraded) {
 	if s.n >= loadHard(len(s.slots)) {
 		return 0, limiter.TableFull
 	}
+	return t.count(ref)
+}
+
+// count is admit for what takes no place in an array.
+func (t *Table) count(ref uint32) (tag uint32, why limiter.Degraded) {
 	if t.entries.Add(1) > t.cfg.EntriesMax {
 		t.entries.Add(-1)
 		return 0, limiter.TableFull

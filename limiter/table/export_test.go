@@ -17,7 +17,12 @@ func (t *Table) Check() error {
 			return fmt.Errorf("shard %d: %w", i, err)
 		}
 		entries += int64(n)
-		bytes += arrayBytes(len(s.slots)) + arrayBytes(len(s.old.slots))
+		bytes += arrayBytes(len(s.slots)) + arrayBytes(len(s.old.slots)) + s.slotBytesOf()
+		anonymous, err := s.checkSlots(live)
+		if err != nil {
+			return fmt.Errorf("shard %d: %w", i, err)
+		}
+		entries += anonymous
 		capacity += int64(len(s.slots))
 		if s.converting {
 			pending++
@@ -118,4 +123,30 @@ func MappedFrom(page int) int { return mappedFrom(page) }
 func ShardLayout() (size, hot uintptr) {
 	var s shard
 	return unsafe.Sizeof(s), unsafe.Offsetof(s.tags) + unsafe.Sizeof(s.tags)
+}
+
+// checkSlots counts the anonymous slots of s under the tags of their parents.
+func (s *shard) checkSlots(live map[uint32]int64) (anonymous int64, err error) {
+	if s.held == nil {
+		return 0, nil
+	}
+	for _, a := range []*array{&s.old, &s.array} {
+		for i := range a.slots {
+			sl := &a.slots[i]
+			if sl.lo == 0 || (a == &s.old && i < s.moved) {
+				continue
+			}
+			g := s.held.Group(sl.c.Word, sl.key())
+			if g == 0 {
+				continue
+			}
+			n := s.held.Anonymous(g)
+			live[a.tags[i]] += n
+			anonymous += n
+			if last := s.held.Last(g); last != sl.c.Due && last != 0 {
+				return 0, fmt.Errorf("a parent is due at %d, its last slot at %d", sl.c.Due, last)
+			}
+		}
+	}
+	return anonymous, s.held.Check()
 }

@@ -97,6 +97,7 @@ func (t *Table) move(s *shard, now limiter.Instant, n int) {
 			continue
 		}
 		if sl.c.Due <= now-staleMax {
+			t.forgetSlots(s, &sl, tag)
 			gone.add(s, tag)
 			continue
 		}

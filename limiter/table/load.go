@@ -75,7 +75,7 @@ func (l *loader) load() error {
 	if string(head[:len(saveMagic)]) != saveMagic {
 		return fmt.Errorf("%w: no %q at its beginning", ErrDamaged, saveMagic)
 	}
-	if v := head[len(saveMagic)]; v != saveVersion {
+	if v := head[len(saveMagic)]; v < 1 || v > saveVersion {
 		return fmt.Errorf("%w: %d, this is version %d", ErrVersion, v, saveVersion)
 	}
 	for n := 0; ; n++ {
@@ -130,8 +130,10 @@ func (l *loader) apply(kind byte, b []byte) (done bool, err error) {
 		return false, nil
 	case (kind == frameSpec || kind == frameStandIn) && len(b) >= 4:
 		return false, l.definition(kind, binary.LittleEndian.Uint32(b), b[4:])
-	case kind == frameEntries && len(b) >= 2 && (len(b)-2)%entryBytes == 0:
+	case isList(kind, frameEntries, b, entryBytes):
 		return false, l.entries(limiter.Partition(binary.LittleEndian.Uint16(b)), b[2:])
+	case isList(kind, frameSlots, b, slotFrameBytes):
+		return false, l.slots(limiter.Partition(binary.LittleEndian.Uint16(b)), b[2:])
 	case kind == frameEnd && len(b) == 8:
 		if n := binary.LittleEndian.Uint64(b); n != l.read {
 			return false, fmt.Errorf("%w: %d counters, want %d", ErrDamaged, l.read, n)
@@ -143,6 +145,11 @@ func (l *loader) apply(kind byte, b []byte) (done bool, err error) {
 	default:
 		return false, fmt.Errorf("%w: frame of type %d with %d bytes", ErrDamaged, kind, len(b))
 	}
+}
+
+// isList reports whether a frame is of the type want: a partition and items.
+func isList(kind, want byte, b []byte, itemBytes int) bool {
+	return kind == want && len(b) >= 2 && (len(b)-2)%itemBytes == 0
 }
 
 // publish makes the definitions read so far known to the registry.
@@ -179,14 +186,22 @@ func (l *loader) definition(kind byte, ref uint32, b []byte) error {
 	return nil
 }
 
-func (l *loader) entries(p limiter.Partition, b []byte) error {
+// shard returns the shard of p, which entries follow for.
+func (l *loader) shard(p limiter.Partition) (*shard, error) {
 	if p >= limiter.PartitionCount {
-		return fmt.Errorf("%w: partition %d", ErrDamaged, p)
+		return nil, fmt.Errorf("%w: partition %d", ErrDamaged, p)
 	}
 	if l.read == 0 {
 		l.publish()
 	}
-	s := l.t.shard(p)
+	return l.t.shard(p), nil
+}
+
+func (l *loader) entries(p limiter.Partition, b []byte) error {
+	s, err := l.shard(p)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for ; len(b) > 0; b = b[entryBytes:] {
@@ -223,6 +238,60 @@ func (l *loader) entry(s *shard, k limiter.Key, c limiter.Counter, ref uint32) {
 		return // saved while it was being moved
 	}
 	if l.t.store(s, l.now, slot{k.Lo, k.Hi, c}, ref) != limiter.NotDegraded {
+		l.Dropped++
+		return
+	}
+	l.Entries++
+}
+
+func (l *loader) slots(p limiter.Partition, b []byte) error {
+	s, err := l.shard(p)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ; len(b) > 0; b = b[slotFrameBytes:] {
+		l.read++
+		u64 := func(at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
+		k := taking{
+			parent: limiter.Key{Lo: u64(0), Hi: u64(8)}, slot: limiter.Key{Lo: u64(16), Hi: u64(24)},
+			expiry: limiter.Instant(u64(32)), weight: binary.LittleEndian.Uint32(b[40:]),
+		}
+		saved := binary.LittleEndian.Uint32(b[44:])
+		ref, ok := l.refs[saved]
+		def := l.t.reg.def(ref)
+		if k.parent.Lo == 0 || k.weight == 0 || (!ok && saved != 0) || (ok && def.limit.Kind != limiter.KindConcurrency) {
+			return fmt.Errorf("%w: slot %d", ErrDamaged, l.read)
+		}
+		k.ref = ref
+		l.slot(s, k, &def.limit)
+	}
+	return nil
+}
+
+// slot takes one slot of s, which is locked, again. No slot lives longer than
+// its limit says, whatever the clock says now.
+func (l *loader) slot(s *shard, k taking, lim *limiter.Limit) {
+	if lim.Kind == 0 && l.now < l.SavedAt {
+		l.Dropped++
+		return
+	}
+	lifetime := lim.Period
+	if lim.Kind == 0 {
+		lifetime = limiter.LifetimeMax
+	}
+	k.expiry = min(k.expiry, l.now.Add(lifetime))
+	if k.expiry <= l.now {
+		l.Due++
+		return
+	}
+	if k.slot.Lo != 0 {
+		if _, _, ok := s.find(k.slot); ok {
+			return // renewed while it was saved
+		}
+	}
+	if _, why := l.t.take(s, l.now, k); why != limiter.NotDegraded {
 		l.Dropped++
 		return
 	}

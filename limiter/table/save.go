@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/slots"
 )
 
 // A saved table is the eight bytes "HGTABLE" and a format version, then
@@ -19,19 +20,25 @@ import (
 //	frameSpec     ref(4) limiter.AppendSpec           before all entries
 //	frameStandIn  ref(4) domain                       likewise, for limits carried by requests
 //	frameEntries  partition(2) {lo hi due word ref}…  8+8+8+8+4 bytes each; ref 0 is unknown
-//	frameEnd      entries(8)                          last
+//	frameSlots    partition(2) {parent lo hi slot lo hi expiry weight ref}…
+//	              8+8+8+8+8+4+4 bytes each; the slot is 0 0 if it is anonymous
+//	frameEnd      entries and slots(8)                last
+//
+// Version 1 had no frameSlots.
 const (
 	saveMagic   = "HGTABLE"
-	saveVersion = 1
+	saveVersion = 2
 
 	frameHead    = 1
 	frameSpec    = 2
 	frameStandIn = 3
 	frameEntries = 4
 	frameEnd     = 5
+	frameSlots   = 6
 
 	frameHeadBytes = 5
 	entryBytes     = 36
+	slotFrameBytes = 48
 
 	// framePayloadMax bounds a frame: what the largest one that Save writes,
 	// sweepHold entries, takes, with room to spare.
@@ -71,6 +78,11 @@ func (t *Table) Save(w io.Writer, now limiter.Instant) error {
 		s := &t.shards[i]
 		t.scan(s, func(rs []record) bool {
 			total += f.entries(s.id, rs, refs, now)
+			for i := range rs {
+				if rs[i].role == roleParent {
+					total += t.saveSlots(&f, s, &rs[i], refs)
+				}
+			}
 			return f.err == nil
 		})
 	}
@@ -130,7 +142,7 @@ func (f *frameWriter) entries(p limiter.Partition, rs []record, refs map[uint32]
 	b := binary.LittleEndian.AppendUint16(f.start(), uint16(p))
 	for i := range rs {
 		r := &rs[i]
-		if r.c.Due <= now {
+		if r.c.Due <= now || r.role != roleNone {
 			continue
 		}
 		tag := r.tag
@@ -148,4 +160,39 @@ func (f *frameWriter) entries(p limiter.Partition, rs []record, refs map[uint32]
 		f.frame(frameEntries, b)
 	}
 	return n
+}
+
+// saveSlots writes the slots of a parent, at most sweepHold at a time, and
+// returns how many. What has expired is left to Load.
+func (t *Table) saveSlots(f *frameWriter, s *shard, parent *record, refs map[uint32]bool) (total uint64) {
+	tag := parent.tag
+	if !refs[tag] {
+		tag = 0
+	}
+	var at slots.Cursor
+	for {
+		b := binary.LittleEndian.AppendUint16(f.start(), uint16(s.id))
+		n := 0
+		s.mu.Lock()
+		if g := s.group(parent); g != 0 {
+			for ; n < sweepHold; n++ {
+				sl, ok := s.held.Next(g, &at)
+				if !ok {
+					break
+				}
+				for _, v := range [...]uint64{parent.lo, parent.hi, sl.Key.Lo, sl.Key.Hi, uint64(sl.Expiry)} {
+					b = binary.LittleEndian.AppendUint64(b, v)
+				}
+				b = binary.LittleEndian.AppendUint32(b, sl.Weight)
+				b = binary.LittleEndian.AppendUint32(b, tag)
+			}
+		}
+		s.mu.Unlock()
+		if n > 0 {
+			f.frame(frameSlots, b)
+		}
+		if total += uint64(n); n < sweepHold || f.err != nil {
+			return total
+		}
+	}
 }

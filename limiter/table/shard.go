@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/slots"
 )
 
 // staleMax is how old the now of a decision may be. An entry is forgotten only
@@ -35,7 +36,9 @@ type shard struct {
 	hand  int    // where the next pass over slots goes on: a sweep, or a conversion
 	gone  uint64 // entries that were forgotten because they were due
 
-	_ [32]byte
+	held *slots.Set // what concurrency limits hold; nil: nothing
+
+	_ [24]byte
 }
 
 // find returns the array that k is in and its place there; ok is false if

@@ -49,6 +49,7 @@ func (t *Table) sweep(s *shard, now limiter.Instant, n int) (reclaimed int) {
 		sl := &s.slots[s.hand]
 		if sl.lo != 0 && sl.c.Due <= now-staleMax {
 			tag := s.tags[s.hand]
+			t.forgetSlots(s, sl, tag)
 			s.remove(s.hand) // and look at this slot again: another entry may have come
 			gone.add(s, tag)
 			reclaimed++
@@ -102,6 +103,7 @@ func (t *Table) Sweep(now limiter.Instant, slots int64) (reclaimed int64) {
 func (t *Table) sweepHold(s *shard, now limiter.Instant) (visited, reclaimed int, lap bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	t.tidySlots(s)
 	if s.moving {
 		before := s.n
 		t.move(s, now, sweepHold)

@@ -72,6 +72,7 @@ func (t *Table) Clear() {
 		for _, a := range []*array{&s.old, &s.array} {
 			for j := range a.slots {
 				if (a == &s.array || j >= s.moved) && a.slots[j].lo != 0 {
+					t.forgetSlots(s, &a.slots[j], a.tags[j])
 					gone.add(s, a.tags[j])
 				}
 			}
@@ -79,6 +80,7 @@ func (t *Table) Clear() {
 		gone.flush()
 		t.bytes.Add(-arrayBytes(len(s.old.slots)) - arrayBytes(len(s.slots)))
 		t.capacity.Add(-int64(len(s.slots)))
+		t.releaseSlots(s)
 		s.old.release()
 		s.release()
 		t.places[i].at(&s.array)
