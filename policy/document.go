@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/headgate/headgate/limiter"
@@ -33,7 +34,15 @@ const (
 // the thing was made by a program.
 type Position struct {
 	File         string
-	Line, Column int // from 1; a column counts characters
+	Line, Column int // from 1; a column counts characters; 0: File is no text
+}
+
+// place returns the file and the line, if it has lines.
+func (p Position) place() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return p.File + ":" + strconv.Itoa(p.Line)
 }
 
 // A Document is the policy of one domain, as Parse reads it and Marshal writes

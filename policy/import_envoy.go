@@ -22,6 +22,18 @@ type EnvoyOptions struct {
 	// Explain writes into each rule's comment what it means and where it
 	// differs from the reference service.
 	Explain bool
+
+	// Shadow makes every limit a shadow limit, as SHADOW_MODE does.
+	Shadow bool
+	// AnyOf makes a request fail only if all of its limits deny it, as
+	// QUOTA_MODE does.
+	AnyOf bool
+	// StopWhenOver charges nothing of a request that is denied, as
+	// STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT does.
+	StopWhenOver bool
+
+	// Lost, if not nil, is told of each thing that Lossy leaves out.
+	Lost func(Problem)
 }
 
 // An envoyImporter carries one import.
@@ -50,17 +62,32 @@ func ImportEnvoy(files []Source, o EnvoyOptions) ([]*Document, error) {
 		if d == nil {
 			continue
 		}
-		i := slices.IndexFunc(domains, func(e *envoyDomain) bool { return e.name == d.name })
-		switch {
-		case i < 0:
-			domains = append(domains, d)
-		case o.MergeDomains:
-			domains[i].roots = append(domains[i].roots, d.roots...)
-			domains[i].notes = append(domains[i].notes, d.notes...)
-		default:
-			im.problem(d.at, "", fmt.Sprintf("domain %q is in %s already; --merge-domains joins them, as MERGE_DOMAIN_CONFIG does", d.name, domains[i].at.File))
-		}
+		domains = im.join(domains, d)
 	}
+	names := make([]string, len(files))
+	for i := range files {
+		names[i] = files[i].Name
+	}
+	return im.documents(domains, names)
+}
+
+// join adds d to domains, or to the one that has its name.
+func (im *envoyImporter) join(domains []*envoyDomain, d *envoyDomain) []*envoyDomain {
+	i := slices.IndexFunc(domains, func(e *envoyDomain) bool { return e.name == d.name })
+	switch {
+	case i < 0:
+		return append(domains, d)
+	case im.MergeDomains:
+		domains[i].roots = append(domains[i].roots, d.roots...)
+		domains[i].notes = append(domains[i].notes, d.notes...)
+	default:
+		im.problem(d.at, "", fmt.Sprintf("domain %q is in %s already; --merge-domains joins them, as MERGE_DOMAIN_CONFIG does", d.name, domains[i].at.File))
+	}
+	return domains
+}
+
+// documents translates domains. files are the sources, in order.
+func (im *envoyImporter) documents(domains []*envoyDomain, files []string) ([]*Document, error) {
 	docs := make([]*Document, 0, len(domains))
 	for _, d := range domains {
 		doc := im.document(d)
@@ -77,10 +104,10 @@ func ImportEnvoy(files []Source, o EnvoyOptions) ([]*Document, error) {
 
 // problems returns what was reported in the order of the files and their lines;
 // some is found only when a whole domain is known.
-func (im *envoyImporter) problems(files []Source) Problems {
+func (im *envoyImporter) problems(files []string) Problems {
 	order := make(map[string]int, len(files))
 	for i, f := range files {
-		order[f.Name] = i
+		order[f] = i
 	}
 	slices.SortStableFunc(im.report.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(order[a.File], order[b.File]), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
@@ -96,7 +123,10 @@ func (im *envoyImporter) problem(at Position, path, message string) {
 // returns the comment that says so.
 func (im *envoyImporter) loss(at Position, path, message string) []string {
 	if im.Lossy {
-		return []string{fmt.Sprintf("LOST (%s:%d): %s", at.File, at.Line, message)}
+		if im.Lost != nil {
+			im.Lost(Problem{Position: at, Path: path, Message: message})
+		}
+		return []string{fmt.Sprintf("LOST (%s): %s", at.place(), message)}
 	}
 	im.report.add(Problem{Position: at, Path: path, Message: message, Expected: "--lossy, to import without it"})
 	return nil
@@ -109,6 +139,9 @@ func (im *envoyImporter) document(d *envoyDomain) *Document {
 		Charge:      limiter.ChargeAll,
 		CountDenied: true,
 		PeekUsed:    true,
+	}
+	if im.StopWhenOver {
+		doc.Charge, doc.CountDenied = limiter.AllOrNothing, false
 	}
 	if len(d.name) > TextBytesMax {
 		im.problem(d.at, "", fmt.Sprintf("domain is longer than %d bytes", TextBytesMax))
@@ -148,8 +181,8 @@ func (w *envoyWriter) siblings(nodes []*envoyNode, above []EntryPattern) {
 	seen := make(map[string]*envoyNode, len(nodes))
 	for _, n := range nodes {
 		if first, ok := seen[n.composite()]; ok {
-			w.problem(n.at, n.path, fmt.Sprintf("duplicate descriptor: %q is at %s:%d already (the reference service joins key and value with _)",
-				n.composite(), first.at.File, first.at.Line))
+			w.problem(n.at, n.path, fmt.Sprintf("duplicate descriptor: %q is at %s already (the reference service joins key and value with _)",
+				n.composite(), first.at.place()))
 			continue
 		}
 		seen[n.composite()] = n
@@ -196,7 +229,7 @@ func (w *envoyWriter) node(n *envoyNode, above []EntryPattern) {
 // term translates n's rate_limit.
 func (w *envoyWriter) term(n *envoyNode) (Term, []string) {
 	l := n.limit
-	t := Term{Kind: limiter.KindFixed, Amount: l.amount, Every: l.unit.Duration(), Name: l.name, Shadow: n.shadow, AnyOf: n.quota, Pos: l.at}
+	t := Term{Kind: limiter.KindFixed, Amount: l.amount, Every: l.unit.Duration(), Name: l.name, Shadow: n.shadow || w.Shadow, AnyOf: n.quota || w.AnyOf, Pos: l.at}
 	if l.unlimited {
 		// The reference service neither answers an unlimited rule's name nor
 		// lets it be replaced, and its modes change nothing.

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"strings"
 )
 
@@ -23,7 +22,7 @@ func explainEnvoyDomain() []string {
 // explainEnvoyNode says what n means, and where Headgate's meaning differs.
 // descriptor is n and what is above it.
 func explainEnvoyNode(n *envoyNode, descriptor []EntryPattern) []string {
-	lines := []string{fmt.Sprintf("%s:%d %s", n.at.File, n.at.Line, n.path)}
+	lines := []string{n.at.place() + " " + n.path}
 	switch {
 	case n.limit == nil && len(n.children) > 0:
 		lines = append(lines, "no rate_limit here: a request that ends here owes nothing")

@@ -221,15 +221,15 @@ func (r *envoyReader) limit(f envoyField, n *envoyNode) *envoyLimit {
 }
 
 // checkLimit reports what the reference service refuses of a whole rate_limit.
-func (r *envoyReader) checkLimit(l *envoyLimit, unit, path string) {
+func (im *envoyImporter) checkLimit(l *envoyLimit, unit, path string) {
 	switch {
 	case l.unlimited && l.unit != 0:
-		r.problem(l.at, path, "an unlimited rate_limit has no unit")
+		im.problem(l.at, path, "an unlimited rate_limit has no unit")
 	case !l.unlimited && l.unit == 0:
-		r.problem(l.at, path, fmt.Sprintf("unit %q is not one of second, minute, hour, day, week, month, year", unit))
+		im.problem(l.at, path, fmt.Sprintf("unit %q is not one of second, minute, hour, day, week, month, year", unit))
 	}
 	if l.name != "" && slices.Contains(l.replaces, l.name) {
-		r.problem(l.at, path, fmt.Sprintf("rate_limit %q replaces itself", l.name))
+		im.problem(l.at, path, fmt.Sprintf("rate_limit %q replaces itself", l.name))
 	}
 }
 

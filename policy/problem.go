@@ -29,8 +29,11 @@ type Problem struct {
 // String returns the problem in one line: file:line:column: path: message.
 func (p Problem) String() string {
 	var b strings.Builder
-	if p.File != "" || p.Line > 0 {
+	switch {
+	case p.Line > 0:
 		fmt.Fprintf(&b, "%s:%d:%d: ", p.File, p.Line, p.Column)
+	case p.File != "":
+		b.WriteString(p.File + ": ")
 	}
 	if p.Path != "" {
 		b.WriteString(p.Path + ": ")
