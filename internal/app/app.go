@@ -69,6 +69,7 @@ type node struct {
 	saved    savedTable
 	policies *policies
 	modes    *modes
+	control  *controlPlane // nil: none
 	metrics  *obs.Metrics
 	rest     *rest.Handler
 	server   *rpc.Server
@@ -124,7 +125,9 @@ func (n *node) run(ctx context.Context) error {
 	}
 	loops, endLoops := context.WithCancel(context.WithoutCancel(ctx))
 	n.startLoops(loops, &background)
-	n.ready()
+	if !n.awaits() {
+		n.ready()
+	}
 
 	delay, err := n.wait(ctx, failed)
 
@@ -160,8 +163,12 @@ func (n *node) build() error {
 		}
 	}
 	n.metrics = obs.New(n.metricsConfig())
+	if n.control, err = newControlPlane(&c.Policy.XDS, n); err != nil {
+		return err
+	}
 	n.policies = &policies{
-		paths: c.Policy.Paths,
+		paths: c.Policy.Paths, envoy: envoyFiles{dir: c.Policy.Envoy.Dir, root: c.Policy.Envoy.Root, dotFiles: c.Policy.Envoy.DotFiles},
+		imports: envoyOptions(&c.Policy.Envoy), remote: n.control != nil, first: make(chan struct{}),
 		options: policy.Options{
 			Hasher:          limiter.NewKeyHasher(secret),
 			OnUnknownDomain: onUnknownDomain(c.Policy.OnUnknownDomain),
@@ -236,11 +243,22 @@ func (n *node) ready() {
 	}
 }
 
+// awaits reports whether the node is not ready before its control plane has
+// published something.
+func (n *node) awaits() bool { return n.control != nil && n.Config.Policy.XDS.AwaitInitial }
+
 // wait serves until ctx ends, a signal says stop or a door fails, and returns
 // how long to go on serving then.
 func (n *node) wait(ctx context.Context, failed <-chan error) (delay time.Duration, err error) {
+	var first <-chan struct{} // nil: the node is ready already
+	if n.awaits() {
+		first = n.policies.first
+	}
 	for {
 		select {
+		case <-first:
+			first = nil
+			n.ready()
 		case <-ctx.Done():
 			return n.Config.Shutdown.DrainDelay, nil
 		case err := <-failed:

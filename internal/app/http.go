@@ -116,8 +116,10 @@ type readiness struct {
 	State         string   `json:"state"`
 	PolicyVersion uint64   `json:"policy_version"`
 	PolicyHash    string   `json:"policy_hash"`
-	PolicyRefused bool     `json:"policy_refused"` // the files have problems: an older policy is in force
+	PolicyRefused bool     `json:"policy_refused"` // something has problems: an older policy is in force
 	Problems      []string `json:"problems,omitempty"`
+	// ControlPlane is the one that policy.xds names, if it does.
+	ControlPlane *controlPlaneReport `json:"control_plane,omitempty"`
 	// Modes are the domains that are not enforced, the first few by name.
 	Modes map[string]string `json:"modes,omitempty"`
 }
@@ -130,8 +132,11 @@ func (n *node) readyz(w http.ResponseWriter, _ *http.Request) {
 		Ready: n.isReady(), State: nodeState(n.state.Load()).String(),
 		PolicyVersion: snapshot.Version(), PolicyHash: snapshot.Hash(),
 	}
-	if state.Refused != nil {
-		r.PolicyRefused, r.Problems = true, problemLines(state.Refused)
+	if n.control != nil {
+		r.ControlPlane = n.control.report(&state)
+	}
+	if r.Problems = state.problems(); len(r.Problems) > 0 {
+		r.PolicyRefused = true
 		if more := len(r.Problems) - problemsShown; more > 0 {
 			r.Problems = append(r.Problems[:problemsShown], fmt.Sprintf("… %d more: see the log or the admin API", more))
 		}

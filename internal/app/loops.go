@@ -32,12 +32,15 @@ func (n *node) startLoops(ctx context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { n.rank(ctx) })
 	wg.Go(func() { n.rereadFiles(ctx) })
 	wg.Go(func() { n.modes.run(ctx) })
-	if len(n.Config.Policy.Paths) > 0 {
+	if paths := n.policies.watched(); len(paths) > 0 {
 		w := watch{
-			paths: n.Config.Policy.Paths, debounce: n.Config.Policy.Debounce, poll: n.Config.Policy.PollInterval,
+			paths: paths, sign: n.policies.sign, debounce: n.Config.Policy.Debounce, poll: n.Config.Policy.PollInterval,
 			changed: n.policies.reload, log: n.Log,
 		}
 		wg.Go(func() { w.run(ctx, n.policies.signature) })
+	}
+	if n.control != nil {
+		wg.Go(func() { n.control.client.Run(ctx) })
 	}
 	for _, p := range n.encryptedPorts() {
 		w := watch{paths: p.paths, debounce: certDebounce, poll: certPoll, changed: p.reload, log: n.Log}

@@ -79,9 +79,8 @@ func (n *node) policyReport() admin.Policy {
 		Domains: snapshot.Domains(), Limits: len(snapshot.Limits()),
 		Files: state.Files, AppliedAt: state.AppliedAt, ReadAt: state.TriedAt,
 	}
-	if state.Refused != nil {
-		p.Refused, p.Problems = true, problemLines(state.Refused)
-	}
+	p.Problems = state.problems()
+	p.Refused = len(p.Problems) > 0
 	return p
 }
 

@@ -21,6 +21,7 @@ const debounceMax = 10
 // and then, for file systems that do not tell.
 type watch struct {
 	paths    []string
+	sign     func() string // changes when the files do; nil: signature of paths
 	debounce time.Duration
 	poll     time.Duration
 	changed  func()
@@ -29,6 +30,10 @@ type watch struct {
 
 // run watches until ctx ends. seen is the signature of what was read last.
 func (w *watch) run(ctx context.Context, seen string) {
+	sign := w.sign
+	if sign == nil {
+		sign = func() string { return signature(w.paths) }
+	}
 	var events <-chan fsnotify.Event
 	var errs <-chan error
 	notify, err := fsnotify.NewWatcher()
@@ -39,7 +44,7 @@ func (w *watch) run(ctx context.Context, seen string) {
 		defer notify.Close() //nolint:errcheck // nothing is lost
 		events, errs = notify.Events, notify.Errors
 		w.add(notify)
-		if signature(w.paths) != seen {
+		if sign() != seen {
 			w.changed() // before there was somebody to notice
 		}
 	}
@@ -53,7 +58,7 @@ func (w *watch) run(ctx context.Context, seen string) {
 	read := func() {
 		latest = time.Time{}
 		quiet.Stop()
-		if now := signature(w.paths); certain || now != seen {
+		if now := sign(); certain || now != seen {
 			seen, certain = now, false
 			w.changed()
 		}

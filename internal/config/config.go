@@ -5,7 +5,9 @@ import "time"
 // A Config is all settings of a process. Tags: yaml is the key, doc one or two
 // sentences for the reference, min, max and oneof the bounds that Validate
 // checks, kind=addr a listening address, kind=header the name of a header,
-// kind=cidr a list of networks and kind=file the path of a PEM file.
+// kind=cidr a list of networks,
+// kind=file the path of a PEM file, kind=dir that of a directory, kind=target whom
+// gRPC connects to, kind=pairs a list of name=value and kind=text any text.
 type Config struct {
 	DataDir  string   `yaml:"data_dir" doc:"Directory of the node's own files: the key secret, the saved counters, the modes of domains, the audit log, the lock. Created with mode 0700. Empty: chosen by the environment, see below."`
 	Policy   Policy   `yaml:"policy"`
@@ -26,6 +28,42 @@ type Policy struct {
 	OnUnknownDomain string        `yaml:"on_unknown_domain" oneof:"allow|deny|error" doc:"What a request of a domain without a policy gets."`
 	Debounce        time.Duration `yaml:"debounce" min:"10ms" max:"1m" doc:"How long files must be quiet before a change is read. A change is read after ten times this at the latest."`
 	PollInterval    time.Duration `yaml:"poll_interval" min:"100ms" max:"1h" doc:"How often files are looked at besides file notifications, which some network file systems do not send."`
+	Envoy           EnvoyImport   `yaml:"envoy"`
+	XDS             XDS           `yaml:"xds"`
+}
+
+// EnvoyImport is about configuration in the format of envoyproxy/ratelimit that
+// is imported while the node runs: files, and what policy.xds brings.
+type EnvoyImport struct {
+	Dir          string `yaml:"dir" kind:"dir" doc:"Directory with configuration files of envoyproxy/ratelimit. All files in it and below are read, whatever their names, and changes are taken over. Empty: none."`
+	Root         string `yaml:"root" kind:"dir" doc:"Directory above dir, or a link to one, that is replaced as a whole when the files change (RUNTIME_ROOT). Empty: dir itself."`
+	DotFiles     bool   `yaml:"dot_files" doc:"Read also what has a name that begins with a dot. In a Kubernetes volume every file is there twice then."`
+	MergeDomains bool   `yaml:"merge_domains" doc:"Join files, or resources, of one domain (MERGE_DOMAIN_CONFIG). Else they are refused."`
+	Shadow       bool   `yaml:"shadow" doc:"Make every imported limit a shadow limit (SHADOW_MODE)."`
+	AnyOf        bool   `yaml:"any_of" doc:"Deny only what all imported limits of a request deny (QUOTA_MODE)."`
+	StopWhenOver bool   `yaml:"stop_when_over" doc:"Charge nothing of a request that is denied (STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT)."`
+}
+
+// XDS is the control plane that publishes rate-limit configuration.
+type XDS struct {
+	Server          string        `yaml:"server" kind:"target" doc:"host:port of a control plane that publishes RateLimitConfig resources over the aggregated discovery service, as Envoy Gateway does. They apply beside policy.paths. Empty: none."`
+	NodeID          string        `yaml:"node_id" kind:"text" doc:"Name by which the control plane knows this node."`
+	NodeMetadata    []string      `yaml:"node_metadata" kind:"pairs" doc:"What goes with the name."`
+	Headers         []string      `yaml:"headers" kind:"pairs" doc:"Sent with each request for configuration."`
+	AwaitInitial    bool          `yaml:"await_initial" doc:"Be not ready before the first configuration is in force. Until then, ready or not, requests of domains that no file has are answered with an error."`
+	MessageBytesMax Bytes         `yaml:"message_bytes_max" min:"1KiB" max:"256MiB" doc:"Size of one response."`
+	BackoffMin      time.Duration `yaml:"backoff_min" min:"10ms" max:"1h" doc:"Pause before a lost control plane is looked for. It doubles with each attempt in vain; the upper half of it is random."`
+	BackoffMax      time.Duration `yaml:"backoff_max" min:"10ms" max:"1h" doc:"Longest pause. At least backoff_min."`
+	TLS             XDSTLS        `yaml:"tls"`
+}
+
+// XDSTLS encrypts the connection to the control plane.
+type XDSTLS struct {
+	Enabled    bool   `yaml:"enabled" doc:"Encrypt the connection."`
+	CAFile     string `yaml:"ca_file" kind:"file" doc:"Authorities that the control plane's certificate may be of. Empty: the system's. Files are read again for each connection."`
+	CertFile   string `yaml:"cert_file" kind:"file" doc:"Certificate to show. Needs key_file."`
+	KeyFile    string `yaml:"key_file" kind:"file" doc:"Key of the certificate, without a passphrase."`
+	ServerName string `yaml:"server_name" kind:"text" doc:"Host that the control plane's certificate must name. Empty: that of server."`
 }
 
 // GRPC is the door that gateways use.
@@ -140,6 +178,10 @@ func Default() Config {
 			OnUnknownDomain: "allow",
 			Debounce:        200 * time.Millisecond,
 			PollInterval:    10 * time.Second,
+			XDS: XDS{
+				NodeID: "headgate", AwaitInitial: true, MessageBytesMax: 16 * MiB,
+				BackoffMin: time.Second, BackoffMax: time.Minute,
+			},
 		},
 		GRPC: GRPC{
 			Addr:                ":8081",

@@ -325,6 +325,7 @@ func TestPrintedSettingsLoadAgain(t *testing.T) {
 	want.DataDir, want.Policy.Paths, want.GRPC.Addr = "/a b", []string{"x: y", `"q"`}, "h:1"
 	want.GRPC.TLS = TLS{CertFile: "a", KeyFile: "b", ClientCAFile: "c", ClientAuth: "require", MinVersion: "1.3"}
 	want.HTTP.TLS.CertFile, want.HTTP.TLS.KeyFile = "d", "d"
+	want.Policy.XDS.NodeMetadata, want.Policy.XDS.Headers = []string{"a=b"}, []string{"c=d", "e="}
 	got, err := Load(Sources{File: writeFile(t, want.YAML())})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, want.YAML())

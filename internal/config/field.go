@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -145,6 +146,14 @@ func boundOf(tag reflect.StructTag, v reflect.Value) string {
 		return "networks such as 10.0.0.0/8, or addresses"
 	case "file":
 		return "path of a PEM file"
+	case "dir":
+		return "path of a directory"
+	case "target":
+		return "host:port, or another target of gRPC's"
+	case "text":
+		return "any text"
+	case "pairs":
+		return "a list of name=value"
 	}
 	if tag.Get("min") != "" {
 		return tag.Get("min") + " to " + tag.Get("max")
@@ -175,6 +184,12 @@ func (f Field) inBounds() bool {
 		list, _ := f.value.Interface().([]string) // the tag is for lists only
 		_, err := Prefixes(list)
 		return err == nil
+	}
+	if list, ok := f.value.Interface().([]string); ok && f.tag.Get("kind") == "pairs" {
+		return !slices.ContainsFunc(list, func(pair string) bool {
+			name, _, ok := strings.Cut(pair, "=")
+			return !ok || name == ""
+		})
 	}
 	if f.tag.Get("min") == "" {
 		return true

@@ -20,12 +20,30 @@ func (c *Config) Validate() error {
 	ps = append(ps, c.GRPC.problems()...)
 	ps = append(ps, c.GRPC.TLS.problems("grpc.tls.")...)
 	ps = append(ps, c.HTTP.TLS.problems("http.tls.")...)
+	ps = append(ps, c.Policy.XDS.problems()...)
 	ps = append(ps, c.Admin.problems()...)
 	ps = append(ps, c.Shutdown.problems()...)
 	if len(ps) > 0 {
 		return ps
 	}
 	return nil
+}
+
+func (x *XDS) problems() Problems {
+	var ps Problems
+	if x.BackoffMax < x.BackoffMin {
+		ps = append(ps, Problem{Path: "policy.xds.backoff_max", Value: x.BackoffMax.String(), Bound: "must be at least policy.xds.backoff_min, " + x.BackoffMin.String()})
+	}
+	if (x.TLS.CertFile == "") != (x.TLS.KeyFile == "") {
+		ps = append(ps, Problem{Path: "policy.xds.tls.cert_file", Value: x.TLS.CertFile, Bound: "needs policy.xds.tls.key_file, and it this"})
+	}
+	if !x.TLS.Enabled && (x.TLS.CAFile != "" || x.TLS.CertFile != "" || x.TLS.ServerName != "") {
+		ps = append(ps, Problem{Path: "policy.xds.tls.enabled", Value: "false", Bound: "must be true where policy.xds.tls says more"})
+	}
+	if x.Server == "" && x.TLS.Enabled {
+		ps = append(ps, Problem{Path: "policy.xds.server", Bound: "must be given where policy.xds.tls.enabled is true"})
+	}
+	return ps
 }
 
 func (g *GRPC) problems() Problems {

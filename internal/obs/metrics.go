@@ -96,7 +96,7 @@ func New(c Config) *Metrics {
 		registry: prometheus.NewRegistry(),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "headgate_policy_reloads_total",
-			Help: "Times that changed policy files were read, by result.",
+			Help: "Times that policies were read or published again, by result.",
 		}, []string{"result"}),
 	}
 	m.Decisions = newDecisions(c, m.Hot, m.Denied)

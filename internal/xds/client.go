@@ -36,6 +36,9 @@ const (
 	pingTimeout = 20 * time.Second
 	// connectMax bounds one attempt to connect, the TLS handshake included.
 	connectMax = 20 * time.Second
+	// rejectPauseMax bounds the pause before a rejection that follows another.
+	// Meanwhile nothing newer is sent.
+	rejectPauseMax = 10 * time.Second
 	// detailBytesMax bounds the reason that a control plane is told.
 	detailBytesMax = 4 << 10
 )
@@ -57,7 +60,8 @@ type Config struct {
 	MessageBytes int
 	// BackoffMin and BackoffMax bound the pause before the next connection,
 	// which doubles with each that brought nothing: at least 10 ms, and Max at
-	// least Min. A pause is drawn from its upper half.
+	// least Min. A pause is drawn from its upper half. They also say how long
+	// rejections wait that follow each other, at most 10 s.
 	BackoffMin, BackoffMax time.Duration
 
 	// Apply puts all of configs in force, instead of those of the previous
@@ -124,14 +128,22 @@ func (c *Client) Run(ctx context.Context) {
 		}
 		wait := pause/2 + rand.N(pause/2+1) //nolint:gosec // spreads clients, hides nothing
 		c.config.Disconnected(err, wait)
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep(ctx, wait) {
 			return
-		case <-timer.C:
 		}
 		pause = min(2*pause, c.config.BackoffMax)
+	}
+}
+
+// sleep waits for d and reports whether it was not ended by ctx.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
@@ -156,7 +168,7 @@ func (c *Client) follow(ctx context.Context) (received bool, err error) {
 		return false, fmt.Errorf("xds: subscribe: %w", endOf(stream, err))
 	}
 	c.config.Connected()
-	accepted := ""
+	accepted, pause := "", time.Duration(0)
 	for {
 		response, err := stream.Recv()
 		if err != nil {
@@ -167,6 +179,16 @@ func (c *Client) follow(ctx context.Context) (received bool, err error) {
 		}
 		received = true
 		request := c.answer(response, &accepted)
+		if request.GetErrorDetail() == nil {
+			pause = 0
+		} else {
+			// A control plane made with go-control-plane sends what was rejected
+			// again at once. The first rejection is told at once, too.
+			if !sleep(ctx, pause) {
+				return received, ctx.Err()
+			}
+			pause = min(max(2*pause, c.config.BackoffMin), c.config.BackoffMax, rejectPauseMax)
+		}
 		if err := stream.Send(request); err != nil {
 			return received, fmt.Errorf("xds: acknowledge: %w", endOf(stream, err))
 		}
