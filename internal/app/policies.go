@@ -291,13 +291,6 @@ func (p *policies) sign() string { return signature(p.paths) + p.envoy.sign() }
 // watched returns what is to be watched for changes.
 func (p *policies) watched() []string { return slices.Concat(p.paths, p.envoy.places()) }
 
-// documents returns what is in force, as it was written or published.
-func (p *policies) documents() []*policy.Document {
-	p.loading.Lock()
-	defer p.loading.Unlock()
-	return slices.Concat(p.local, p.published)
-}
-
 func (p *policies) note(f func(*policyState)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

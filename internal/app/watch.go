@@ -30,10 +30,6 @@ type watch struct {
 
 // run watches until ctx ends. seen is the signature of what was read last.
 func (w *watch) run(ctx context.Context, seen string) {
-	sign := w.sign
-	if sign == nil {
-		sign = func() string { return signature(w.paths) }
-	}
 	var events <-chan fsnotify.Event
 	var errs <-chan error
 	notify, err := fsnotify.NewWatcher()
@@ -44,7 +40,7 @@ func (w *watch) run(ctx context.Context, seen string) {
 		defer notify.Close() //nolint:errcheck // nothing is lost
 		events, errs = notify.Events, notify.Errors
 		w.add(notify)
-		if sign() != seen {
+		if w.signature() != seen {
 			w.changed() // before there was somebody to notice
 		}
 	}
@@ -58,7 +54,7 @@ func (w *watch) run(ctx context.Context, seen string) {
 	read := func() {
 		latest = time.Time{}
 		quiet.Stop()
-		if now := sign(); certain || now != seen {
+		if now := w.signature(); certain || now != seen {
 			seen, certain = now, false
 			w.changed()
 		}
@@ -86,6 +82,14 @@ func (w *watch) run(ctx context.Context, seen string) {
 			}
 		}
 	}
+}
+
+// signature changes when what is watched does.
+func (w *watch) signature() string {
+	if w.sign != nil {
+		return w.sign()
+	}
+	return signature(w.paths)
 }
 
 // concerns reports whether name is one of the paths, or in one and may say what

@@ -3,6 +3,7 @@ package xds
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -127,9 +128,9 @@ func decodeLimit(l *policy.EnvoyLimit, b []byte) error {
 	return fields(b, func(f field) error {
 		switch {
 		case f.is(1, protowire.VarintType):
-			l.Unit = unitName(int32(f.varint)) //nolint:gosec // an enum's low 32 bits count
+			l.Unit = unitName(int32(f.varint))
 		case f.is(2, protowire.VarintType):
-			l.Amount = uint32(f.varint) //nolint:gosec // a uint32's low 32 bits count
+			l.Amount = uint32(f.varint)
 		case f.is(3, protowire.VarintType):
 			l.Unlimited = protowire.DecodeBool(f.varint)
 		case f.is(4, protowire.BytesType):
@@ -152,7 +153,7 @@ func decodeLimit(l *policy.EnvoyLimit, b []byte) error {
 func unitName(u int32) string {
 	names := [...]string{"UNKNOWN", "SECOND", "MINUTE", "HOUR", "DAY", "MONTH", "YEAR", "WEEK"}
 	if u < 0 || int(u) >= len(names) {
-		return fmt.Sprint(u)
+		return strconv.Itoa(int(u))
 	}
 	return names[u]
 }

@@ -13,11 +13,11 @@ import (
 	"github.com/headgate/headgate/policy"
 )
 
-func encode(t testing.TB, c *policy.EnvoyConfig) []byte {
-	t.Helper()
+func encode(tb testing.TB, c *policy.EnvoyConfig) []byte {
+	tb.Helper()
 	b, err := proto.Marshal(xdstest.Message(c))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
@@ -91,6 +91,7 @@ func opaque(b []byte) bool {
 }
 
 func sameConfig(t *testing.T, got *policy.EnvoyConfig, want *rlsconfv3.RateLimitConfig) {
+	t.Helper()
 	if got.Name != want.GetName() || got.Domain != want.GetDomain() {
 		t.Fatalf("got %+v, want %v", got, want)
 	}
@@ -98,6 +99,7 @@ func sameConfig(t *testing.T, got *policy.EnvoyConfig, want *rlsconfv3.RateLimit
 }
 
 func sameDescriptors(t *testing.T, got []policy.EnvoyDescriptor, want []*rlsconfv3.RateLimitDescriptor) {
+	t.Helper()
 	if len(got) != len(want) {
 		t.Fatalf("%d descriptors, want %d", len(got), len(want))
 	}
