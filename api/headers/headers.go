@@ -106,7 +106,7 @@ func strictest(items *[ItemsMax]*limiter.Charge, charges []limiter.Charge) (n in
 func (l *List) policy(lim *limiter.Limit) {
 	amount, window := lim.Amount, uint64(lim.Period/time.Second)
 	if lim.Period%time.Second != 0 {
-		amount, window = uint64(float64(amount)*float64(time.Second)/float64(lim.Period)), 1
+		amount, window = uint64(min(float64(amount)*float64(time.Second)/float64(lim.Period), integerMax)), 1
 	}
 	l.parameter(";q=", amount)
 	if window > 0 {

@@ -36,8 +36,10 @@ type attributes []*headgatev1.Attribute
 
 var errAttributes = errors.New(`attributes: must be an object of texts, or a list of {"key": …, "value": …}`)
 
-// UnmarshalJSON reads either form.
+// UnmarshalJSON reads either form. As with every field of a JSON object, the last
+// one counts if there are several.
 func (a *attributes) UnmarshalJSON(b []byte) error {
+	*a = nil
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	t, err := d.Token()
@@ -127,7 +129,8 @@ func (h *Handler) readJSON(w http.ResponseWriter, r *http.Request, v any) error 
 }
 
 // decide decides c and returns the exchange, which is the caller's to close, also
-// with an error: a *api.Fault.
+// with an error: a *api.Fault. Nobody closes it in a defer: after a panic its state
+// is unknown, and the desk must not lend it again.
 func (h *Handler) decide(ctx context.Context, c *check) (*api.Exchange, error) {
 	x := h.Desk.Open()
 	message, err := proto.Marshal(&headgatev1.CheckRequest{
@@ -155,7 +158,12 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	x, err := h.decide(r.Context(), &c)
-	defer func() { h.Desk.Close(x) }()
+	h.answer(w, x, &c, err)
+	h.Desk.Close(x)
+}
+
+// answer writes what came of c: the decision that x holds, or err.
+func (h *Handler) answer(w http.ResponseWriter, x *api.Exchange, c *check, err error) {
 	if err != nil {
 		h.refuse(w, err)
 		return
@@ -196,21 +204,27 @@ func (h *Handler) batch(w http.ResponseWriter, r *http.Request) {
 	out := struct {
 		Items []batchItem `json:"items"`
 	}{make([]batchItem, 0, len(b.Checks))}
+	// One bound for the whole: a late decider is waited for once, not for each check.
+	ctx, cancel := context.WithTimeout(r.Context(), h.Desk.Timeout())
+	defer cancel()
 	for i := range b.Checks {
-		out.Items = append(out.Items, h.batchItem(r.Context(), &b.Checks[i]))
+		out.Items = append(out.Items, h.batchItem(ctx, &b.Checks[i]))
 	}
 	writeJSON(w, &out)
 }
 
 func (h *Handler) batchItem(ctx context.Context, c *check) batchItem {
 	x, err := h.decide(ctx, c)
-	defer func() { h.Desk.Close(x) }()
+	var item batchItem
 	if err != nil {
 		h.Desk.CountFault()
 		p := fault(err)
-		return batchItem{Error: &p}
+		item.Error = &p
+	} else {
+		item.Decision = decisionOf(x, c.Explain)
 	}
-	return batchItem{Decision: decisionOf(x, c.Explain)}
+	h.Desk.Close(x)
+	return item
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

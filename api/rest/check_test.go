@@ -230,8 +230,8 @@ func TestAPanicIsAnAnswerAndTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := ask(h, "POST", "/v1/check", `{"domain": "shop", "attributes": {"user": "a"}}`)
-	if a.status != http.StatusInternalServerError || told != "POST /v1/check broken true" {
-		t.Errorf("%d, told %q", a.status, told)
+	if a.status != http.StatusInternalServerError || told != "POST /v1/check broken true" || h.Panics() != 1 {
+		t.Errorf("%d, told %q, %d counted", a.status, told, h.Panics())
 	}
 }
 

@@ -7,6 +7,6 @@
 // nothing of probes, metrics or the admin API. It serves on net/http; a request is
 // decided at a desk, with the bounds and the meaning of the native API.
 //
-// The main type is [Handler]. It is safe for concurrent use and keeps no state.
+// The main type is [Handler]. It is safe for concurrent use; its only state is a count of panics.
 // Errors are application/problem+json (RFC 9457) and name field, value and bound.
 package rest

@@ -44,13 +44,17 @@ func (h *Handler) forwardAuth(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	x := h.Desk.Open()
-	defer func() { h.Desk.Close(x) }()
-	if err := h.describe(x, r, &o); err != nil {
-		h.refuse(w, err)
-		return
+	if err = h.describe(x, r, &o); err == nil {
+		x = h.Desk.Decide(r.Context(), x)
+		err = x.Fault()
 	}
-	x = h.Desk.Decide(r.Context(), x)
-	if err := x.Fault(); err != nil {
+	h.forward(w, x, &o, err)
+	h.Desk.Close(x) // not in a defer, see decide
+}
+
+// forward writes what came of o: the decision that x holds, or err.
+func (h *Handler) forward(w http.ResponseWriter, x *api.Exchange, o *original, err error) {
+	if err != nil {
 		h.refuse(w, err)
 		return
 	}

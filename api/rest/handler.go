@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 
 	"github.com/headgate/headgate/api"
 	"github.com/headgate/headgate/api/rls"
@@ -53,8 +54,12 @@ func (c *Config) Validate() error {
 // A Handler answers the routes of this package. Make one with New.
 type Handler struct {
 	Config
-	mux *http.ServeMux
+	mux    *http.ServeMux
+	panics atomic.Uint64
 }
+
+// Panics returns how many requests ended with a panic, which was recovered.
+func (h *Handler) Panics() uint64 { return h.panics.Load() }
 
 //go:embed openapi.json
 var openAPI []byte
@@ -115,6 +120,7 @@ func (h *Handler) recovered(w http.ResponseWriter, r *http.Request) {
 	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(v)
 	}
+	h.panics.Add(1)
 	if h.Panic != nil {
 		h.Panic(r.Method+" "+r.URL.Path, v, debug.Stack())
 	}

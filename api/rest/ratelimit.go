@@ -23,13 +23,17 @@ func (h *Handler) rateLimit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	x := h.Desk.Open()
-	defer func() { h.Desk.Close(x) }()
-	if err := rls.Decode(message, &h.Bounds, &x.Req); err != nil {
-		h.refuse(w, err)
-		return
+	if err = rls.Decode(message, &h.Bounds, &x.Req); err == nil {
+		x = h.Desk.Decide(r.Context(), x)
+		err = x.Fault()
 	}
-	x = h.Desk.Decide(r.Context(), x)
-	if err := x.Fault(); err != nil {
+	h.rateLimitResponse(w, x, err)
+	h.Desk.Close(x) // not in a defer, see decide
+}
+
+// rateLimitResponse writes the decision that x holds, or err.
+func (h *Handler) rateLimitResponse(w http.ResponseWriter, x *api.Exchange, err error) {
+	if err != nil {
 		h.refuse(w, err)
 		return
 	}
