@@ -102,8 +102,13 @@ func strictest(items *[ItemsMax]*limiter.Charge, charges []limiter.Charge) (n in
 }
 
 // policy appends what a limit says of itself: q units in each window of w
-// seconds. A period of no whole number of seconds is told as what passes in one.
+// seconds, or q at once, which has no window. A period of no whole number of seconds is told as what passes in one.
 func (l *List) policy(lim *limiter.Limit) {
+	if lim.Kind == limiter.KindConcurrency {
+		l.parameter(";q=", lim.Amount)
+		l.put(`;qu="concurrent-requests"`)
+		return
+	}
 	amount, window := lim.Amount, uint64(lim.Period/time.Second)
 	if lim.Period%time.Second != 0 {
 		amount, window = uint64(min(float64(amount)*float64(time.Second)/float64(lim.Period), integerMax)), 1

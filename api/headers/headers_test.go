@@ -116,6 +116,16 @@ func TestFieldsSayWhatWasDecided(t *testing.T) {
 			[]decided{{window("w", limiter.AmountMax, time.Hour), allowed(limiter.AmountMax, 0)}},
 			"ratelimit-policy: \"w\";q=999999999999999;w=3600\nratelimit: \"w\";r=999999999999999;t=0\n",
 		},
+		{
+			"slots are held at once and have no window", policy.HeadersDraft,
+			[]decided{{limiter.Spec{Name: "exports", Kind: limiter.KindConcurrency, Amount: 5, Period: time.Minute}, allowed(4, 30*time.Second)}},
+			"ratelimit-policy: \"exports\";q=5;qu=\"concurrent-requests\"\nratelimit: \"exports\";r=4;t=30\n",
+		},
+		{
+			"a large amount in less than a second fits as well", policy.HeadersDraft,
+			[]decided{{window("w", limiter.AmountMax, limiter.PeriodMin), allowed(1, 0)}},
+			"ratelimit-policy: \"w\";q=999999999999999;w=1\nratelimit: \"w\";r=1;t=0\n",
+		},
 		{"no limit counted", everything, nil, ""},
 		{"nothing is asked for", policy.HeadersChosen, []decided{{rate("r", 1, 0), denied(1, 1)}}, ""},
 	} {
