@@ -116,7 +116,10 @@ benchsmoke: ## Run every benchmark once, so that none rots
 ##@ End to end
 
 .PHONY: e2e
-e2e: build $(ENVOY) ## A real Envoy, a real headgate, a real upstream
+e2e: build $(ENVOY) ## A real headgate behind real gateways: Envoy, nginx, HAProxy, Caddy
+	@missing=; for p in nginx haproxy caddy; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	  [ -e /usr/share/nginx/modules-available/mod-http-lua.conf ] || missing="$$missing libnginx-mod-http-lua"; \
+	  [ -z "$$missing" ] || { echo "make e2e tries every recipe of docs/guides and misses:$$missing (Debian: apt-get install$$missing)" >&2; exit 1; }
 	ENVOY=$(ENVOY) HEADGATE=$(CURDIR)/bin/headgate go test -count=1 -tags e2e $(RACE) ./internal/e2e
 
 .PHONY: e2e-record

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -48,7 +49,9 @@ func (h *headgate) start(t *testing.T) {
 	cmd := exec.Command(bin, "serve",
 		"--policy", h.policy, "--data-dir", h.dataDir,
 		"--grpc", h.grpc, "--http", h.http, "--admin", "127.0.0.1:0")
-	cmd.Env = append(os.Environ(), "HEADGATE_SHUTDOWN_DRAIN_DELAY=0s", "HEADGATE_POLICY_DEBOUNCE=20ms")
+	cmd.Env = append(os.Environ(), "HEADGATE_SHUTDOWN_DRAIN_DELAY=0s", "HEADGATE_POLICY_DEBOUNCE=20ms",
+		// Gateways ask from there; the tests' clients have other loopback addresses.
+		"HEADGATE_HTTP_TRUSTED_PROXIES=127.0.0.1")
 	h.process = start(t, "headgate", cmd)
 	h.await(t, func() error {
 		_, err := get("http://" + h.http + "/readyz")
@@ -81,15 +84,22 @@ func (h *headgate) metric(line string) error {
 	return nil
 }
 
-// freeAddr returns a loopback address that nobody listens on at the moment.
+// freeAddr returns a loopback address that nobody listens on at the moment. Its
+// port is below those that the system gives to connections, of which other tests
+// open many at the same time.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l := listen(t)
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 18_000+rand.IntN(14_000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return addr
+		}
 	}
-	return addr
+	t.Fatal("no free port from 18000 to 31999")
+	return ""
 }
 
 // A site is a whole installation: clients → Envoy → Headgate, and an upstream.
@@ -138,6 +148,8 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.mu.Lock()
 	u.seen[r.URL.Path]++
 	u.mu.Unlock()
+	body, _ := io.ReadAll(r.Body)
+	w.Header().Set("X-Seen", r.Method+" "+r.URL.RequestURI()+" "+string(body))
 	_, _ = io.WriteString(w, upstreamBody)
 }
 
