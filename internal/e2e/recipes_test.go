@@ -40,16 +40,16 @@ const (
 
 func recipes() []recipe {
 	return []recipe{
-		{"nginx auth_request", "nginx.md", nginx("headgate.conf", true), allowed, true, nginxBody},
-		{"nginx auth_request, fail closed", "nginx.md", nginx("headgate.conf", false), http.StatusServiceUnavailable, true, nginxBody},
-		{"nginx Lua", "nginx.md", nginx("headgate-lua.conf", true, "ndk", "lua"), allowed, true, headgateBody},
-		{"nginx Lua, fail closed", "nginx.md", nginx("headgate-lua.conf", false, "ndk", "lua"), http.StatusServiceUnavailable, true, headgateBody},
-		{"HAProxy", "haproxy.md", haproxy, allowed, true, headgateBody},
-		{"HAProxy, fail closed", "haproxy.md", haproxyClosed, http.StatusServiceUnavailable, true, headgateBody},
-		{"Caddy", "caddy.md", caddy, http.StatusBadGateway, false, headgateBody},
-		{"Envoy ext_authz, HTTP", "envoy-ext-authz.md", extAuthz("envoy.yaml, HTTP", true), allowed, true, headgateBody},
-		{"Envoy ext_authz, HTTP, fail closed", "envoy-ext-authz.md", extAuthz("envoy.yaml, HTTP", false), http.StatusForbidden, true, headgateBody},
-		{"Caddy, fail open", "caddy.md", caddyOpen, allowed, false, headgateBody},
+		{"nginx auth_request", "docs/guides/nginx.md", nginx("headgate.conf", true), allowed, true, nginxBody},
+		{"nginx auth_request, fail closed", "docs/guides/nginx.md", nginx("headgate.conf", false), http.StatusServiceUnavailable, true, nginxBody},
+		{"nginx Lua", "docs/guides/nginx.md", nginx("headgate-lua.conf", true, "ndk", "lua"), allowed, true, headgateBody},
+		{"nginx Lua, fail closed", "docs/guides/nginx.md", nginx("headgate-lua.conf", false, "ndk", "lua"), http.StatusServiceUnavailable, true, headgateBody},
+		{"HAProxy", "docs/guides/haproxy.md", haproxy, allowed, true, headgateBody},
+		{"HAProxy, fail closed", "docs/guides/haproxy.md", haproxyClosed, http.StatusServiceUnavailable, true, headgateBody},
+		{"Caddy", "docs/guides/caddy.md", caddy, http.StatusBadGateway, false, headgateBody},
+		{"Envoy ext_authz, HTTP", "docs/guides/envoy-ext-authz.md", extAuthz("envoy.yaml, HTTP", true), allowed, true, headgateBody},
+		{"Envoy ext_authz, HTTP, fail closed", "docs/guides/envoy-ext-authz.md", extAuthz("envoy.yaml, HTTP", false), http.StatusForbidden, true, headgateBody},
+		{"Caddy, fail open", "docs/guides/caddy.md", caddyOpen, allowed, false, headgateBody},
 	}
 }
 
@@ -264,7 +264,7 @@ func (k *kitchen) ask(t *testing.T, host byte, method, target, body string, fiel
 // ends with name, with the ports and paths of the test instead of the guide's.
 func (k *kitchen) block(t *testing.T, name string) string {
 	t.Helper()
-	page, err := os.ReadFile(filepath.Join("../../docs/guides", k.recipe.guide))
+	page, err := os.ReadFile(filepath.Join("../..", k.recipe.guide))
 	if err != nil {
 		t.Fatal(err)
 	}
