@@ -4,9 +4,17 @@ import (
 	"context"
 	"io"
 	"os"
+	"path/filepath"
+
+	"github.com/headgate/headgate/internal/dropin"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	if filepath.Base(os.Args[0]) == dropin.Name {
+		os.Exit(runDropin(os.Args[1:], os.Environ(), os.Stderr))
+	}
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // run executes the command line args and returns its exit code.
 func run(args []string, stdout, stderr io.Writer) int {

@@ -10,7 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"headgate": main})
+	testscript.Main(m, map[string]func(){"headgate": main, "ratelimit": main})
 }
 
 // TestScripts runs testdata/script/*.txtar: each is a shell session with the

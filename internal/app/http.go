@@ -46,6 +46,10 @@ func (n *node) listen(ctx context.Context) (err error) {
 		return l
 	}
 	grpc, web, adm := open("grpc.addr", c.GRPC.Addr), open("http.addr", c.HTTP.Addr), open("admin.addr", c.Admin.Addr)
+	var metrics net.Listener
+	if c.Metrics.Addr != "" {
+		metrics = open("metrics.addr", c.Metrics.Addr)
+	}
 	if err != nil {
 		for _, l := range opened {
 			_ = l.Close()
@@ -56,6 +60,11 @@ func (n *node) listen(ctx context.Context) (err error) {
 		{name: "gRPC", listener: grpc, serve: func() error { return n.server.Serve(grpc) }, stop: n.server.Drain},
 		n.httpDoor("HTTP", netutil.LimitListener(web, c.HTTP.ConnectionsMax), n.webHandler(), httpWriteTimeout, n.webTLS.config()),
 		n.httpDoor("admin", netutil.LimitListener(adm, c.Admin.ConnectionsMax), admin.Handler(n.adminSources()), adminWriteTimeout, nil),
+	}
+	if metrics != nil {
+		mux := http.NewServeMux()
+		mux.Handle(c.Metrics.Path, n.metrics.Handler())
+		n.doors = append(n.doors, n.httpDoor("metrics", netutil.LimitListener(metrics, c.HTTP.ConnectionsMax), mux, httpWriteTimeout, nil))
 	}
 	return nil
 }

@@ -5,9 +5,10 @@ import "time"
 // A Config is all settings of a process. Tags: yaml is the key, doc one or two
 // sentences for the reference, min, max and oneof the bounds that Validate
 // checks, kind=addr a listening address, kind=header the name of a header,
-// kind=cidr a list of networks,
-// kind=file the path of a PEM file, kind=dir that of a directory, kind=target whom
-// gRPC connects to, kind=pairs a list of name=value and kind=text any text.
+// kind=cidr a list of networks, kind=file the path of a PEM file, kind=dir that of
+// a directory, kind=target whom gRPC connects to, kind=pairs a list of name=value,
+// kind=path that of a URL, kind=addr-or-none an address or nothing and kind=text
+// any text.
 type Config struct {
 	DataDir  string   `yaml:"data_dir" doc:"Directory of the node's own files: the key secret, the saved counters, the modes of domains, the audit log, the lock. Created with mode 0700. Empty: chosen by the environment, see below."`
 	Policy   Policy   `yaml:"policy"`
@@ -156,7 +157,9 @@ func (s *Shutdown) DrainMax() time.Duration { return s.Timeout - s.Timeout/5 }
 
 // Metrics bounds what Prometheus sees.
 type Metrics struct {
-	LimitsMax int `yaml:"limits_max" min:"1" max:"100000" doc:"Limits with series of their own, over all domains. The others are counted together under limit=\"other\"."`
+	Addr      string `yaml:"addr" kind:"addr-or-none" doc:"Where metrics are served besides http.addr, in cleartext. Empty: nowhere."`
+	Path      string `yaml:"path" kind:"path" doc:"Path of the metrics at metrics.addr."`
+	LimitsMax int    `yaml:"limits_max" min:"1" max:"100000" doc:"Limits with series of their own, over all domains. The others are counted together under limit=\"other\"."`
 }
 
 // Log says how the process logs, always to standard error.
@@ -223,7 +226,7 @@ func Default() Config {
 			Save:         true,
 		},
 		Shutdown: Shutdown{DrainDelay: 5 * time.Second, Timeout: 25 * time.Second},
-		Metrics:  Metrics{LimitsMax: 1_000},
+		Metrics:  Metrics{Path: "/metrics", LimitsMax: 1_000},
 		Log:      Log{Level: "info", Format: "text"},
 		Runtime:  Runtime{GCPercent: 400},
 	}

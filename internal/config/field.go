@@ -146,6 +146,10 @@ func boundOf(tag reflect.StructTag, v reflect.Value) string {
 		return "networks such as 10.0.0.0/8, or addresses"
 	case "file":
 		return "path of a PEM file"
+	case "addr-or-none":
+		return "host:port, port 0 to 65535, or empty"
+	case "path":
+		return "begins with /"
 	case "dir":
 		return "path of a directory"
 	case "target":
@@ -177,6 +181,10 @@ func (f Field) inBounds() bool {
 	switch f.tag.Get("kind") {
 	case "addr":
 		return validAddr(f.value.String())
+	case "addr-or-none":
+		return f.value.String() == "" || validAddr(f.value.String())
+	case "path":
+		return strings.HasPrefix(f.value.String(), "/")
 	case "header":
 		return strings.Trim(f.value.String(), "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 	}

@@ -16,5 +16,5 @@
 // Errors: a response that can't be decoded or applied is rejected (NACK) with
 // the reason and changes nothing; a lost connection is an event, not an error.
 //
-// See docs/adr/0011-drop-in.md.
+// See docs/adr/0011-drop-in.md and docs/guides/envoy-gateway.md.
 package xds
