@@ -81,7 +81,7 @@ func TestUnderItsOtherNameItServesEnvoyGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Signal(os.Interrupt)
+		cmd.Process.Signal(os.Interrupt) //nolint:errcheck // it may have ended
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("it ended: %v", err)
 		}
@@ -111,7 +111,7 @@ func TestUnderItsOtherNameItServesEnvoyGateway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // nothing is lost
 	for _, name := range []string{"", "ratelimit"} {
 		h, err := healthv1.NewHealthClient(conn).Check(context.Background(), &healthv1.HealthCheckRequest{Service: name})
 		if err != nil || h.GetStatus() != healthv1.HealthCheckResponse_SERVING {
