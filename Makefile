@@ -163,6 +163,17 @@ e2e-clients: build ## gRPC clients of Python, Node and C against a real headgate
 	  CLIENT_PYTHON=$(CLIENTS)/venv/bin/python CLIENT_NODE=node CLIENT_H2LOAD=h2load \
 	  go test -count=1 -timeout 5m -tags e2e,clients -run 'TestClientsOfOtherLanguages|TestGrpcurlAndH2loadOverEither' ./internal/e2e
 
+SCHEMATHESIS_VERSION := 4.32.5
+SCHEMATHESIS := $(CURDIR)/.venv-openapi/bin/schemathesis
+
+.PHONY: openapi-test
+openapi-test: build $(SCHEMATHESIS) ## HTTP: a real headgate asked what its OpenAPI document allows, and more
+	.ci/openapi $(CURDIR)/bin/headgate $(SCHEMATHESIS)
+
+$(SCHEMATHESIS):
+	@$(PYTHON) -m venv .venv-openapi && .venv-openapi/bin/pip install --quiet schemathesis==$(SCHEMATHESIS_VERSION) && touch $@ || \
+	  { rm -rf .venv-openapi; echo "schemathesis $(SCHEMATHESIS_VERSION) can't be installed: it needs Python 3.10 with venv, and PyPI" >&2; exit 1; }
+
 .PHONY: differential
 differential: ## gRPC: odd requests, frame by frame, answered as grpc-go answers them
 	go test -count=1 -timeout 5m ./internal/conformance
@@ -203,4 +214,4 @@ bench-rls: ## RLS over grpc-go's own server beside a grpc-go hello-world
 
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf bin tmp .venv
+	rm -rf bin tmp .venv .venv-openapi

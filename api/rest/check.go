@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -24,10 +25,26 @@ import (
 type check struct {
 	Domain     string     `json:"domain"`
 	Attributes attributes `json:"attributes"`
-	Cost       *uint64    `json:"cost"`
+	Cost       *units     `json:"cost"`
 	GiveBack   bool       `json:"give_back"`
 	Peek       bool       `json:"peek"`
 	Explain    bool       `json:"explain"`
+}
+
+// units are a whole number; 2.0 and 2e0 are ones, too.
+type units uint64
+
+// UnmarshalJSON reads one.
+func (u *units) UnmarshalJSON(b []byte) error {
+	if n, err := strconv.ParseUint(string(b), 10, 64); err == nil {
+		*u = units(n)
+		return nil
+	}
+	if f, err := strconv.ParseFloat(string(b), 64); err == nil && f >= 0 && f <= limiter.CostMax && f == math.Trunc(f) {
+		*u = units(f)
+		return nil
+	}
+	return fmt.Errorf("cost: %s: must be a whole number from 0 to %d", api.Quote(b), uint64(limiter.CostMax))
 }
 
 // attributes are an object, or a list of {"key", "value"} where a key repeats.
@@ -108,11 +125,28 @@ func (v *value) UnmarshalJSON(b []byte) error {
 	}
 }
 
-// readJSON reads the body of r, one JSON value without unknown fields, into v.
+// An object is a JSON object's bytes.
+type object []byte
+
+// UnmarshalJSON keeps b.
+func (o *object) UnmarshalJSON(b []byte) error {
+	if b[0] != '{' {
+		return errors.New("must be a JSON object")
+	}
+	*o = append((*o)[:0], b...)
+	return nil
+}
+
+// readJSON reads the body of r, one JSON object without unknown fields, into v.
 func (h *Handler) readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, int64(h.Bounds.MessageBytes)))
-	d.DisallowUnknownFields()
-	err := d.Decode(v)
+	var body object
+	err := d.Decode(&body)
+	if err == nil {
+		strict := json.NewDecoder(bytes.NewReader(body))
+		strict.DisallowUnknownFields()
+		err = strict.Decode(v)
+	}
 	if err == nil {
 		if _, err = d.Token(); errors.Is(err, io.EOF) {
 			return nil
@@ -134,7 +168,7 @@ func (h *Handler) readJSON(w http.ResponseWriter, r *http.Request, v any) error 
 func (h *Handler) decide(ctx context.Context, c *check) (*api.Exchange, error) {
 	x := h.Desk.Open()
 	message, err := proto.Marshal(&headgatev1.CheckRequest{
-		Domain: c.Domain, Attributes: c.Attributes, Cost: c.Cost, GiveBack: c.GiveBack, Explain: c.Explain,
+		Domain: c.Domain, Attributes: c.Attributes, Cost: (*uint64)(c.Cost), GiveBack: c.GiveBack, Explain: c.Explain,
 	})
 	if err != nil {
 		return x, &api.Fault{Reason: api.Malformed, Field: "body", Bound: "must be valid UTF-8"}
@@ -195,6 +229,10 @@ func (h *Handler) batch(w http.ResponseWriter, r *http.Request) {
 	var b batch
 	if err := h.readJSON(w, r, &b); err != nil {
 		h.refuse(w, err)
+		return
+	}
+	if b.Checks == nil {
+		h.refuse(w, &api.Fault{Reason: api.Malformed, Field: "checks", Bound: "is missing"})
 		return
 	}
 	if len(b.Checks) > h.Bounds.BatchChecks {

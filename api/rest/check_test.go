@@ -97,6 +97,8 @@ func TestPeekChargesNothingAndGiveBackReturns(t *testing.T) {
 		{``, 429, "denied"},
 		{`, "give_back": true`, 200, "allowed"},
 		{`, "cost": 0`, 200, "allowed"},
+		{`, "cost": 1.0, "peek": null`, 200, "allowed"},
+		{`, "give_back": true`, 200, "allowed"},
 		{``, 200, "allowed"},
 	} {
 		a := ask(h, "POST", "/v1/check", body(step.more))
@@ -126,6 +128,10 @@ func TestWrongRequestsAreNamed(t *testing.T) {
 		{"two values", "POST", "/v1/check", `{"domain": "shop"} {}`, 400, "more than one JSON value"},
 		{"an unknown field", "POST", "/v1/check", `{"domain": "shop", "costs": 1}`, 400, `unknown field \"costs\"`},
 		{"no domain", "POST", "/v1/check", `{}`, 400, "domain"},
+		{"a body that is no object", "POST", "/v1/check", `null`, 400, "must be a JSON object"},
+		{"a batch without checks", "POST", "/v1/batch", `{}`, 400, "checks: is missing"},
+		{"a fraction of a unit", "POST", "/v1/check", `{"domain": "shop", "cost": 1.5}`, 400, "whole number"},
+		{"a cost below zero", "POST", "/v1/check", `{"domain": "shop", "cost": -1}`, 400, "whole number"},
 		{"a cost that is no number", "POST", "/v1/check", `{"domain": "shop", "cost": "1"}`, 400, "cost"},
 		{"a cost beyond its bound", "POST", "/v1/check", `{"domain": "shop", "attributes": {"user": "a"}, "cost": 36028797018963969}`, 400, "36028797018963968"},
 		{"an attribute that is no text", "POST", "/v1/check", `{"domain": "shop", "attributes": {"user": {}}}`, 400, "user"},

@@ -228,8 +228,11 @@ func (d *describer) entry(field, key, value string) {
 	}
 }
 
-// list adds the entries of `key=value,key=value`.
+// list adds the entries of `key=value,key=value`; an empty text has none.
 func (d *describer) list(field, text string) {
+	if strings.TrimSpace(text) == "" {
+		return
+	}
 	for pair := range strings.SplitSeq(text, ",") {
 		key, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
 		k, err := url.PathUnescape(key)
