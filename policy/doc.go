@@ -6,6 +6,9 @@
 // limiter/table's. It does not watch files (internal/app does) and knows no
 // wire format (api/rls and api/decision fill a Request).
 //
+// It also reads test files of policies, which internal/policytest runs, and makes
+// the JSON Schemas of what it reads.
+//
 // The main type is [Snapshot]. A Snapshot is immutable and safe for concurrent
 // use; matching allocates nothing. Parse and compile problems are reported all
 // at once as [Problems], each with file, line, column, path, value and bound.

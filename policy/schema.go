@@ -98,13 +98,13 @@ func formNumber(low uint64) schema {
 
 // formSpan is a span of time.
 func formSpan() schema {
-	return schema{"type": "string", "pattern": "^([0-9]*[a-z]+)+$", "examples": []string{"s", "90s", "5min", "1h30m", "day"}}
+	return schema{"type": "string", "pattern": "^[0-9a-z]*[a-z]$", "examples": []string{"s", "90s", "5min", "1h30m", "day"}}
 }
 
 // formLimit is an amount per span of time.
 func formLimit() schema {
 	return schema{"anyOf": []schema{
-		{"type": "string", "pattern": "^[0-9]+(_[0-9]+)*/([0-9]*[a-z]+)+$", "examples": []string{"100/s", "60/min", "1000/90s"}},
+		{"type": "string", "pattern": "^[0-9]+(_[0-9]+)*/[0-9a-z]*[a-z]$", "examples": []string{"100/s", "60/min", "1000/90s"}},
 		formRef(defAmount),
 	}}
 }

@@ -71,6 +71,7 @@ func Table() []Layer {
 		{Path: "internal/dropin", Ours: []string{"internal/config"}},
 		{Path: "internal/xds", Times: true, Ours: []string{pol}},
 		{Path: "internal/xds/xdstest", Times: true, Ours: []string{pol}},
+		{Path: "internal/policytest", Ours: []string{"api", lim, "limiter/table", pol}},
 		{Path: "internal/obs", Ours: []string{"api", lim, pol}},
 		{Path: "internal/arch"},
 		{Path: "internal/e2e"},
