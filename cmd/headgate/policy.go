@@ -14,7 +14,7 @@ func newPolicy() *cobra.Command {
 	cmd := newGroup("policy", "Check, test, import and switch policies",
 		"Policies are YAML documents, one for each domain: docs/reference/policy.md describes them.",
 		"  headgate policy validate policies/\n  headgate policy test deploy/examples/tests/\n  headgate policy import envoy ratelimit.yaml > imported.yaml")
-	cmd.AddCommand(newValidate(), newImport(), newMode(), newSchema(), newPolicyTest())
+	cmd.AddCommand(newValidate(), newImport(), newMode(), newSchema(), newPolicyTest(), newDiff())
 	return cmd
 }
 

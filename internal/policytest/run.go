@@ -158,12 +158,7 @@ func (r *run) compare(s *policy.Step, got *seen) {
 	}
 	r.count(e.Allowed, "allowed", got.allowed)
 	r.count(e.Denied, "denied", got.denied)
-	if x := e.DeniedBy; x != nil && (got.denied == 0 || got.deniedBy != x.Want) {
-		r.fail(x.Pos, "denied_by", x.Want, orNone(got.denied > 0, got.deniedBy))
-	}
-	if x := e.RetryAfter; x != nil && (got.denied == 0 || roundUp(got.retryAfter) != x.Want) {
-		r.fail(x.Pos, "retry_after", span(x.Want), orNone(got.denied > 0, span(roundUp(got.retryAfter))))
-	}
+	r.compareDenial(e, got)
 	if x := e.Remaining; x != nil && (!got.bounded || got.remaining != x.Want) {
 		text := "none: no enforced limit was reached"
 		if got.bounded {
@@ -173,6 +168,16 @@ func (r *run) compare(s *policy.Step, got *seen) {
 	}
 	if x := e.Limits; x != nil && !slices.Equal(x.Want, got.limits) {
 		r.fail(x.Pos, "limits", list(x.Want), list(got.limits))
+	}
+}
+
+// compareDenial reports what is not as expected of the last denial.
+func (r *run) compareDenial(e *policy.Expectation, got *seen) {
+	if x := e.DeniedBy; x != nil && (got.denied == 0 || got.deniedBy != x.Want) {
+		r.fail(x.Pos, "denied_by", x.Want, orNone(got.denied > 0, got.deniedBy))
+	}
+	if x := e.RetryAfter; x != nil && (got.denied == 0 || roundUp(got.retryAfter) != x.Want) {
+		r.fail(x.Pos, "retry_after", span(x.Want), orNone(got.denied > 0, span(roundUp(got.retryAfter))))
 	}
 }
 
