@@ -147,9 +147,9 @@ func wildcardsMoved(was, is []*part) bool {
 
 // documentFields are what a document says beside its rules.
 func documentFields(d *Document) map[string]string {
-	return fieldsOf(strings.Split(string(Marshal(&Document{
-		Domain: d.Domain, Charge: d.Charge, CountDenied: d.CountDenied, PeekUsed: d.PeekUsed,
-	})), "\n"))
+	head := *d
+	head.Rules, head.Comment = nil, ""
+	return fieldsOf(strings.Split(string(Marshal(&head)), "\n"))
 }
 
 // A part is a limit or an exemption of a document.

@@ -66,6 +66,7 @@ func TestDiffSaysWhatAChangeDoes(t *testing.T) {
 			[]string{`changed d/p=a* looser kept  limit: window 1/s → window 3/s`, "changed d/ different   order of limits: one → another"},
 		},
 		"settings":        {limits(a), "charge: all\npeek: used\n" + limits(a), []string{"changed d/ different   charge:  → all; peek:  → used"}},
+		"headers":         {limits(a), "headers: none\n" + limits(a), []string{"changed d/ different   headers:  → none"}},
 		"another domain":  {limits(a), "domain: e\nlimits: []\n", []string{"removed d/ looser", "removed d/a looser dropped", "added e/ stricter"}},
 		"several at once": {"domain: d\nlimits: [{by: [u], limits: [{rate: 1/s}, {window: 9/h}]}]\n", "domain: d\nlimits: [{by: [u], limits: [{rate: 1/s}, {window: 8/h}, {window: 9/day}]}]\n", []string{"changed d/by u window/h stricter kept  limit: window 9/h → window 8/h", "added d/by u window/day stricter new"}},
 	} {
