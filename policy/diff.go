@@ -361,39 +361,42 @@ func effectOf(was, is *part, fields []FieldChange) Effect {
 	}
 	stricter, looser := false, false
 	for _, f := range fields {
-		d := 0 // > 0: stricter
-		switch f.Key {
-		case "limit", "burst":
-			up, down, comparable := compareAmounts(was.term, is.term)
-			if !comparable {
-				return EffectDifferent
-			}
-			stricter, looser = stricter || down, looser || up
-		case "shadow", "any_of":
-			d = cmp.Compare(f.From, f.To) // "" < "true": one that is set is looser
-		case "count_denied":
-			d = cmp.Compare(isTrue(f.To), isTrue(f.From))
-		case "on_unavailable":
-			d = cmp.Compare(unavailableRank(is.term.OnUnavailable), unavailableRank(was.term.OnUnavailable))
-		case "name", "labels":
-		default:
+		up, down, ok := fieldEffect(was.term, is.term, f)
+		if !ok {
 			return EffectDifferent
 		}
-		stricter, looser = stricter || d > 0, looser || d < 0
-	}
-	if was.term.Shadow && is.term.Shadow {
-		return EffectNone
+		stricter, looser = stricter || down, looser || up
 	}
 	switch {
+	case was.term.Shadow && is.term.Shadow, !stricter && !looser:
+		return EffectNone
 	case stricter && looser:
 		return EffectMixed
 	case stricter:
 		return EffectStricter
-	case looser:
-		return EffectLooser
 	default:
-		return EffectNone
+		return EffectLooser
 	}
+}
+
+// fieldEffect reports whether more or less passes for the change of one key; ok
+// is false if that can't be said.
+func fieldEffect(was, is *Term, f FieldChange) (up, down, ok bool) {
+	d := 0 // > 0: stricter
+	switch f.Key {
+	case "limit", "burst":
+		return compareAmounts(was, is)
+	case "shadow", "any_of":
+		d = cmp.Compare(f.From, f.To) // "" < "true": one that is set is looser
+	case "count_denied":
+		d = cmp.Compare(isTrue(f.To), isTrue(f.From))
+	case "on_unavailable":
+		d = cmp.Compare(unavailableRank(is.OnUnavailable), unavailableRank(was.OnUnavailable))
+	case "name", "labels":
+	default:
+		return false, false, false
+	}
+	return d < 0, d > 0, true
 }
 
 func isTrue(s string) int {
@@ -418,7 +421,7 @@ func unavailableRank(o limiter.OnUnavailable) int {
 // compareAmounts reports whether more or less passes than before, at once or in
 // the long run; both may be. Limits without a span are compared by their amounts.
 // Kinds can't be compared, except with unlimited.
-func compareAmounts(was, is *Term) (up, down, comparable bool) {
+func compareAmounts(was, is *Term) (up, down, ok bool) {
 	if was.Kind == limiter.KindUnlimited || is.Kind == limiter.KindUnlimited {
 		return is.Kind == limiter.KindUnlimited, was.Kind == limiter.KindUnlimited, true
 	}
