@@ -59,7 +59,7 @@ func (x *Exchange) Reset() {
 // for a door whose own buffer will be used again before the Decider has
 // finished.
 func (x *Exchange) Keep() {
-	n := len(x.Req.Domain)
+	n := len(x.Req.Domain) + len(x.Req.Holder)
 	descriptors := x.Req.Descriptors()
 	for i := range descriptors {
 		for _, e := range descriptors[i].Entries {
@@ -73,6 +73,9 @@ func (x *Exchange) Keep() {
 		return in[from:len(in):len(in)]
 	}
 	x.Req.Domain = own(x.Req.Domain)
+	if x.Req.Holder != nil {
+		x.Req.Holder = own(x.Req.Holder)
+	}
 	for i := range descriptors {
 		for j := range descriptors[i].Entries {
 			e := &descriptors[i].Entries[j]
@@ -102,6 +105,11 @@ func (x *Exchange) Fault() error {
 		return &Fault{
 			TooManyCharges, "domain", Quote(x.Req.Domain),
 			"its policy makes this request owe more than " + strconv.Itoa(limiter.ChargesMax) + " charges",
+		}
+	case policy.LifetimeTooLong:
+		return &Fault{
+			OutOfBounds, "lifetime", x.Req.Lifetime.String(),
+			"at most " + policy.ShortestLifetime(&x.Call).String() + ", the shortest lifetime of the limits",
 		}
 	case policy.InvalidOverride:
 		return &Fault{OutOfBounds, "descriptors.limit", "", "the amount or the period is beyond what a window can hold"}
@@ -189,7 +197,7 @@ func (g *Gate) degrade(now limiter.Instant, x *Exchange, why limiter.Degraded) {
 	for i := range charges {
 		ch := &charges[i]
 		d := limiter.Decision{Verdict: limiter.Allowed, Degraded: why}
-		if ch.Limit.OnUnavailable == limiter.UnavailableDeny && ch.Op != limiter.OpGiveBack {
+		if ch.Limit.OnUnavailable == limiter.UnavailableDeny && ch.Op != limiter.OpGiveBack && ch.Op != limiter.OpRelease {
 			d.Verdict, d.RetryAfter = limiter.Denied, unavailableRetry
 		}
 		ch.Decision = d

@@ -104,8 +104,8 @@ type Term struct {
 	Name string
 
 	Kind   limiter.Kind
-	Amount uint64        // units per Every; 0 bans (windows only); 0 if unlimited
-	Every  time.Duration // 0 if unlimited
+	Amount uint64        // units per Every, or held at once; 0 bans (not rates); 0 if unlimited
+	Every  time.Duration // of KindConcurrency its lifetime; 0 if unlimited
 	Burst  uint64        // KindRate only; 0 means Amount
 
 	Shadow        bool
@@ -122,6 +122,7 @@ type Term struct {
 	Overrides []ValueOverride
 
 	Pos Position
+	at  Position // of the key that says the kind, for warnings
 }
 
 // A Condition is one line of `when`.

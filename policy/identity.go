@@ -82,7 +82,9 @@ func limitID(domain string, rule *LimitRule, t *Term) limiter.LimitID {
 	}
 	d.texts(slices.Sorted(slices.Values(rule.By)))
 	d.number(uint64(t.Kind))
-	d.number(uint64(t.Every))
+	if t.Kind != limiter.KindConcurrency { // what is held stays held under another lifetime
+		d.number(uint64(t.Every))
+	}
 	return limiter.LimitID(d.Sum(nil)[:16])
 }
 

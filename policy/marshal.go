@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/headgate/headgate/limiter"
@@ -123,9 +124,13 @@ func termLines(t *Term) []string {
 	if t.Name != "" {
 		add("name", quote(t.Name))
 	}
-	if t.Kind == limiter.KindUnlimited {
+	switch t.Kind {
+	case limiter.KindUnlimited:
 		add("unlimited", "true")
-	} else {
+	case limiter.KindConcurrency:
+		add("concurrency", strconv.FormatUint(t.Amount, 10))
+		add("lifetime", formatLifetime(t.Every))
+	default:
 		// An invalid kind gives an unknown key, which Parse refuses.
 		add(t.Kind.String(), strconv.FormatUint(t.Amount, 10)+"/"+formatEvery(t.Every))
 	}
@@ -167,6 +172,16 @@ func formatOverride(o *ValueOverride) string {
 		fields = append(fields, "burst: "+strconv.FormatUint(o.Burst, 10))
 	}
 	return "{" + strings.Join(fields, ", ") + "}"
+}
+
+// formatLifetime writes a span with its number, which formatEvery leaves out
+// after a slash.
+func formatLifetime(span time.Duration) string {
+	text := formatEvery(span)
+	if text[0] < '0' || text[0] > '9' {
+		return "1" + text
+	}
+	return text
 }
 
 // formatMatcher writes a matcher in its shortest form.

@@ -43,7 +43,32 @@ func (s *Snapshot) Match(r *Request, c *limiter.Call) Outcome {
 	if d.replacing {
 		dropReplaced(r, c)
 	}
+	if r.Holder != nil {
+		return hold(s.hasher, r, c)
+	}
 	return Matched
+}
+
+// hold says who is to hold the slots of c, and for how long.
+func hold(h limiter.KeyHasher, r *Request, c *limiter.Call) Outcome {
+	c.Holder, c.Lifetime = h.Key(r.Holder), r.Lifetime
+	if r.Lifetime > 0 && ShortestLifetime(c) < r.Lifetime {
+		return LifetimeTooLong
+	}
+	return Matched
+}
+
+// ShortestLifetime returns the shortest lifetime of the concurrency limits that c
+// charges; the longest there can be if there is none.
+func ShortestLifetime(c *limiter.Call) time.Duration {
+	shortest := limiter.LifetimeMax
+	charges := c.Charges()
+	for i := range charges {
+		if l := charges[i].Limit; l.Kind == limiter.KindConcurrency {
+			shortest = min(shortest, l.Period)
+		}
+	}
+	return shortest
 }
 
 // matching is the match of one descriptor.
@@ -103,6 +128,9 @@ func (m *matching) oweTerm(t *term, key, overrideValue []byte, merge bool) bool 
 // charge adds one charge. With merge, a charge of an earlier descriptor for the
 // same counter and operation takes it in.
 func (m *matching) charge(key limiter.Key, limit *limiter.Limit, names *termNames, merge bool) bool {
+	if m.desc.Op >= limiter.OpRenew && limit.Kind != limiter.KindConcurrency {
+		return true
+	}
 	if merge && m.bit > 1 {
 		charges := m.call.Charges()
 		for i := range charges {

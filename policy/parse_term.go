@@ -32,10 +32,18 @@ func termKeys() keys[*termReader] {
 			"sliding_window", "A weighted counter over two windows. 0 bans.", formLimit,
 			func(t *termReader, f *field) { t.limit(f, limiter.KindSliding) },
 		},
+		{
+			"concurrency", "So many units may be held at once: acquired, and released again. 0 admits nobody.", func() schema { return formNumber(0) },
+			(*termReader).concurrency,
+		},
 		{"unlimited", "Always allowed, and says so in the answer.", formFlag, (*termReader).unlimited},
 		{
 			"burst", "Of a rate: how much fits at once. Default: the amount.", func() schema { return formNumber(1) },
 			func(t *termReader, f *field) { t.term.Burst, t.burst = t.positive(&f.node) },
+		},
+		{
+			"lifetime", "Of a concurrency: how long a slot is held that nobody renews or releases. Default: 60s.", formSpan,
+			(*termReader).readLifetime,
 		},
 		flagKey("shadow", "Evaluated and reported, not enforced.", func(t *termReader, b bool) { t.term.Shadow = b }),
 		flagKey("any_of", "The request is denied only if all its any_of limits deny (Envoy's quota_mode).", func(t *termReader, b bool) { t.term.AnyOf = b }),
@@ -60,7 +68,7 @@ func termKeys() keys[*termReader] {
 // kind but this version does not.
 func laterKind(key string) string {
 	switch key {
-	case "quota", "concurrency", "pace":
+	case "quota", "pace":
 		return key
 	case "time_zone":
 		return "quota"
@@ -75,12 +83,12 @@ func laterKind(key string) string {
 type termReader struct {
 	*reader
 	term     Term
-	kinds    []*field // rate, window, sliding_window, unlimited: true
+	kinds    []*field // rate, window, sliding_window, concurrency, unlimited: true
 	unknowns int      // keys that no limit has
 	known    []string // the keys that may be there
 
 	amount, every, burst *node // where Amount, Every and Burst were read
-	overrides            *field
+	overrides, lifetime  *field
 }
 
 // term reads the limit at n from its fields; rule has the selector already,
@@ -94,15 +102,16 @@ func (r *reader) term(n *node, fs fields, rule *LimitRule, known []string) Term 
 	case t.unknowns > 0 && len(t.kinds) == 0:
 		return t.term // one of them was probably meant to be the limit
 	case len(t.kinds) == 0:
-		r.fail(n, &flaw{message: "says no limit", expected: "one of rate, window, sliding_window, unlimited: true"})
+		r.fail(n, &flaw{message: "says no limit", expected: "one of rate, window, sliding_window, concurrency, unlimited: true"})
 		return t.term
 	case len(t.kinds) > 1:
 		r.failKey(t.kinds[1], &flaw{
 			message:  "can't stand beside " + t.kinds[0].key,
-			expected: "one of rate, window, sliding_window, unlimited: true; several limits for one selector go in a list, limits: [{…}, {…}]",
+			expected: "one of rate, window, sliding_window, concurrency, unlimited: true; several limits for one selector go in a list, limits: [{…}, {…}]",
 		})
 		return t.term
 	}
+	t.finishConcurrency()
 	if t.term.Kind != 0 {
 		t.checkBounds(limiter.Spec{Kind: t.term.Kind, Amount: t.term.Amount, Period: t.term.Every, Burst: t.term.Burst})
 	}
@@ -118,6 +127,47 @@ func (t *termReader) field(f *field, all fields) {
 		k.read(t, f)
 	} else {
 		t.unknown(f, all)
+	}
+}
+
+// LifetimeDefault is the lifetime of a concurrency limit that does not say.
+const LifetimeDefault = time.Minute
+
+// concurrency reads `concurrency`, an amount.
+func (t *termReader) concurrency(f *field) {
+	t.kinds = append(t.kinds, f)
+	t.amount, t.term.at = &f.node, t.position(f.keyNode)
+	if amount, ok := t.number(&f.node); ok && t.term.Kind == 0 {
+		t.term.Kind, t.term.Amount = limiter.KindConcurrency, amount
+	}
+}
+
+// readLifetime reads `lifetime`, a span.
+func (t *termReader) readLifetime(f *field) { t.lifetime = f }
+
+// finishConcurrency reads what depends on the kind, which may be written below.
+func (t *termReader) finishConcurrency() {
+	isKind := t.kinds[0].key == "concurrency"
+	if t.lifetime != nil && !isKind {
+		t.failKey(t.lifetime, &flaw{message: "only a concurrency has a lifetime"})
+	}
+	if !isKind {
+		return
+	}
+	t.term.Every = LifetimeDefault
+	if t.lifetime != nil {
+		t.every = &t.lifetime.node
+		if text, ok := t.scalar(t.every); ok {
+			every, bad := parseEvery(text)
+			if bad != nil {
+				t.fail(t.every, bad)
+				return
+			}
+			t.term.Every = every
+		}
+	}
+	if t.term.CountDenied != nil && *t.term.CountDenied {
+		t.failKey(t.kinds[0], &flaw{message: "can't stand beside count_denied: true", expected: "no count_denied: what is denied holds nothing"})
 	}
 }
 
@@ -137,7 +187,7 @@ func (t *termReader) unknown(f *field, all fields) {
 	if kind == f.key {
 		t.failKey(f, &flaw{
 			message:  fmt.Sprintf("this version of Headgate does not have the kind %q", kind),
-			expected: "one of rate, window, sliding_window, unlimited: true",
+			expected: "one of rate, window, sliding_window, concurrency, unlimited: true",
 		})
 		return
 	}
@@ -281,6 +331,9 @@ func (t *termReader) checkBounds(s limiter.Spec) {
 				n = t.every
 			}
 			f = &flaw{message: "the span is out of bounds", expected: "1ms to 366 days"}
+			if s.Kind == limiter.KindConcurrency {
+				f = &flaw{message: "the lifetime is out of bounds", expected: "1ms to 24h"}
+			}
 		case "Burst":
 			if t.burst != nil {
 				n = t.burst

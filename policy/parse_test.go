@@ -148,7 +148,7 @@ func bare(doc *Document) *Document {
 		terms := r.Terms
 		r.Terms = nil
 		for _, t := range terms {
-			t.Pos = Position{}
+			t.Pos, t.at = Position{}, Position{}
 			overrides := t.Overrides
 			t.Overrides = nil
 			for _, o := range overrides {

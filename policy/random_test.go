@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -112,13 +113,13 @@ func randomMatcher(t *rapid.T, text *rapid.Generator[string], all bool) Matcher 
 
 func randomTerm(t *rapid.T, rule *LimitRule, text *rapid.Generator[string]) Term {
 	term := Term{
-		Kind:          limiter.Kind(rapid.IntRange(int(limiter.KindRate), int(limiter.KindUnlimited)).Draw(t, "kind")),
+		Kind:          limiter.Kind(rapid.IntRange(int(limiter.KindRate), int(limiter.KindConcurrency)).Draw(t, "kind")),
 		Shadow:        rapid.Bool().Draw(t, "shadow"),
 		AnyOf:         rapid.Bool().Draw(t, "any_of"),
 		OnUnavailable: limiter.OnUnavailable(rapid.IntRange(0, 2).Draw(t, "on_unavailable")),
 	}
 	if rapid.Bool().Draw(t, "says count_denied") {
-		b := rapid.Bool().Draw(t, "count_denied")
+		b := rapid.Bool().Draw(t, "count_denied") && term.Kind != limiter.KindConcurrency
 		term.CountDenied = &b
 	}
 	if term.Kind == limiter.KindUnlimited {
@@ -128,6 +129,9 @@ func randomTerm(t *rapid.T, rule *LimitRule, text *rapid.Generator[string]) Term
 	term.Every = rapid.SampledFrom([]Unit{UnitSecond, UnitMinute, UnitHour, UnitDay, UnitWeek, UnitMonth, UnitYear}).Draw(t, "unit").Duration()
 	if rapid.Bool().Draw(t, "odd") {
 		term.Every = UnitSecond.Duration() / 1000 * 1234 * 60
+	}
+	if term.Kind == limiter.KindConcurrency {
+		term.Every = rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Minute, 90 * time.Second, 24 * time.Hour}).Draw(t, "lifetime")
 	}
 	if term.Kind == limiter.KindRate {
 		term.Burst = rapid.Uint64Range(0, 100).Draw(t, "burst")

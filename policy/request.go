@@ -2,6 +2,7 @@ package policy
 
 import (
 	"math/bits"
+	"time"
 
 	"github.com/headgate/headgate/limiter"
 )
@@ -40,6 +41,11 @@ type Descriptor struct {
 // then set Domain and add descriptors. It has one owner at a time.
 type Request struct {
 	Domain []byte
+	// Holder is the id that acquires, renews or releases slots of concurrency
+	// limits, of at most limiter.HolderBytesMax; nil: slots are anonymous.
+	Holder []byte
+	// Lifetime is how long those slots are to live; 0: as long as their limits say.
+	Lifetime time.Duration
 	// Headers is what the domain's policy says of response headers; set by a match.
 	Headers HeaderSet
 
@@ -61,6 +67,7 @@ func (r *Request) Reset() {
 	clear(r.entries[:r.ne])
 	clear(r.overrides[:r.nd])
 	r.Domain, r.Headers, r.nd, r.ne = nil, 0, 0, 0
+	r.Holder, r.Lifetime = nil, 0
 }
 
 // AddDescriptor starts the next descriptor and returns it, or nil if there is

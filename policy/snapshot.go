@@ -18,6 +18,7 @@ const (
 	UnknownDomainError         // no such domain: an error
 	TooManyCharges             // the request owes more than limiter.ChargesMax charges: an error
 	InvalidOverride            // the request carries a limit that is out of bounds: an error
+	LifetimeTooLong            // the request asks for slots that live longer than a limit of them says: an error
 )
 
 // A Snapshot is one version of all policies, compiled. It is immutable and safe

@@ -53,6 +53,7 @@ type decoder struct {
 	n        int // attributes so far
 	giveBack bool
 	explain  bool
+	slots    slotFields
 }
 
 func newDecoder(bounds *api.Bounds, r *policy.Request) decoder {
@@ -114,7 +115,13 @@ func (d *decoder) rare(w *wire.Reader) (ok bool, err error) {
 		v, ok = w.Varint()
 		d.explain = v != 0
 	default:
-		ok = w.Skip(num, typ)
+		known := false
+		if typ == protowire.BytesType && d.slots.last != 0 {
+			known, ok = d.slots.field(num, w)
+		}
+		if !known {
+			ok = w.Skip(num, typ)
+		}
 	}
 	return ok, nil
 }

@@ -200,6 +200,8 @@ func kind(k limiter.Kind) headgatev1.LimitKind {
 		return headgatev1.LimitKind_LIMIT_KIND_SLIDING_WINDOW
 	case limiter.KindUnlimited:
 		return headgatev1.LimitKind_LIMIT_KIND_UNLIMITED
+	case limiter.KindConcurrency:
+		return headgatev1.LimitKind_LIMIT_KIND_CONCURRENCY
 	default:
 		return headgatev1.LimitKind_LIMIT_KIND_UNSPECIFIED
 	}

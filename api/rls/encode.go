@@ -109,7 +109,7 @@ func appendLimit(dst []byte, l *limiter.Limit) []byte {
 	if amount > 0 {
 		dst = protowire.AppendVarint(append(dst, tagLimitAmount), amount)
 	}
-	dst = append(dst, tagLimitUnit, byte(unit))
+	dst = wire.AppendUint(dst, tagLimitUnit, uint64(unit))
 	dst = wire.AppendString(dst, tagLimitName, l.Name)
 	if multiplier > 1 {
 		var inner int
@@ -128,6 +128,9 @@ func perUnit(l *limiter.Limit) (amount uint64, unit rlsv3.RateLimitResponse_Rate
 	const day = 24 * time.Hour
 	p := l.Period
 	amount = clamp(l.Amount)
+	if l.Kind == limiter.KindConcurrency { // nothing passes per unit of time
+		return amount, rlsv3.RateLimitResponse_RateLimit_UNKNOWN, 1
+	}
 	times := func(unit time.Duration) uint64 { return uint64(p / unit) }
 	switch {
 	case p%time.Second != 0:

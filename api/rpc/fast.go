@@ -16,9 +16,10 @@ import (
 // fast returns the methods that are answered on the read loop.
 func (s *Server) fast() map[string]h2.Unary {
 	bounds := &s.limits.Bounds
-	check := func(decode func([]byte, *api.Bounds, *policy.Request) (bool, error)) *desked {
+	type decode = func([]byte, *api.Bounds, *policy.Request) (explain bool, err error)
+	native := func(decode decode, answer func([]byte, *api.Exchange) []byte) *desked {
 		return &desked{
-			desk: s.desk,
+			desk: s.desk, answer: answer,
 			decode: func(in []byte, x *api.Exchange) error {
 				explain, err := decode(in, bounds, &x.Req)
 				if explain {
@@ -26,8 +27,10 @@ func (s *Server) fast() map[string]h2.Unary {
 				}
 				return err
 			},
-			answer: func(dst []byte, x *api.Exchange) []byte { return decision.Append(dst, x, x.Errand.Flags != 0) },
 		}
+	}
+	check := func(decode decode) *desked {
+		return native(decode, func(dst []byte, x *api.Exchange) []byte { return decision.Append(dst, x, x.Errand.Flags != 0) })
 	}
 	return map[string]h2.Unary{
 		rlsv3.RateLimitService_ShouldRateLimit_FullMethodName: &desked{
@@ -37,6 +40,9 @@ func (s *Server) fast() map[string]h2.Unary {
 		},
 		headgatev1.DecisionService_Check_FullMethodName:      check(decision.Decode),
 		headgatev1.DecisionService_Peek_FullMethodName:       check(decision.DecodePeek),
+		headgatev1.DecisionService_Acquire_FullMethodName:    check(decision.DecodeAcquire),
+		headgatev1.DecisionService_Renew_FullMethodName:      native(decision.DecodeRenew, decision.AppendRenewed),
+		headgatev1.DecisionService_Release_FullMethodName:    native(decision.DecodeRelease, decision.AppendReleased),
 		headgatev1.DecisionService_CheckBatch_FullMethodName: &batched{&s.checks},
 		healthv1.Health_Check_FullMethodName:                 healthCheck{s},
 	}

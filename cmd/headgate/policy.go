@@ -24,7 +24,8 @@ func newValidate() *cobra.Command {
 		Use:   "validate PATH...",
 		Short: "Say what is wrong with policies",
 		Long: `Validate reads policy files, and of directories the files *.yaml and *.yml, as a
-server would, and prints everything that is wrong with them. A file without a
+server would, and prints everything that is wrong with them; what is right but may
+surprise is a warning, which changes no exit code. A file without a
 document is wrong; a domain without limits is not.
 
 Exit codes: 0 valid, 1 not valid, 2 misuse (also a file that can't be read, or a
@@ -57,6 +58,7 @@ type validity struct {
 	Domains  int           `json:"domains"`
 	Limits   int           `json:"limits"`
 	Problems []problemJSON `json:"problems"`
+	Warnings []problemJSON `json:"warnings"`
 }
 
 // A problemJSON is a policy.Problem.
@@ -72,17 +74,23 @@ type problemJSON struct {
 }
 
 func printValidity(w io.Writer, output outputFormat, docs []*policy.Document, problems policy.Problems) error {
-	v := validity{Valid: len(problems) == 0, Domains: len(docs), Problems: make([]problemJSON, 0, len(problems))}
+	v := validity{Valid: len(problems) == 0, Domains: len(docs)}
 	for _, doc := range docs {
 		for _, rule := range doc.Rules {
 			v.Limits += len(rule.Terms)
 		}
 	}
+	warnings := policy.Warnings(docs)
 	if output == outputJSON {
-		for _, p := range problems {
-			v.Problems = append(v.Problems, problemJSON{p.File, p.Line, p.Column, p.Path, p.Value, p.Message, p.Expected, p.Suggestion})
-		}
+		v.Problems, v.Warnings = problemsJSON(problems), problemsJSON(warnings)
 		return printJSON(w, v)
+	}
+	for _, warning := range warnings {
+		at := warning.Position
+		warning.Position = policy.Position{}
+		if _, err := fmt.Fprintf(w, "%s:%d:%d: warning: %v\n", at.File, at.Line, at.Column, warning); err != nil {
+			return err
+		}
 	}
 	if v.Valid {
 		_, err := fmt.Fprintf(w, "valid: %s, %s\n", count(v.Domains, "domain"), count(v.Limits, "limit"))
@@ -90,6 +98,14 @@ func printValidity(w io.Writer, output outputFormat, docs []*policy.Document, pr
 	}
 	_, err := fmt.Fprintf(w, "%v\n%s\n", problems, count(len(problems), "problem"))
 	return err
+}
+
+func problemsJSON(problems policy.Problems) []problemJSON {
+	list := make([]problemJSON, 0, len(problems))
+	for _, p := range problems {
+		list = append(list, problemJSON{p.File, p.Line, p.Column, p.Path, p.Value, p.Message, p.Expected, p.Suggestion})
+	}
+	return list
 }
 
 // count returns "1 limit" or "2 limits".

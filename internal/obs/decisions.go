@@ -150,7 +150,7 @@ func (d *Decisions) Observe(now limiter.Instant, x *api.Exchange) {
 
 func cellOf(ch *limiter.Charge) int {
 	switch {
-	case ch.Op == limiter.OpGiveBack:
+	case ch.Op == limiter.OpGiveBack, ch.Op == limiter.OpRelease:
 		return cellGivenBack
 	case ch.Decision.Verdict != limiter.Denied:
 		return cellAllowed

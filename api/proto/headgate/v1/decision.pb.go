@@ -95,6 +95,9 @@ const (
 	LimitKind_LIMIT_KIND_SLIDING_WINDOW LimitKind = 3
 	// Always allowed, nothing is counted: `unlimited`.
 	LimitKind_LIMIT_KIND_UNLIMITED LimitKind = 4
+	// Units that are held at once, each until it is released or expires:
+	// `concurrency`.
+	LimitKind_LIMIT_KIND_CONCURRENCY LimitKind = 5
 )
 
 // Enum value maps for LimitKind.
@@ -105,6 +108,7 @@ var (
 		2: "LIMIT_KIND_WINDOW",
 		3: "LIMIT_KIND_SLIDING_WINDOW",
 		4: "LIMIT_KIND_UNLIMITED",
+		5: "LIMIT_KIND_CONCURRENCY",
 	}
 	LimitKind_value = map[string]int32{
 		"LIMIT_KIND_UNSPECIFIED":    0,
@@ -112,6 +116,7 @@ var (
 		"LIMIT_KIND_WINDOW":         2,
 		"LIMIT_KIND_SLIDING_WINDOW": 3,
 		"LIMIT_KIND_UNLIMITED":      4,
+		"LIMIT_KIND_CONCURRENCY":    5,
 	}
 )
 
@@ -488,9 +493,11 @@ type LimitResult struct {
 	Verdict Verdict `protobuf:"varint,3,opt,name=verdict,proto3,enum=headgate.v1.Verdict" json:"verdict,omitempty"`
 	// True if the limit is evaluated and reported, but not enforced.
 	Shadow bool `protobuf:"varint,4,opt,name=shadow,proto3" json:"shadow,omitempty"`
-	// How many units pass per `period`. Zero for an unlimited one, and for a ban.
+	// How many units pass per `period`, or may be held at once. Zero for an
+	// unlimited one, and for a ban.
 	Amount uint64 `protobuf:"varint,5,opt,name=amount,proto3" json:"amount,omitempty"`
-	// The limit's period. Unset for an unlimited one.
+	// The limit's period; of a concurrency limit the longest lifetime of a slot.
+	// Unset for an unlimited one.
 	Period *durationpb.Duration `protobuf:"bytes,6,opt,name=period,proto3" json:"period,omitempty"`
 	// How many units a token bucket holds when full. Zero for other kinds.
 	Burst uint64 `protobuf:"varint,7,opt,name=burst,proto3" json:"burst,omitempty"`
@@ -1208,6 +1215,444 @@ func (*StreamAnswer_Response) isStreamAnswer_Outcome() {}
 
 func (*StreamAnswer_Error) isStreamAnswer_Outcome() {}
 
+// AcquireRequest describes a call that will last. Bounds are those of
+// CheckRequest.
+type AcquireRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The policy to decide by. 1 to 256 bytes.
+	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	// What is known of the call, at most 256 pairs.
+	Attributes []*Attribute `protobuf:"bytes,2,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	// How many units the call costs and holds, at most 2^55. Unset means 1. Zero
+	// charges and holds nothing: the answer is whether a cost of 1 would pass.
+	Cost *uint64 `protobuf:"varint,3,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	// Also say which rule each limit comes from.
+	Explain bool `protobuf:"varint,5,opt,name=explain,proto3" json:"explain,omitempty"`
+	// Names the holder to Renew and Release: 1 to 256 bytes, chosen by the client,
+	// such as a random UUID for each call. An id holds at most one slot of a
+	// counter; only a keyed hash of it is kept.
+	Id []byte `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
+	// How long the slots live unless they are renewed: more than 0, at most the
+	// shortest lifetime of the concurrency limits that the call reaches. Unset means
+	// the lifetime of each limit.
+	Lifetime      *durationpb.Duration `protobuf:"bytes,7,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcquireRequest) Reset() {
+	*x = AcquireRequest{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcquireRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcquireRequest) ProtoMessage() {}
+
+func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcquireRequest.ProtoReflect.Descriptor instead.
+func (*AcquireRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AcquireRequest) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *AcquireRequest) GetAttributes() []*Attribute {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *AcquireRequest) GetCost() uint64 {
+	if x != nil && x.Cost != nil {
+		return *x.Cost
+	}
+	return 0
+}
+
+func (x *AcquireRequest) GetExplain() bool {
+	if x != nil {
+		return x.Explain
+	}
+	return false
+}
+
+func (x *AcquireRequest) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *AcquireRequest) GetLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.Lifetime
+	}
+	return nil
+}
+
+// RenewRequest names slots by what they were acquired with.
+type RenewRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The policy, as in Acquire.
+	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	// The attributes that Acquire was given.
+	Attributes []*Attribute `protobuf:"bytes,2,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	// The id that holds the slots. 1 to 256 bytes.
+	Id []byte `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
+	// How long the slots live from now on, as in Acquire.
+	Lifetime      *durationpb.Duration `protobuf:"bytes,7,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewRequest) Reset() {
+	*x = RenewRequest{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewRequest) ProtoMessage() {}
+
+func (x *RenewRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
+func (*RenewRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RenewRequest) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *RenewRequest) GetAttributes() []*Attribute {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *RenewRequest) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *RenewRequest) GetLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.Lifetime
+	}
+	return nil
+}
+
+// RenewResponse says what the id still holds.
+type RenewResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// True if the id holds a slot of every enforced concurrency limit that the
+	// attributes reach; also if they reach none.
+	Held bool `protobuf:"varint,1,opt,name=held,proto3" json:"held,omitempty"`
+	// One for each concurrency limit, in the order of the policy.
+	Slots []*SlotResult `protobuf:"bytes,2,rep,name=slots,proto3" json:"slots,omitempty"`
+	// The version of the policies. A higher one is newer.
+	PolicyVersion uint64 `protobuf:"varint,3,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewResponse) Reset() {
+	*x = RenewResponse{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewResponse) ProtoMessage() {}
+
+func (x *RenewResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
+func (*RenewResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RenewResponse) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *RenewResponse) GetSlots() []*SlotResult {
+	if x != nil {
+		return x.Slots
+	}
+	return nil
+}
+
+func (x *RenewResponse) GetPolicyVersion() uint64 {
+	if x != nil {
+		return x.PolicyVersion
+	}
+	return 0
+}
+
+// SlotResult is what an id has of one concurrency limit.
+type SlotResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The limit's name; where the policy gives none, its selector.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Whether the id holds a slot now.
+	Held bool `protobuf:"varint,2,opt,name=held,proto3" json:"held,omitempty"`
+	// True if the limit is evaluated and reported, but not enforced.
+	Shadow bool `protobuf:"varint,3,opt,name=shadow,proto3" json:"shadow,omitempty"`
+	// How many units could still be acquired now.
+	Remaining uint64 `protobuf:"varint,4,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// Why this limit answered without its counter: then nothing was renewed or
+	// released, and `held` is what the limit's `on_unavailable` says.
+	Degraded      DegradedReason `protobuf:"varint,5,opt,name=degraded,proto3,enum=headgate.v1.DegradedReason" json:"degraded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SlotResult) Reset() {
+	*x = SlotResult{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SlotResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SlotResult) ProtoMessage() {}
+
+func (x *SlotResult) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SlotResult.ProtoReflect.Descriptor instead.
+func (*SlotResult) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SlotResult) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SlotResult) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *SlotResult) GetShadow() bool {
+	if x != nil {
+		return x.Shadow
+	}
+	return false
+}
+
+func (x *SlotResult) GetRemaining() uint64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+func (x *SlotResult) GetDegraded() DegradedReason {
+	if x != nil {
+		return x.Degraded
+	}
+	return DegradedReason_DEGRADED_REASON_UNSPECIFIED
+}
+
+// ReleaseRequest names slots by what they were acquired with.
+type ReleaseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The policy, as in Acquire.
+	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	// The attributes that Acquire was given.
+	Attributes []*Attribute `protobuf:"bytes,2,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	// The id that holds the slots. 1 to 256 bytes.
+	Id            []byte `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseRequest) Reset() {
+	*x = ReleaseRequest{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseRequest) ProtoMessage() {}
+
+func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ReleaseRequest) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *ReleaseRequest) GetAttributes() []*Attribute {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *ReleaseRequest) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+// ReleaseResponse says what is left of the limits that were released.
+type ReleaseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each concurrency limit that the attributes reach, in the order of the
+	// policy. None of them is held now, unless it is degraded.
+	Slots []*SlotResult `protobuf:"bytes,1,rep,name=slots,proto3" json:"slots,omitempty"`
+	// The version of the policies. A higher one is newer.
+	PolicyVersion uint64 `protobuf:"varint,2,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseResponse) Reset() {
+	*x = ReleaseResponse{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseResponse) ProtoMessage() {}
+
+func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ReleaseResponse) GetSlots() []*SlotResult {
+	if x != nil {
+		return x.Slots
+	}
+	return nil
+}
+
+func (x *ReleaseResponse) GetPolicyVersion() uint64 {
+	if x != nil {
+		return x.PolicyVersion
+	}
+	return 0
+}
+
 var File_headgate_v1_decision_proto protoreflect.FileDescriptor
 
 const file_headgate_v1_decision_proto_rawDesc = "" +
@@ -1287,28 +1732,69 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x128\n" +
 	"\bresponse\x18\x02 \x01(\v2\x1a.headgate.v1.CheckResponseH\x00R\bresponse\x12/\n" +
 	"\x05error\x18\x03 \x01(\v2\x17.headgate.v1.CheckErrorH\x00R\x05errorB\t\n" +
-	"\aoutcome*K\n" +
+	"\aoutcome\"\xe9\x01\n" +
+	"\x0eAcquireRequest\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\tR\x06domain\x126\n" +
+	"\n" +
+	"attributes\x18\x02 \x03(\v2\x16.headgate.v1.AttributeR\n" +
+	"attributes\x12\x17\n" +
+	"\x04cost\x18\x03 \x01(\x04H\x00R\x04cost\x88\x01\x01\x12\x18\n" +
+	"\aexplain\x18\x05 \x01(\bR\aexplain\x12\x0e\n" +
+	"\x02id\x18\x06 \x01(\fR\x02id\x125\n" +
+	"\blifetime\x18\a \x01(\v2\x19.google.protobuf.DurationR\blifetimeB\a\n" +
+	"\x05_costJ\x04\b\x04\x10\x05\"\xb7\x01\n" +
+	"\fRenewRequest\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\tR\x06domain\x126\n" +
+	"\n" +
+	"attributes\x18\x02 \x03(\v2\x16.headgate.v1.AttributeR\n" +
+	"attributes\x12\x0e\n" +
+	"\x02id\x18\x06 \x01(\fR\x02id\x125\n" +
+	"\blifetime\x18\a \x01(\v2\x19.google.protobuf.DurationR\blifetimeJ\x04\b\x03\x10\x04J\x04\b\x04\x10\x05J\x04\b\x05\x10\x06\"y\n" +
+	"\rRenewResponse\x12\x12\n" +
+	"\x04held\x18\x01 \x01(\bR\x04held\x12-\n" +
+	"\x05slots\x18\x02 \x03(\v2\x17.headgate.v1.SlotResultR\x05slots\x12%\n" +
+	"\x0epolicy_version\x18\x03 \x01(\x04R\rpolicyVersion\"\xa3\x01\n" +
+	"\n" +
+	"SlotResult\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04held\x18\x02 \x01(\bR\x04held\x12\x16\n" +
+	"\x06shadow\x18\x03 \x01(\bR\x06shadow\x12\x1c\n" +
+	"\tremaining\x18\x04 \x01(\x04R\tremaining\x127\n" +
+	"\bdegraded\x18\x05 \x01(\x0e2\x1b.headgate.v1.DegradedReasonR\bdegraded\"\x88\x01\n" +
+	"\x0eReleaseRequest\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\tR\x06domain\x126\n" +
+	"\n" +
+	"attributes\x18\x02 \x03(\v2\x16.headgate.v1.AttributeR\n" +
+	"attributes\x12\x0e\n" +
+	"\x02id\x18\x06 \x01(\fR\x02idJ\x04\b\x03\x10\x04J\x04\b\x04\x10\x05J\x04\b\x05\x10\x06J\x04\b\a\x10\b\"g\n" +
+	"\x0fReleaseResponse\x12-\n" +
+	"\x05slots\x18\x01 \x03(\v2\x17.headgate.v1.SlotResultR\x05slots\x12%\n" +
+	"\x0epolicy_version\x18\x02 \x01(\x04R\rpolicyVersion*K\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fVERDICT_ALLOWED\x10\x01\x12\x12\n" +
-	"\x0eVERDICT_DENIED\x10\x02*\x8c\x01\n" +
+	"\x0eVERDICT_DENIED\x10\x02*\xa8\x01\n" +
 	"\tLimitKind\x12\x1a\n" +
 	"\x16LIMIT_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fLIMIT_KIND_RATE\x10\x01\x12\x15\n" +
 	"\x11LIMIT_KIND_WINDOW\x10\x02\x12\x1d\n" +
 	"\x19LIMIT_KIND_SLIDING_WINDOW\x10\x03\x12\x18\n" +
-	"\x14LIMIT_KIND_UNLIMITED\x10\x04*\xb6\x01\n" +
+	"\x14LIMIT_KIND_UNLIMITED\x10\x04\x12\x1a\n" +
+	"\x16LIMIT_KIND_CONCURRENCY\x10\x05*\xb6\x01\n" +
 	"\x0eDegradedReason\x12\x1f\n" +
 	"\x1bDEGRADED_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aDEGRADED_REASON_TABLE_FULL\x10\x01\x12$\n" +
 	" DEGRADED_REASON_TABLE_SHARE_FULL\x10\x02\x12\x1c\n" +
 	"\x18DEGRADED_REASON_OVERLOAD\x10\x03\x12\x1f\n" +
-	"\x1bDEGRADED_REASON_UNAVAILABLE\x10\x042\xb5\x02\n" +
+	"\x1bDEGRADED_REASON_UNAVAILABLE\x10\x042\xff\x03\n" +
 	"\x0fDecisionService\x12>\n" +
 	"\x05Check\x12\x19.headgate.v1.CheckRequest\x1a\x1a.headgate.v1.CheckResponse\x12M\n" +
 	"\n" +
 	"CheckBatch\x12\x1e.headgate.v1.CheckBatchRequest\x1a\x1f.headgate.v1.CheckBatchResponse\x12=\n" +
-	"\x04Peek\x12\x19.headgate.v1.CheckRequest\x1a\x1a.headgate.v1.CheckResponse\x12T\n" +
+	"\x04Peek\x12\x19.headgate.v1.CheckRequest\x1a\x1a.headgate.v1.CheckResponse\x12B\n" +
+	"\aAcquire\x12\x1b.headgate.v1.AcquireRequest\x1a\x1a.headgate.v1.CheckResponse\x12>\n" +
+	"\x05Renew\x12\x19.headgate.v1.RenewRequest\x1a\x1a.headgate.v1.RenewResponse\x12D\n" +
+	"\aRelease\x12\x1b.headgate.v1.ReleaseRequest\x1a\x1c.headgate.v1.ReleaseResponse\x12T\n" +
 	"\vCheckStream\x12\x1f.headgate.v1.CheckStreamRequest\x1a .headgate.v1.CheckStreamResponse(\x010\x01B?Z=github.com/headgate/headgate/api/proto/headgate/v1;headgatev1b\x06proto3"
 
 var (
@@ -1324,7 +1810,7 @@ func file_headgate_v1_decision_proto_rawDescGZIP() []byte {
 }
 
 var file_headgate_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_headgate_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_headgate_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_headgate_v1_decision_proto_goTypes = []any{
 	(Verdict)(0),                // 0: headgate.v1.Verdict
 	(LimitKind)(0),              // 1: headgate.v1.LimitKind
@@ -1342,20 +1828,26 @@ var file_headgate_v1_decision_proto_goTypes = []any{
 	(*StreamCheck)(nil),         // 13: headgate.v1.StreamCheck
 	(*CheckStreamResponse)(nil), // 14: headgate.v1.CheckStreamResponse
 	(*StreamAnswer)(nil),        // 15: headgate.v1.StreamAnswer
-	(*durationpb.Duration)(nil), // 16: google.protobuf.Duration
+	(*AcquireRequest)(nil),      // 16: headgate.v1.AcquireRequest
+	(*RenewRequest)(nil),        // 17: headgate.v1.RenewRequest
+	(*RenewResponse)(nil),       // 18: headgate.v1.RenewResponse
+	(*SlotResult)(nil),          // 19: headgate.v1.SlotResult
+	(*ReleaseRequest)(nil),      // 20: headgate.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),     // 21: headgate.v1.ReleaseResponse
+	(*durationpb.Duration)(nil), // 22: google.protobuf.Duration
 }
 var file_headgate_v1_decision_proto_depIdxs = []int32{
 	3,  // 0: headgate.v1.CheckRequest.attributes:type_name -> headgate.v1.Attribute
 	0,  // 1: headgate.v1.CheckResponse.verdict:type_name -> headgate.v1.Verdict
-	16, // 2: headgate.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	16, // 3: headgate.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	22, // 2: headgate.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	22, // 3: headgate.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
 	2,  // 4: headgate.v1.CheckResponse.degraded:type_name -> headgate.v1.DegradedReason
 	6,  // 5: headgate.v1.CheckResponse.limits:type_name -> headgate.v1.LimitResult
 	1,  // 6: headgate.v1.LimitResult.kind:type_name -> headgate.v1.LimitKind
 	0,  // 7: headgate.v1.LimitResult.verdict:type_name -> headgate.v1.Verdict
-	16, // 8: headgate.v1.LimitResult.period:type_name -> google.protobuf.Duration
-	16, // 9: headgate.v1.LimitResult.retry_after:type_name -> google.protobuf.Duration
-	16, // 10: headgate.v1.LimitResult.reset_after:type_name -> google.protobuf.Duration
+	22, // 8: headgate.v1.LimitResult.period:type_name -> google.protobuf.Duration
+	22, // 9: headgate.v1.LimitResult.retry_after:type_name -> google.protobuf.Duration
+	22, // 10: headgate.v1.LimitResult.reset_after:type_name -> google.protobuf.Duration
 	2,  // 11: headgate.v1.LimitResult.degraded:type_name -> headgate.v1.DegradedReason
 	7,  // 12: headgate.v1.LimitResult.explanation:type_name -> headgate.v1.Explanation
 	4,  // 13: headgate.v1.CheckBatchRequest.checks:type_name -> headgate.v1.CheckRequest
@@ -1367,19 +1859,33 @@ var file_headgate_v1_decision_proto_depIdxs = []int32{
 	15, // 19: headgate.v1.CheckStreamResponse.answers:type_name -> headgate.v1.StreamAnswer
 	5,  // 20: headgate.v1.StreamAnswer.response:type_name -> headgate.v1.CheckResponse
 	11, // 21: headgate.v1.StreamAnswer.error:type_name -> headgate.v1.CheckError
-	4,  // 22: headgate.v1.DecisionService.Check:input_type -> headgate.v1.CheckRequest
-	8,  // 23: headgate.v1.DecisionService.CheckBatch:input_type -> headgate.v1.CheckBatchRequest
-	4,  // 24: headgate.v1.DecisionService.Peek:input_type -> headgate.v1.CheckRequest
-	12, // 25: headgate.v1.DecisionService.CheckStream:input_type -> headgate.v1.CheckStreamRequest
-	5,  // 26: headgate.v1.DecisionService.Check:output_type -> headgate.v1.CheckResponse
-	9,  // 27: headgate.v1.DecisionService.CheckBatch:output_type -> headgate.v1.CheckBatchResponse
-	5,  // 28: headgate.v1.DecisionService.Peek:output_type -> headgate.v1.CheckResponse
-	14, // 29: headgate.v1.DecisionService.CheckStream:output_type -> headgate.v1.CheckStreamResponse
-	26, // [26:30] is the sub-list for method output_type
-	22, // [22:26] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	3,  // 22: headgate.v1.AcquireRequest.attributes:type_name -> headgate.v1.Attribute
+	22, // 23: headgate.v1.AcquireRequest.lifetime:type_name -> google.protobuf.Duration
+	3,  // 24: headgate.v1.RenewRequest.attributes:type_name -> headgate.v1.Attribute
+	22, // 25: headgate.v1.RenewRequest.lifetime:type_name -> google.protobuf.Duration
+	19, // 26: headgate.v1.RenewResponse.slots:type_name -> headgate.v1.SlotResult
+	2,  // 27: headgate.v1.SlotResult.degraded:type_name -> headgate.v1.DegradedReason
+	3,  // 28: headgate.v1.ReleaseRequest.attributes:type_name -> headgate.v1.Attribute
+	19, // 29: headgate.v1.ReleaseResponse.slots:type_name -> headgate.v1.SlotResult
+	4,  // 30: headgate.v1.DecisionService.Check:input_type -> headgate.v1.CheckRequest
+	8,  // 31: headgate.v1.DecisionService.CheckBatch:input_type -> headgate.v1.CheckBatchRequest
+	4,  // 32: headgate.v1.DecisionService.Peek:input_type -> headgate.v1.CheckRequest
+	16, // 33: headgate.v1.DecisionService.Acquire:input_type -> headgate.v1.AcquireRequest
+	17, // 34: headgate.v1.DecisionService.Renew:input_type -> headgate.v1.RenewRequest
+	20, // 35: headgate.v1.DecisionService.Release:input_type -> headgate.v1.ReleaseRequest
+	12, // 36: headgate.v1.DecisionService.CheckStream:input_type -> headgate.v1.CheckStreamRequest
+	5,  // 37: headgate.v1.DecisionService.Check:output_type -> headgate.v1.CheckResponse
+	9,  // 38: headgate.v1.DecisionService.CheckBatch:output_type -> headgate.v1.CheckBatchResponse
+	5,  // 39: headgate.v1.DecisionService.Peek:output_type -> headgate.v1.CheckResponse
+	5,  // 40: headgate.v1.DecisionService.Acquire:output_type -> headgate.v1.CheckResponse
+	18, // 41: headgate.v1.DecisionService.Renew:output_type -> headgate.v1.RenewResponse
+	21, // 42: headgate.v1.DecisionService.Release:output_type -> headgate.v1.ReleaseResponse
+	14, // 43: headgate.v1.DecisionService.CheckStream:output_type -> headgate.v1.CheckStreamResponse
+	37, // [37:44] is the sub-list for method output_type
+	30, // [30:37] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_decision_proto_init() }
@@ -1397,13 +1903,14 @@ func file_headgate_v1_decision_proto_init() {
 		(*StreamAnswer_Response)(nil),
 		(*StreamAnswer_Error)(nil),
 	}
+	file_headgate_v1_decision_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_decision_proto_rawDesc), len(file_headgate_v1_decision_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   13,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,9 @@ const (
 	DecisionService_Check_FullMethodName       = "/headgate.v1.DecisionService/Check"
 	DecisionService_CheckBatch_FullMethodName  = "/headgate.v1.DecisionService/CheckBatch"
 	DecisionService_Peek_FullMethodName        = "/headgate.v1.DecisionService/Peek"
+	DecisionService_Acquire_FullMethodName     = "/headgate.v1.DecisionService/Acquire"
+	DecisionService_Renew_FullMethodName       = "/headgate.v1.DecisionService/Renew"
+	DecisionService_Release_FullMethodName     = "/headgate.v1.DecisionService/Release"
 	DecisionService_CheckStream_FullMethodName = "/headgate.v1.DecisionService/CheckStream"
 )
 
@@ -64,6 +67,25 @@ type DecisionServiceClient interface {
 	// buf:lint:ignore RPC_REQUEST_STANDARD_NAME
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	Peek(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
+	// Acquire is Check for a call that will last: what concurrency limits it
+	// reaches, it holds a slot of under `id` until Release, or until the slot's
+	// lifetime has passed since Acquire or the last Renew. All other limits are
+	// charged as by Check. An id that holds a slot already takes no second one: that
+	// is renewed, and its cost stays what it was.
+	//
+	// Where the domain says `charge: all`, a denied Acquire may hold slots of the
+	// limits that allowed it: Release them, or let them expire.
+	//
+	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+	Acquire(ctx context.Context, in *AcquireRequest, opts ...grpc.CallOption) (*CheckResponse, error)
+	// Renew has the slots of `id` live for another lifetime from now on. It acquires
+	// nothing: a slot that was lost stays lost, and the answer names its limit. It
+	// charges no other limit.
+	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
+	// Release ends the slots of `id`. Releasing what is not held is fine. It charges
+	// no other limit.
+	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
 	// CheckStream decides independent calls as long as the stream is open. Each
 	// message brings up to 1,000 of them, each with an id that the client chooses;
 	// the answers carry the ids, several in a message and in any order. Every
@@ -119,6 +141,36 @@ func (c *decisionServiceClient) Peek(ctx context.Context, in *CheckRequest, opts
 	return out, nil
 }
 
+func (c *decisionServiceClient) Acquire(ctx context.Context, in *AcquireRequest, opts ...grpc.CallOption) (*CheckResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckResponse)
+	err := c.cc.Invoke(ctx, DecisionService_Acquire_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *decisionServiceClient) Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RenewResponse)
+	err := c.cc.Invoke(ctx, DecisionService_Renew_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *decisionServiceClient) Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseResponse)
+	err := c.cc.Invoke(ctx, DecisionService_Release_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *decisionServiceClient) CheckStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[CheckStreamRequest, CheckStreamResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &DecisionService_ServiceDesc.Streams[0], DecisionService_CheckStream_FullMethodName, cOpts...)
@@ -166,6 +218,25 @@ type DecisionServiceServer interface {
 	// buf:lint:ignore RPC_REQUEST_STANDARD_NAME
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	Peek(context.Context, *CheckRequest) (*CheckResponse, error)
+	// Acquire is Check for a call that will last: what concurrency limits it
+	// reaches, it holds a slot of under `id` until Release, or until the slot's
+	// lifetime has passed since Acquire or the last Renew. All other limits are
+	// charged as by Check. An id that holds a slot already takes no second one: that
+	// is renewed, and its cost stays what it was.
+	//
+	// Where the domain says `charge: all`, a denied Acquire may hold slots of the
+	// limits that allowed it: Release them, or let them expire.
+	//
+	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+	Acquire(context.Context, *AcquireRequest) (*CheckResponse, error)
+	// Renew has the slots of `id` live for another lifetime from now on. It acquires
+	// nothing: a slot that was lost stays lost, and the answer names its limit. It
+	// charges no other limit.
+	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
+	// Release ends the slots of `id`. Releasing what is not held is fine. It charges
+	// no other limit.
+	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
 	// CheckStream decides independent calls as long as the stream is open. Each
 	// message brings up to 1,000 of them, each with an id that the client chooses;
 	// the answers carry the ids, several in a message and in any order. Every
@@ -199,6 +270,15 @@ func (UnimplementedDecisionServiceServer) CheckBatch(context.Context, *CheckBatc
 }
 func (UnimplementedDecisionServiceServer) Peek(context.Context, *CheckRequest) (*CheckResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Peek not implemented")
+}
+func (UnimplementedDecisionServiceServer) Acquire(context.Context, *AcquireRequest) (*CheckResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Acquire not implemented")
+}
+func (UnimplementedDecisionServiceServer) Renew(context.Context, *RenewRequest) (*RenewResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
+}
+func (UnimplementedDecisionServiceServer) Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
 }
 func (UnimplementedDecisionServiceServer) CheckStream(grpc.BidiStreamingServer[CheckStreamRequest, CheckStreamResponse]) error {
 	return status.Error(codes.Unimplemented, "method CheckStream not implemented")
@@ -278,6 +358,60 @@ func _DecisionService_Peek_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DecisionService_Acquire_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcquireRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).Acquire(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_Acquire_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).Acquire(ctx, req.(*AcquireRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DecisionService_Renew_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RenewRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).Renew(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_Renew_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).Renew(ctx, req.(*RenewRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DecisionService_Release_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).Release(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_Release_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).Release(ctx, req.(*ReleaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _DecisionService_CheckStream_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(DecisionServiceServer).CheckStream(&grpc.GenericServerStream[CheckStreamRequest, CheckStreamResponse]{ServerStream: stream})
 }
@@ -303,6 +437,18 @@ var DecisionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Peek",
 			Handler:    _DecisionService_Peek_Handler,
+		},
+		{
+			MethodName: "Acquire",
+			Handler:    _DecisionService_Acquire_Handler,
+		},
+		{
+			MethodName: "Renew",
+			Handler:    _DecisionService_Renew_Handler,
+		},
+		{
+			MethodName: "Release",
+			Handler:    _DecisionService_Release_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

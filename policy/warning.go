@@ -1,0 +1,32 @@
+package policy
+
+import "github.com/headgate/headgate/limiter"
+
+// Warnings returns what is right in documents that Parse returned, and may
+// surprise: what a limit does not do behind some doors.
+func Warnings(docs []*Document) Problems {
+	var rep report
+	for _, doc := range docs {
+		for i := range doc.Rules {
+			rule := &doc.Rules[i]
+			for j := range rule.Terms {
+				at := place{i, j}
+				if key, w, ok := warning(&rule.Terms[j]); ok {
+					w.Position, w.Path = rule.Terms[j].at, at.path(rule)+"."+key
+					rep.add(w)
+				}
+			}
+		}
+	}
+	return rep.result()
+}
+
+// warning returns what may surprise of a limit, and the key that says it.
+func warning(t *Term) (key string, w Problem, ok bool) {
+	if t.Kind == limiter.KindConcurrency {
+		return "concurrency", Problem{
+			Message: "callers without an id (RLS, HTTP, forward-auth, ext_authz) hold an anonymous slot, which only a give-back or its lifetime releases",
+		}, true
+	}
+	return "", Problem{}, false
+}
