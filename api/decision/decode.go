@@ -115,13 +115,7 @@ func (d *decoder) rare(w *wire.Reader) (ok bool, err error) {
 		v, ok = w.Varint()
 		d.explain = v != 0
 	default:
-		known := false
-		if typ == protowire.BytesType && d.slots.last != 0 {
-			known, ok = d.slots.field(num, w)
-		}
-		if !known {
-			ok = w.Skip(num, typ)
-		}
+		ok = d.slots.field(num, typ, w)
 	}
 	return ok, nil
 }

@@ -66,19 +66,19 @@ func decodeSlots(b []byte, bounds *api.Bounds, r *policy.Request, last protowire
 	return d.explain, d.slots.finish(r)
 }
 
-// field reads field num, of type bytes, if the message has it.
-func (s *slotFields) field(num protowire.Number, w *wire.Reader) (known, ok bool) {
+// field reads a field that a CheckRequest does not have.
+func (s *slotFields) field(num protowire.Number, typ protowire.Type, w *wire.Reader) (ok bool) {
 	switch {
-	case num > s.last:
-		return false, true
+	case num > s.last || typ != protowire.BytesType:
+		return w.Skip(num, typ)
 	case num == fieldID:
 		s.id, ok = w.Bytes()
-		return true, ok
+		return ok
 	case num == fieldLifetime:
 		b, ok := w.Bytes()
-		return true, ok && s.duration(b)
+		return ok && s.duration(b)
 	default:
-		return false, true
+		return w.Skip(num, typ)
 	}
 }
 
@@ -97,7 +97,7 @@ func (s *slotFields) duration(b []byte) (ok bool) {
 		case ok && num == 2 && typ == protowire.VarintType:
 			var v uint64
 			v, ok = w.Varint()
-			s.nanos = int32(v) //nolint:gosec // as the generated decoder does
+			s.nanos = int32(v) // as the generated decoder does
 		case ok:
 			ok = w.Skip(num, typ)
 		}
