@@ -12,12 +12,13 @@
 package headgatev1
 
 import (
-	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
-	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
-	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
+
+	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
+	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 )
 
 const (
@@ -1809,33 +1810,36 @@ func file_headgate_v1_decision_proto_rawDescGZIP() []byte {
 	return file_headgate_v1_decision_proto_rawDescData
 }
 
-var file_headgate_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_headgate_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
-var file_headgate_v1_decision_proto_goTypes = []any{
-	(Verdict)(0),                // 0: headgate.v1.Verdict
-	(LimitKind)(0),              // 1: headgate.v1.LimitKind
-	(DegradedReason)(0),         // 2: headgate.v1.DegradedReason
-	(*Attribute)(nil),           // 3: headgate.v1.Attribute
-	(*CheckRequest)(nil),        // 4: headgate.v1.CheckRequest
-	(*CheckResponse)(nil),       // 5: headgate.v1.CheckResponse
-	(*LimitResult)(nil),         // 6: headgate.v1.LimitResult
-	(*Explanation)(nil),         // 7: headgate.v1.Explanation
-	(*CheckBatchRequest)(nil),   // 8: headgate.v1.CheckBatchRequest
-	(*CheckBatchResponse)(nil),  // 9: headgate.v1.CheckBatchResponse
-	(*CheckBatchItem)(nil),      // 10: headgate.v1.CheckBatchItem
-	(*CheckError)(nil),          // 11: headgate.v1.CheckError
-	(*CheckStreamRequest)(nil),  // 12: headgate.v1.CheckStreamRequest
-	(*StreamCheck)(nil),         // 13: headgate.v1.StreamCheck
-	(*CheckStreamResponse)(nil), // 14: headgate.v1.CheckStreamResponse
-	(*StreamAnswer)(nil),        // 15: headgate.v1.StreamAnswer
-	(*AcquireRequest)(nil),      // 16: headgate.v1.AcquireRequest
-	(*RenewRequest)(nil),        // 17: headgate.v1.RenewRequest
-	(*RenewResponse)(nil),       // 18: headgate.v1.RenewResponse
-	(*SlotResult)(nil),          // 19: headgate.v1.SlotResult
-	(*ReleaseRequest)(nil),      // 20: headgate.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),     // 21: headgate.v1.ReleaseResponse
-	(*durationpb.Duration)(nil), // 22: google.protobuf.Duration
-}
+var (
+	file_headgate_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+	file_headgate_v1_decision_proto_msgTypes  = make([]protoimpl.MessageInfo, 19)
+	file_headgate_v1_decision_proto_goTypes   = []any{
+		Verdict(0),                  // 0: headgate.v1.Verdict
+		LimitKind(0),                // 1: headgate.v1.LimitKind
+		DegradedReason(0),           // 2: headgate.v1.DegradedReason
+		(*Attribute)(nil),           // 3: headgate.v1.Attribute
+		(*CheckRequest)(nil),        // 4: headgate.v1.CheckRequest
+		(*CheckResponse)(nil),       // 5: headgate.v1.CheckResponse
+		(*LimitResult)(nil),         // 6: headgate.v1.LimitResult
+		(*Explanation)(nil),         // 7: headgate.v1.Explanation
+		(*CheckBatchRequest)(nil),   // 8: headgate.v1.CheckBatchRequest
+		(*CheckBatchResponse)(nil),  // 9: headgate.v1.CheckBatchResponse
+		(*CheckBatchItem)(nil),      // 10: headgate.v1.CheckBatchItem
+		(*CheckError)(nil),          // 11: headgate.v1.CheckError
+		(*CheckStreamRequest)(nil),  // 12: headgate.v1.CheckStreamRequest
+		(*StreamCheck)(nil),         // 13: headgate.v1.StreamCheck
+		(*CheckStreamResponse)(nil), // 14: headgate.v1.CheckStreamResponse
+		(*StreamAnswer)(nil),        // 15: headgate.v1.StreamAnswer
+		(*AcquireRequest)(nil),      // 16: headgate.v1.AcquireRequest
+		(*RenewRequest)(nil),        // 17: headgate.v1.RenewRequest
+		(*RenewResponse)(nil),       // 18: headgate.v1.RenewResponse
+		(*SlotResult)(nil),          // 19: headgate.v1.SlotResult
+		(*ReleaseRequest)(nil),      // 20: headgate.v1.ReleaseRequest
+		(*ReleaseResponse)(nil),     // 21: headgate.v1.ReleaseResponse
+		(*durationpb.Duration)(nil), // 22: google.protobuf.Duration
+	}
+)
+
 var file_headgate_v1_decision_proto_depIdxs = []int32{
 	3,  // 0: headgate.v1.CheckRequest.attributes:type_name -> headgate.v1.Attribute
 	0,  // 1: headgate.v1.CheckResponse.verdict:type_name -> headgate.v1.Verdict

@@ -13,6 +13,7 @@ package headgatev1
 
 import (
 	context "context"
+
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
@@ -265,21 +266,27 @@ type UnimplementedDecisionServiceServer struct{}
 func (UnimplementedDecisionServiceServer) Check(context.Context, *CheckRequest) (*CheckResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Check not implemented")
 }
+
 func (UnimplementedDecisionServiceServer) CheckBatch(context.Context, *CheckBatchRequest) (*CheckBatchResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckBatch not implemented")
 }
+
 func (UnimplementedDecisionServiceServer) Peek(context.Context, *CheckRequest) (*CheckResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Peek not implemented")
 }
+
 func (UnimplementedDecisionServiceServer) Acquire(context.Context, *AcquireRequest) (*CheckResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Acquire not implemented")
 }
+
 func (UnimplementedDecisionServiceServer) Renew(context.Context, *RenewRequest) (*RenewResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
 }
+
 func (UnimplementedDecisionServiceServer) Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
 }
+
 func (UnimplementedDecisionServiceServer) CheckStream(grpc.BidiStreamingServer[CheckStreamRequest, CheckStreamResponse]) error {
 	return status.Error(codes.Unimplemented, "method CheckStream not implemented")
 }
