@@ -124,7 +124,7 @@ e2e: build $(ENVOY) ## A real headgate behind real gateways: Envoy, nginx, HAPro
 	ENVOY=$(ENVOY) HEADGATE=$(CURDIR)/bin/headgate go test -count=1 -tags e2e $(RACE) ./internal/e2e
 
 .PHONY: e2e-record
-e2e-record: $(ENVOY) ## Record anew what Envoy sends (api/rls/testdata)
+e2e-record: $(ENVOY) ## Record anew what Envoy sends (testdata of api/rls and api/authz)
 	ENVOY=$(ENVOY) go test -count=1 -tags e2e -run Recorded ./internal/e2e -record
 
 .PHONY: envoy

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 
 	"github.com/headgate/headgate/api"
@@ -22,10 +23,22 @@ import (
 // the frames and header blocks around it cost nothing either, is asserted in
 // api/h2.
 func TestARecordedRequestAllocatesNothing(t *testing.T) {
-	in, err := os.ReadFile("../rls/testdata/envoy-recorded/two-descriptors.bin")
-	if err != nil {
-		t.Fatal(err)
+	for method, file := range map[string]string{
+		rlsv3.RateLimitService_ShouldRateLimit_FullMethodName: "../rls/testdata/envoy-recorded/two-descriptors.bin",
+		authv3.Authorization_Check_FullMethodName:             "../authz/testdata/envoy-recorded/post.bin",
+	} {
+		t.Run(method, func(t *testing.T) {
+			in, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			allocatesNothing(t, method, in)
+		})
 	}
+}
+
+func allocatesNothing(t *testing.T, method string, in []byte) {
+	t.Helper()
 	docs, problems := policy.Parse([]policy.Source{{Name: "edge.yaml", Text: []byte(`
 domain: edge
 limits:
@@ -54,7 +67,7 @@ limits:
 		t.Fatal(err)
 	}
 	defer s.Close()
-	u := s.fast()[rlsv3.RateLimitService_ShouldRateLimit_FullMethodName]
+	u := s.fast()[method]
 	var call h2.Call
 	out := make([]byte, 0, 4096)
 	if n := testing.AllocsPerRun(1000, func() {

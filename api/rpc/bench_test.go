@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
@@ -84,6 +85,10 @@ func BenchmarkServe(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	asked, err := os.ReadFile("../authz/testdata/envoy-recorded/post.bin")
+	if err != nil {
+		b.Fatal(err)
+	}
 	const rls = rlsv3.RateLimitService_ShouldRateLimit_FullMethodName
 	headgate := func(policy string) func(*testing.B) string {
 		return func(b *testing.B) string {
@@ -111,6 +116,7 @@ func BenchmarkServe(b *testing.B) {
 		{"hello-behind-the-front", "/helloworld.Greeter/SayHello", func(b *testing.B) string { b.Helper(); return hello(b, true) }, marshal(b, wrapperspb.String("world"))},
 		{"rls-minimal", rls, headgate(shop), marshal(b, rateLimitRequest("shop", "remote_address", "127.0.0.1"))},
 		{"rls-recorded", rls, headgate(edge), recorded},
+		{"ext-authz-recorded", authv3.Authorization_Check_FullMethodName, headgate(edge), asked},
 		{"check", headgatev1.DecisionService_Check_FullMethodName, headgate(shop), marshal(b, checkRequest("shop", "remote_address", "127.0.0.1"))},
 	} {
 		b.Run(c.name, func(b *testing.B) {

@@ -15,6 +15,9 @@ import (
 type Config struct {
 	Bounds  api.Bounds
 	Headers rls.Headers
+	// ExtAuthzDomain is the domain of ext_authz requests whose route names none; "":
+	// they are refused.
+	ExtAuthzDomain string
 
 	// Reflection serves grpc.reflection.v1, and v1alpha for older clients.
 	Reflection bool

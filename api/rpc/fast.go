@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
@@ -22,6 +23,7 @@ func (s *Server) fast() map[string]h2.Unary {
 			desk: s.desk, answer: answer,
 			decode: func(in []byte, x *api.Exchange) error {
 				explain, err := decode(in, bounds, &x.Req)
+				x.Errand.Flags = 0 // it may be of another method
 				if explain {
 					x.Errand.Flags = 1
 				}
@@ -37,6 +39,9 @@ func (s *Server) fast() map[string]h2.Unary {
 			desk:   s.desk,
 			decode: func(in []byte, x *api.Exchange) error { return rls.Decode(in, bounds, &x.Req) },
 			answer: s.limits.Headers.Append,
+		},
+		authv3.Authorization_Check_FullMethodName: &desked{
+			desk: s.desk, decode: s.authz.Decode, answer: s.authz.Append, refuse: s.authz.AppendFault,
 		},
 		headgatev1.DecisionService_Check_FullMethodName:      check(decision.Decode),
 		headgatev1.DecisionService_Peek_FullMethodName:       check(decision.DecodePeek),
@@ -54,13 +59,16 @@ type desked struct {
 	desk   *api.Desk
 	decode func(in []byte, x *api.Exchange) error
 	answer func(dst []byte, x *api.Exchange) []byte
+	// refuse answers what was not decided; nil: with an error of gRPC.
+	refuse func(dst []byte, err error) []byte
 }
 
 // An errand is the h2.Call.State of a desked method. It is made once for each
 // h2.Call, and those are few.
 type errand struct {
 	x        *api.Exchange
-	pending  bool // x was left to the Decider
+	fault    error // for refuse
+	pending  bool  // x was left to the Decider
 	finished func(*api.Exchange)
 }
 
@@ -71,9 +79,14 @@ func (d *desked) Begin(c *h2.Call) {
 		e = &errand{finished: func(*api.Exchange) { c.Finish() }}
 		c.State = e
 	}
-	e.x, e.pending = d.desk.Open(), false
+	e.x, e.pending, e.fault = d.desk.Open(), false, nil
 	if err := d.decode(c.In, e.x); err != nil {
-		fail(d.desk, c, err)
+		if d.refuse == nil {
+			fail(d.desk, c, err)
+			return
+		}
+		d.desk.CountFault()
+		e.fault = err
 		return
 	}
 	if c.Shed {
@@ -92,10 +105,10 @@ func fail(desk *api.Desk, c *h2.Call, err error) {
 
 // Decide charges the request.
 func (d *desked) Decide(c *h2.Call) (done bool) {
-	if c.Shed {
+	e, _ := c.State.(*errand) // Begin made it
+	if c.Shed || e.fault != nil {
 		return true
 	}
-	e, _ := c.State.(*errand) // Begin made it
 	e.x.Finished = e.finished
 	if d.desk.Charge(limiter.Instant(c.Now), e.x) {
 		return true
@@ -121,12 +134,17 @@ func (d *desked) Answer(dst []byte, c *h2.Call) []byte {
 
 // respond encodes the response and closes the exchange.
 func (d *desked) respond(dst []byte, c *h2.Call, e *errand) []byte {
-	if !c.Failed() {
-		if err := e.x.Fault(); err != nil {
-			fail(d.desk, c, err)
-		} else {
-			dst = d.answer(dst, e.x)
-		}
+	switch err := e.x.Fault(); {
+	case c.Failed():
+	case e.fault != nil:
+		dst = d.refuse(dst, e.fault)
+	case err == nil:
+		dst = d.answer(dst, e.x)
+	case d.refuse == nil:
+		fail(d.desk, c, err)
+	default:
+		d.desk.CountFault()
+		dst = d.refuse(dst, err)
 	}
 	d.desk.Close(e.x)
 	e.x = nil

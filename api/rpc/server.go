@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/authz"
 	"github.com/headgate/headgate/api/decision"
 	"github.com/headgate/headgate/api/h2"
 	"github.com/headgate/headgate/api/rls"
@@ -41,6 +42,7 @@ type Server struct {
 	desk   *api.Desk
 	limits rls.Service
 	checks decision.Service
+	authz  *authz.Service
 	pool   buffers
 	events Events
 
@@ -55,11 +57,16 @@ func New(c *Config, gate *api.Gate, now func() limiter.Instant, e Events) (*Serv
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	authorization, err := authz.New(authz.Config{Bounds: c.Bounds, Domain: c.ExtAuthzDomain})
+	if err != nil {
+		return nil, fmt.Errorf("rpc: %w", err)
+	}
 	desk := api.NewDesk(gate, now, c.DecideTimeout)
 	s := &Server{
 		desk:   desk,
 		limits: rls.Service{Desk: desk, Bounds: c.Bounds, Headers: c.Headers},
 		checks: decision.Service{Desk: desk, Bounds: c.Bounds},
+		authz:  authorization,
 		health: health.NewServer(),
 		events: e,
 	}
@@ -73,6 +80,7 @@ func New(c *Config, gate *api.Gate, now func() limiter.Instant, e Events) (*Serv
 	)
 	s.grpc.RegisterService(s.rateLimitService(), nil)
 	s.grpc.RegisterService(s.decisionService(), nil)
+	s.grpc.RegisterService(authorizationService(), nil)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	if c.Reflection {
 		reflection.Register(s.grpc)

@@ -47,6 +47,7 @@ func rpcConfig(c *config.Config) *rpc.Config {
 		Degraded:   c.RLS.DegradedHeader,
 	}
 	r.Reflection = c.GRPC.Reflection
+	r.ExtAuthzDomain = c.GRPC.ExtAuthzDomain
 	r.DecideTimeout = c.GRPC.DecideTimeout
 	r.Connections, r.Streams = c.GRPC.ConnectionsMax, c.GRPC.StreamsMax
 	r.KeepaliveInterval, r.KeepaliveTimeout = c.GRPC.KeepaliveInterval, c.GRPC.KeepaliveTimeout

@@ -47,11 +47,12 @@ func Table() []Layer {
 
 		// The edge.
 		{Path: "api", Ours: []string{lim, pol}},
-		{Path: "api/rpc", Ours: append([]string{"api/rls", "api/decision", "api/h2"}, door...)},
+		{Path: "api/rpc", Ours: append([]string{"api/rls", "api/authz", "api/decision", "api/h2"}, door...)},
 		{Path: "api/wire"},
 		{Path: "api/headers", Ours: []string{"api", lim, pol}},
 		{Path: "api/rest", Ours: append([]string{"api/rls", "api/decision"}, door...)},
 		{Path: "api/rls", Ours: door},
+		{Path: "api/authz", Ours: door},
 		{Path: "api/decision", Ours: door},
 		{Path: "api/admin", Ours: []string{"api", pol}},
 		{Path: "api/h2", Times: true, Ours: []string{"api/h2/hpack"}},

@@ -69,7 +69,7 @@ type XDSTLS struct {
 
 // GRPC is the door that gateways use.
 type GRPC struct {
-	Addr                string        `yaml:"addr" kind:"addr" doc:"Where gRPC listens: Envoy RLS, the native API, health, reflection."`
+	Addr                string        `yaml:"addr" kind:"addr" doc:"Where gRPC listens: Envoy RLS and ext_authz, the native API, health, reflection."`
 	Reflection          bool          `yaml:"reflection" doc:"Serve the reflection API, which grpcurl uses."`
 	ConnectionsMax      int           `yaml:"connections_max" min:"1" max:"1000000" doc:"Connections open at once; one more is told so (GOAWAY) and closed."`
 	StreamsMax          int           `yaml:"streams_max" min:"1" max:"1000000" doc:"Requests in flight per connection, at most."`
@@ -80,6 +80,7 @@ type GRPC struct {
 	EntriesMax          int           `yaml:"entries_max" min:"1" max:"256" doc:"Entries of all descriptors of one request."`
 	KeyBytesMax         Bytes         `yaml:"key_bytes_max" min:"1" max:"64KiB" doc:"Length of an entry's key, and of a domain."`
 	ValueBytesMax       Bytes         `yaml:"value_bytes_max" min:"1" max:"1MiB" doc:"Length of an entry's value."`
+	ExtAuthzDomain      string        `yaml:"ext_authz_domain" kind:"text" doc:"Domain of ext_authz requests whose route names none (context_extensions). Empty: they are refused."`
 	BatchChecksMax      int           `yaml:"batch_checks_max" min:"1" max:"1000" doc:"Checks per CheckBatch request."`
 	DecideTimeout       time.Duration `yaml:"decide_timeout" min:"1ms" max:"10s" doc:"How long a decision takes at most; then on_unavailable decides. On one node none waits."`
 	RequestTimeout      time.Duration `yaml:"request_timeout" min:"10ms" max:"1h" doc:"How long a unary request may take from its headers to its last byte."`

@@ -47,6 +47,8 @@ func recipes() []recipe {
 		{"HAProxy", "docs/guides/haproxy.md", haproxy, allowed, true, headgateBody},
 		{"HAProxy, fail closed", "docs/guides/haproxy.md", haproxyClosed, http.StatusServiceUnavailable, true, headgateBody},
 		{"Caddy", "docs/guides/caddy.md", caddy, http.StatusBadGateway, false, headgateBody},
+		{"Envoy ext_authz, gRPC", "docs/guides/envoy-ext-authz.md", extAuthz("envoy.yaml, gRPC", true), allowed, true, headgateBody},
+		{"Envoy ext_authz, gRPC, fail closed", "docs/guides/envoy-ext-authz.md", extAuthz("envoy.yaml, gRPC", false), http.StatusForbidden, true, headgateBody},
 		{"Envoy ext_authz, HTTP", "docs/guides/envoy-ext-authz.md", extAuthz("envoy.yaml, HTTP", true), allowed, true, headgateBody},
 		{"Envoy ext_authz, HTTP, fail closed", "docs/guides/envoy-ext-authz.md", extAuthz("envoy.yaml, HTTP", false), http.StatusForbidden, true, headgateBody},
 		{"Caddy, fail open", "docs/guides/caddy.md", caddyOpen, allowed, false, headgateBody},
