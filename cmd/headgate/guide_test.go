@@ -14,6 +14,10 @@ func TestGuideFromEnvoyRateLimitWorksAsWritten(t *testing.T) {
 	runGuide(t, "docs/guides/from-envoy-ratelimit.md", "from_envoy.txtar")
 }
 
+func TestGuideFromLimitadorWorksAsWritten(t *testing.T) {
+	runGuide(t, "docs/guides/from-limitador.md", "from_limitador.txtar")
+}
+
 // runGuide runs testdata/guide/SCRIPT, whose command `guide` runs the blocks of
 // commands (sh) of a page in one shell, in the script's directory, and looks for
 // the lines that the blocks after them (text) promise, in order; … is any text.
