@@ -41,6 +41,9 @@ limits:
   - name: free
     when: {staff: yes}
     unlimited: true
+  - name: jobs
+    by: [job]
+    concurrency: 1
 `
 
 // noon is on the hour, so that windows are whole.

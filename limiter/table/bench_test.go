@@ -88,3 +88,61 @@ func spread(i int) uint64 {
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
 }
+
+// BenchmarkSlots is what a concurrency limit's charges cost: a pair takes a slot
+// and ends it. Limits of one of a hundred thousand random keys that hold nothing
+// else, or of one key that holds so many.
+func BenchmarkSlots(b *testing.B) {
+	const keys = 100_000
+	l := concurrency(b, "shop", "a", 1<<31, time.Hour)
+	tight := concurrency(b, "shop", "b", 1000, time.Hour)
+	r := rate(b, "shop", "c", 1<<30, time.Hour)
+	tab := newTable(b, table.Config{EntriesMax: 1 << 26, BytesMax: 1 << 34})
+	defer tab.Clear()
+	tab.Install([]*limiter.Limit{l, tight, r})
+	var c limiter.Call
+	do := func(lim *limiter.Limit, key int, op limiter.Op, holder limiter.Key) {
+		k := limiter.Key{Hi: spread(key), Lo: spread(^key) | 1}
+		c.Reset()
+		c.Holder = holder
+		c.Add(limiter.Charge{Key: k, Limit: lim, Cost: 1, Partition: k.Partition(), Op: op})
+		tab.Prefetch(k, k.Partition())
+		tab.Decide(start, &c)
+	}
+	id := func(i int) limiter.Key { return limiter.Key{Hi: spread(i + 1<<40), Lo: spread(i) | 1} }
+	var none limiter.Key
+	for i := range keys {
+		do(r, i, limiter.OpCharge, none)
+		do(l, keys+i, limiter.OpCharge, none)
+		do(l, keys+i, limiter.OpGiveBack, none)
+		do(l, -1, limiter.OpCharge, id(-i))
+	}
+	for i := range 1000 {
+		do(tight, -2, limiter.OpCharge, id(-i))
+	}
+	at := func(i int) int { return int(spread(i) % keys) }
+	for _, bb := range []struct {
+		name string
+		do   func(i int)
+	}{
+		{"rate, charge and give-back", func(i int) { do(r, at(i), limiter.OpCharge, none); do(r, at(i), limiter.OpGiveBack, none) }},
+		{"anonymous pair", func(i int) {
+			do(l, keys+at(i), limiter.OpCharge, none)
+			do(l, keys+at(i), limiter.OpGiveBack, none)
+		}},
+		{"holder pair", func(i int) {
+			do(l, keys+at(i), limiter.OpCharge, id(i))
+			do(l, keys+at(i), limiter.OpRelease, id(i))
+		}},
+		{"holder pair among 100,000", func(i int) { do(l, -1, limiter.OpCharge, id(i)); do(l, -1, limiter.OpRelease, id(i)) }},
+		{"renew among 100,000", func(i int) { do(l, -1, limiter.OpRenew, id(-at(i))) }},
+		{"denied by 1,000", func(int) { do(tight, -2, limiter.OpCharge, none) }},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := range b.N {
+				bb.do(i)
+			}
+		})
+	}
+}
