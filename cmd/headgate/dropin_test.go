@@ -94,7 +94,9 @@ func TestUnderItsOtherNameItServesEnvoyGateway(t *testing.T) {
 			if r, err := http.Get(url); err == nil {
 				b, _ := io.ReadAll(r.Body)
 				_ = r.Body.Close()
-				return r.StatusCode, string(b)
+				if r.StatusCode != http.StatusInternalServerError { // it listens, and is not ready yet
+					return r.StatusCode, string(b)
+				}
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
