@@ -16,6 +16,15 @@ const keepBytesMax = 64 << 10
 // decide them, and waits, within a bound, for a Decider that takes its time.
 // It is safe for concurrent use.
 type Desk struct {
+	// HeldMax is how many calls are held at once, so that their callers start when
+	// a pace says; beyond it a pace takes callers to be unable to wait. At least 0.
+	// Set it before first use.
+	HeldMax int64
+	// Alarm makes a timer, not set yet, that calls ring in a goroutine of its own;
+	// stop reports whether it kept ring from being called. Nil: nobody is held. Set
+	// it before first use.
+	Alarm func(ring func()) (set func(time.Duration), stop func() bool)
+
 	gate    *Gate
 	now     func() limiter.Instant
 	timeout time.Duration
@@ -23,15 +32,17 @@ type Desk struct {
 	stripe  atomic.Uint32
 	late    atomic.Uint64
 	faults  atomic.Uint64
+	held    atomic.Int64 // places taken of HeldMax
+	unheld  atomic.Uint64
 }
 
 // NewDesk returns a desk at gate. A decision takes at most timeout, which is
 // positive. now is the node's clock.
 func NewDesk(gate *Gate, now func() limiter.Instant, timeout time.Duration) *Desk {
-	d := &Desk{gate: gate, now: now, timeout: timeout}
+	d := &Desk{gate: gate, now: now, timeout: timeout, HeldMax: HeldDefault}
 	d.pool.New = func() any {
 		x := &Exchange{Stripe: d.stripe.Add(1), done: make(chan struct{}, 1)}
-		x.Call.Done = func(*limiter.Call) { x.finish() }
+		x.Call.Done = func(*limiter.Call) { d.finished(x) }
 		return x
 	}
 	return d
@@ -61,6 +72,9 @@ func (d *Desk) Open() *Exchange {
 // Close takes x back. Neither x nor anything in it may be used afterwards. An
 // exchange in an unknown state, after a panic, must not be given back.
 func (d *Desk) Close(x *Exchange) {
+	if x.spent {
+		return
+	}
 	x.Reset()
 	x.Finished = nil
 	x.ended.Store(false)
@@ -78,6 +92,9 @@ func keep(b []byte) []byte {
 // Wait.
 func (d *Desk) Decide(ctx context.Context, x *Exchange) *Exchange {
 	now := d.now()
+	if latest, ok := ctx.Deadline(); ok {
+		x.Latest = limiter.Instant(latest.UnixNano())
+	}
 	if d.Begin(now, x) {
 		return x
 	}
@@ -95,13 +112,18 @@ func (d *Desk) Begin(now limiter.Instant, x *Exchange) (done bool) {
 // match them all before it charges the first, see Gate.Match.
 func (d *Desk) Match(x *Exchange) { d.gate.Match(x) }
 
-// Charge is the second half of Begin. If it returns false, the caller calls
-// Wait or, if it has set x.Finished, waits for that, no longer than until
+// Charge is the second half of Begin. If it returns false, x is with the
+// Decider, or held until its turn comes, and the caller calls Wait or, if it has set x.Finished, waits for that, no longer than until
 // Deadline, and then calls End or Expire.
 func (d *Desk) Charge(now limiter.Instant, x *Exchange) (done bool) {
 	x.deadline = now.Add(d.timeout)
 	x.Call.Deadline = x.deadline
-	return d.gate.Charge(now, x)
+	x.Call.Patience = d.patience(now, x)
+	if !d.gate.decide(now, x) || d.hold(x) {
+		return false
+	}
+	d.gate.End(now, x)
+	return true
 }
 
 // Shed matches x and decides it without its counters, for a door that is too
@@ -119,12 +141,18 @@ func (d *Desk) Deadline(x *Exchange) limiter.Instant { return x.deadline }
 func (d *Desk) End(now limiter.Instant, x *Exchange) { d.gate.End(now, x) }
 
 // Expire ends the wait for x, which Charge left to the Decider: it stays there
-// for good, and another exchange is returned, decided by on_unavailable. It is
+// for good, and another exchange is returned, decided by on_unavailable. If x is
+// held, it is returned as it is decided. It is
 // nil if the Decider was faster: then Finished has been called, or is about to be.
 // now is as for End.
 func (d *Desk) Expire(now limiter.Instant, x *Exchange) *Exchange {
 	if !x.ended.CompareAndSwap(false, true) {
 		return nil
+	}
+	if x.held.Load() {
+		d.early(x)
+		d.gate.End(now, x)
+		return x
 	}
 	return d.unavailable(now, x)
 }
@@ -133,7 +161,8 @@ func (d *Desk) Expire(now limiter.Instant, x *Exchange) *Exchange {
 // until its deadline and ctx's, and returns the exchange that holds the decisions. That
 // is x if the Decider was in time. Otherwise x stays with the Decider for good,
 // and another one is returned, decided by on_unavailable: what the Decider
-// charges after the deadline stays charged.
+// charges after the deadline stays charged. If x is held, its turn comes before
+// the deadline, and Wait waits for it whatever ctx says.
 func (d *Desk) Wait(ctx context.Context, now limiter.Instant, x *Exchange) *Exchange {
 	// What is left of it at present: a batch waits for its checks one by one.
 	ctx, cancel := context.WithTimeout(ctx, x.deadline.Sub(d.now()))
@@ -143,6 +172,11 @@ func (d *Desk) Wait(ctx context.Context, now limiter.Instant, x *Exchange) *Exch
 		d.gate.End(now, x)
 		return x
 	case <-ctx.Done():
+		if x.held.Load() {
+			<-x.done
+			d.gate.End(now, x)
+			return x
+		}
 		select {
 		case <-x.done: // just in time
 			d.gate.End(now, x)

@@ -20,6 +20,14 @@ type Exchange struct {
 	Snapshot *policy.Snapshot
 	// Outcome is what the match found; set by Begin.
 	Outcome policy.Outcome
+	// Patient says that the caller waits by itself if a pace says so: the door
+	// tells it Call.Wait. For others the desk holds the answer. The door sets it
+	// before Desk.Charge.
+	Patient bool
+	// Latest, if not 0, is when the caller stops waiting for the answer, as far as
+	// the door knows. The door sets it before Desk.Charge.
+	Latest limiter.Instant
+
 	// Stripe spreads the observer's counters: exchanges that are used at the
 	// same time on different processors have different stripes.
 	Stripe uint32
@@ -38,6 +46,13 @@ type Exchange struct {
 	done     chan struct{}   // one send per Finish without Finished; room for one
 	ended    atomic.Bool     // Finished or Expire: the first one has x
 	deadline limiter.Instant // the door's copy: Call's belongs to the Decider
+
+	place bool        // one of the desk's HeldMax is x's
+	held  atomic.Bool // decided, and waiting for its turn
+	spent bool        // the alarm may be about to release x: it is not used again
+	// The alarm that releases x; nil until it is first needed.
+	setAlarm  func(time.Duration)
+	stopAlarm func() bool
 }
 
 // An Errand is what a door remembers of an exchange that is not decided yet.
@@ -52,6 +67,9 @@ func (x *Exchange) Reset() {
 	x.Req.Reset()
 	x.Call.Reset()
 	x.Snapshot, x.Outcome = nil, 0
+	x.Patient, x.Latest = false, 0
+	x.place = false
+	x.held.Store(false)
 	x.In, x.Out = keep(x.In), keep(x.Out)
 }
 
@@ -163,11 +181,16 @@ func (g *Gate) Match(x *Exchange) {
 
 // Charge is the second half of Begin.
 func (g *Gate) Charge(now limiter.Instant, x *Exchange) (done bool) {
-	if x.Outcome == policy.Matched && len(x.Call.Charges()) > 0 && !g.Decider.Decide(now, &x.Call) {
+	if !g.decide(now, x) {
 		return false
 	}
 	g.End(now, x)
 	return true
+}
+
+// decide is Charge without the observer.
+func (g *Gate) decide(now limiter.Instant, x *Exchange) (done bool) {
+	return x.Outcome != policy.Matched || len(x.Call.Charges()) == 0 || g.Decider.Decide(now, &x.Call)
 }
 
 // End tells the observer of a request that was decided.

@@ -17,6 +17,7 @@ func TestDecidingAllocatesNothing(t *testing.T) {
 		{Kind: KindFixed, Amount: 3, Period: time.Second},
 		{Kind: KindSliding, Amount: 3, Period: time.Second},
 		{Kind: KindUnlimited},
+		{Kind: KindPace, Amount: 3, Period: time.Second, MaxWait: time.Second},
 	}
 	for _, s := range specs {
 		l, c, now := mustLimit(t, s), Counter{}, noon

@@ -23,6 +23,8 @@ type Counter struct {
 // allowed iff cost would pass now; a cost of 0 asks whether 1 would or, with
 // PeekUsed, whether what is used is within the limit. OpCharge of 0 is a peek.
 // OpGiveBack is always allowed and never makes a counter better than fresh.
+// Of a pace, the caller is taken to wait as long as the limit may ask it to;
+// see [Limit.PaceTo].
 //
 // A cost above the limit's capacity is denied and Never passes, so costs of
 // any size are safe; capacities are at most AmountMax. A now outside
@@ -44,9 +46,13 @@ func (l *Limit) Apply(c *Counter, now Instant, op Op, cost uint64) Decision {
 // returned is written word by word and then copied in larger pieces, for which
 // the processor has to wait.
 func (l *Limit) ApplyTo(d *Decision, c *Counter, now Instant, op Op, cost uint64) {
+	if l.Kind == KindPace {
+		l.PaceTo(d, c, now, Ask{Op: op, Cost: cost, Patience: l.MaxWait})
+		return
+	}
 	o := l.apply(c, now, op, cost)
 	d.Verdict, d.Degraded = o.verdict, NotDegraded
-	d.Remaining, d.RetryAfter, d.ResetAfter = o.remaining, o.retryAfter, o.resetAfter
+	d.Remaining, d.RetryAfter, d.ResetAfter, d.Wait = o.remaining, o.retryAfter, o.resetAfter, 0
 }
 
 func (l *Limit) apply(c *Counter, now Instant, op Op, cost uint64) outcome {

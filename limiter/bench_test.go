@@ -10,6 +10,9 @@ var decisionSink Decision
 func BenchmarkApply(b *testing.B) {
 	rate := Spec{Kind: KindRate, Amount: 1_000_000, Period: time.Second, Burst: 1 << 40}
 	thirds := Spec{Kind: KindRate, Amount: 3_000_000, Period: 1_000_003 * time.Microsecond, Burst: 1 << 40}
+	pace := Spec{Kind: KindPace, Amount: 1_000_000, Period: time.Second, MaxWait: WaitMax}
+	paceThirds := Spec{Kind: KindPace, Amount: 3_000_000, Period: 1_000_003 * time.Microsecond, MaxWait: WaitMax}
+	never := Spec{Kind: KindPace, Amount: 1, Period: PeriodMax, MaxWait: WaitMin}
 	empty := Spec{Kind: KindRate, Amount: 1, Period: PeriodMax, Burst: 1}
 	benches := []struct {
 		name string
@@ -24,6 +27,11 @@ func BenchmarkApply(b *testing.B) {
 		{"sliding", Spec{Kind: KindSliding, Amount: SlidingAmountMax, Period: PeriodMin}, OpCharge, 1},
 		{"peek", rate, OpPeek, 0},
 		{"denied", empty, OpCharge, 1},
+		{"pace", pace, OpCharge, 1},
+		{"pace_cost7", pace, OpCharge, 7},
+		{"pace_fraction", paceThirds, OpCharge, 1},
+		{"pace_peek", pace, OpPeek, 0},
+		{"pace_denied", never, OpCharge, 1},
 	}
 	for _, bb := range benches {
 		b.Run(bb.name, func(b *testing.B) {

@@ -48,8 +48,13 @@ func (s *Spec) check() error {
 		s.checkUnlimited(&b)
 	case KindConcurrency:
 		s.checkConcurrency(&b)
+	case KindPace:
+		s.checkPace(&b)
 	default:
-		b.fail("Kind", uint8(s.Kind), "in [%d, %d]", KindRate, KindConcurrency)
+		b.fail("Kind", uint8(s.Kind), "in [%d, %d]", KindRate, KindPace)
+	}
+	if s.Kind != KindPace && s.MaxWait != 0 {
+		b.fail("MaxWait", s.MaxWait, "0: only a pace has one")
 	}
 	return errors.Join(b...)
 }
@@ -62,7 +67,8 @@ func (s *Spec) checkPeriod(b *boundCheck) (ok bool) {
 	return true
 }
 
-func (s *Spec) checkRate(b *boundCheck) {
+// checkSpeed checks Amount and Period of what has an exact time for each unit.
+func (s *Spec) checkSpeed(b *boundCheck) (ok bool) {
 	periodOK := s.checkPeriod(b)
 	// RateMax is one unit a nanosecond, so the period is also the bound.
 	amountMax := uint64(PeriodMax)
@@ -73,16 +79,31 @@ func (s *Spec) checkRate(b *boundCheck) {
 	if !amountOK {
 		b.fail("Amount", s.Amount, "in [1, %d], at most %d a second", amountMax, RateMax)
 	}
+	return periodOK && amountOK
+}
+
+func (s *Spec) checkRate(b *boundCheck) {
+	speedOK := s.checkSpeed(b)
 	switch {
 	case s.Burst > AmountMax:
 		b.fail("Burst", s.Burst, "at most %d", uint64(AmountMax))
-	case periodOK && amountOK:
+	case speedOK:
 		// Amount ≤ Period, so the quotient is at most HorizonMax.
 		hi, lo := bits.Mul64(uint64(HorizonMax), s.Amount)
 		refilled, _ := bits.Div64(hi, lo, uint64(s.Period))
 		if s.Burst > refilled {
 			b.fail("Burst", s.Burst, "at most %d, what refills in %v", refilled, HorizonMax)
 		}
+	}
+}
+
+func (s *Spec) checkPace(b *boundCheck) {
+	s.checkSpeed(b)
+	if s.Burst != 0 {
+		b.fail("Burst", s.Burst, "0: only a rate has one")
+	}
+	if s.MaxWait < WaitMin || s.MaxWait > WaitMax {
+		b.fail("MaxWait", s.MaxWait, "in [%v, %v]", WaitMin, WaitMax)
 	}
 }
 

@@ -63,6 +63,10 @@ type Call struct {
 	// none was set; the in-memory table never waits and ignores it.
 	Deadline Instant
 
+	// Patience is how long the caller can wait between the answer and its start:
+	// what a pace may ask of it, see Decision.Wait. The zero value can't wait.
+	Patience time.Duration
+
 	// Done is called by Finish. The edge sets it if it can wait; it must not
 	// block and may be called from any goroutine.
 	Done func(*Call)
@@ -77,7 +81,7 @@ func (c *Call) Reset() {
 	for i := range c.charges[:c.n] {
 		c.charges[i] = Charge{}
 	}
-	c.n, c.Mode, c.Deadline = 0, ChargeAll, 0
+	c.n, c.Mode, c.Deadline, c.Patience = 0, ChargeAll, 0, 0
 	c.Holder, c.Lifetime = Key{}, 0
 	c.overrides = c.overrides[:0]
 }
@@ -163,6 +167,23 @@ func (c *Call) Verdict() (v Verdict, by int) {
 		return Allowed, -1
 	}
 	return Denied, by
+}
+
+// Wait returns how long the call's caller is to wait before it starts: as long as
+// the limit that asks it to wait longest. It is 0 unless the call is Allowed; a
+// shadow limit makes nobody wait.
+func (c *Call) Wait() (wait time.Duration) {
+	for i := range c.charges[:c.n] {
+		if d := &c.charges[i].Decision; d.Wait > wait && !c.charges[i].Limit.Shadow {
+			wait = d.Wait
+		}
+	}
+	if wait > 0 {
+		if v, _ := c.Verdict(); v == Denied {
+			return 0
+		}
+	}
+	return wait
 }
 
 func (c *Call) wait(i int) time.Duration { return c.charges[i].Decision.RetryAfter }

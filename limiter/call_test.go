@@ -143,3 +143,31 @@ func TestScratchHandsOutChargesMaxEmptyLimitsThatStay(t *testing.T) {
 		c.Reset()
 	}
 }
+
+func TestACallWaitsForItsSlowestPace(t *testing.T) {
+	pace := &Limit{Spec: Spec{Kind: KindPace}}
+	shadow := &Limit{Spec: Spec{Kind: KindPace, Shadow: true}}
+	charge := func(l *Limit, v Verdict, wait time.Duration) Charge {
+		return Charge{Limit: l, Decision: Decision{Verdict: v, Wait: wait}}
+	}
+	for _, tt := range []struct {
+		name    string
+		charges []Charge
+		want    time.Duration
+	}{
+		{"nothing waits", []Charge{charge(pace, Allowed, 0)}, 0},
+		{"the longest wait counts", []Charge{charge(pace, Allowed, 2), charge(pace, Allowed, 3), charge(pace, Allowed, 1)}, 3},
+		{"nobody waits for a shadow", []Charge{charge(shadow, Allowed, 9), charge(pace, Allowed, 1)}, 1},
+		{"a denied call does not wait", []Charge{charge(pace, Allowed, 2), charge(pace, Denied, 0)}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var c Call
+			for _, ch := range tt.charges {
+				c.Add(ch)
+			}
+			if got := c.Wait(); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}

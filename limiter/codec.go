@@ -11,11 +11,15 @@ import (
 //
 //	version(1) kind(1) flags(1) on_unavailable(1) id(16) def(8, little-endian)
 //	amount period burst              unsigned varints, shortest form
+//	max_wait                         the same, in version 2 only
 //	domain name                      each a varint length and its bytes
 //
-// One Spec has one encoding.
+// One Spec has one encoding: version 2 is that of a Spec with a MaxWait.
 
-const specVersion = 1
+const (
+	specVersion = 1
+	specWaits   = 2 // the version of a Spec with a MaxWait, and the newest
+)
 
 // specFixed is the length of what precedes the varints.
 const specFixed = 4 + len(LimitID{}) + 8
@@ -47,12 +51,19 @@ func AppendSpec(b []byte, s *Spec) []byte {
 			flags |= 1 << i
 		}
 	}
-	b = append(b, specVersion, byte(s.Kind), flags, byte(s.OnUnavailable))
+	version := byte(specVersion)
+	if s.MaxWait != 0 {
+		version = specWaits
+	}
+	b = append(b, version, byte(s.Kind), flags, byte(s.OnUnavailable))
 	b = append(b, s.ID[:]...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(s.Def))
 	b = binary.AppendUvarint(b, s.Amount)
 	b = binary.AppendUvarint(b, uint64(s.Period))
 	b = binary.AppendUvarint(b, s.Burst)
+	if s.MaxWait != 0 {
+		b = binary.AppendUvarint(b, uint64(s.MaxWait))
+	}
 	b = append(binary.AppendUvarint(b, uint64(len(s.Domain))), s.Domain...)
 	return append(binary.AppendUvarint(b, uint64(len(s.Name))), s.Name...)
 }
@@ -63,8 +74,8 @@ func AppendSpec(b []byte, s *Spec) []byte {
 //
 // Errors wrap [ErrSpecVersion] or [ErrSpecMalformed].
 func DecodeSpec(b []byte) (s Spec, rest []byte, err error) {
-	if len(b) > 0 && b[0] != specVersion {
-		return Spec{}, nil, fmt.Errorf("%w: %d, newest known is %d", ErrSpecVersion, b[0], specVersion)
+	if len(b) > 0 && b[0] != specVersion && b[0] != specWaits {
+		return Spec{}, nil, fmt.Errorf("%w: %d, newest known is %d", ErrSpecVersion, b[0], specWaits)
 	}
 	if len(b) < specFixed {
 		return Spec{}, nil, fmt.Errorf("%w: %d bytes, want at least %d", ErrSpecMalformed, len(b), specFixed)
@@ -88,6 +99,9 @@ func DecodeSpec(b []byte) (s Spec, rest []byte, err error) {
 	s.Amount = r.uvarint("amount")
 	s.Period = time.Duration(r.uvarint("period"))
 	s.Burst = r.uvarint("burst")
+	if b[0] == specWaits {
+		s.MaxWait = r.wait()
+	}
 	s.Domain = r.text("domain")
 	s.Name = r.text("name")
 	if r.err != nil {
@@ -113,6 +127,15 @@ func (r *specReader) uvarint(field string) uint64 {
 	}
 	r.b = r.b[n:]
 	return v
+}
+
+// wait reads a MaxWait, which version 2 would not be there without.
+func (r *specReader) wait() time.Duration {
+	v := r.uvarint("max wait")
+	if v == 0 && r.err == nil {
+		r.err = fmt.Errorf("%w: max wait is 0 in version %d", ErrSpecMalformed, specWaits)
+	}
+	return time.Duration(v)
 }
 
 func (r *specReader) text(field string) string {

@@ -29,9 +29,19 @@ func TestSpecEncodingIsStable(t *testing.T) {
 	}
 }
 
+// TestSpecEncodingOfAWaitIsStable holds version 2: what only a pace has.
+func TestSpecEncodingOfAWaitIsStable(t *testing.T) {
+	s := Spec{Kind: KindPace, Amount: 10, Period: time.Second, MaxWait: 2 * time.Second, Name: "n"}
+	want := "\x02\x06\x00\x00" + strings.Repeat("\x00", 24) + "\x0a" + "\x80\x94\xeb\xdc\x03" + "\x00" +
+		"\x80\xa8\xd6\xb9\x07" + "\x00" + "\x01n"
+	if got := string(AppendSpec(nil, &s)); got != want {
+		t.Errorf("\n got %q\nwant %q", got, want)
+	}
+}
+
 func TestSpecRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		kind := rapid.SampledFrom([]Kind{KindRate, KindFixed, KindSliding, KindUnlimited}).Draw(t, "kind")
+		kind := rapid.SampledFrom([]Kind{KindRate, KindFixed, KindSliding, KindUnlimited, KindPace}).Draw(t, "kind")
 		s := Spec{Kind: KindUnlimited}
 		if kind != KindUnlimited {
 			s = drawSpec(t, kind)
@@ -68,8 +78,9 @@ func TestDecodeSpecRefuses(t *testing.T) {
 		want error
 		text string
 	}{
-		{"a newer version", with(0, 2), ErrSpecVersion, "limiter: unknown version of a definition: 2, newest known is 1"},
-		{"version 0", make([]byte, 64), ErrSpecVersion, "limiter: unknown version of a definition: 0, newest known is 1"},
+		{"a newer version", with(0, 3), ErrSpecVersion, "limiter: unknown version of a definition: 3, newest known is 2"},
+		{"a max wait of 0", append(append([]byte{2}, whole[1:36]...), append([]byte{0}, whole[36:]...)...), ErrSpecMalformed, "limiter: malformed definition: max wait is 0 in version 2"},
+		{"version 0", make([]byte, 64), ErrSpecVersion, "limiter: unknown version of a definition: 0, newest known is 2"},
 		{"nothing", nil, ErrSpecMalformed, "limiter: malformed definition: 0 bytes, want at least 28"},
 		{"unknown flags", with(2, 0x20), ErrSpecMalformed, "limiter: malformed definition: unknown flags 0x20"},
 		{"a padded varint", append(bytes.Clone(whole[:28]), 0xe4, 0x00), ErrSpecMalformed, "limiter: malformed definition: amount is not a varint"},
@@ -96,6 +107,7 @@ func FuzzSpec(f *testing.F) {
 	s := fullSpec()
 	f.Add(AppendSpec(nil, &s))
 	f.Add(AppendSpec(nil, &Spec{Kind: KindUnlimited}))
+	f.Add(AppendSpec(nil, &Spec{Kind: KindPace, Amount: 10, Period: time.Second, MaxWait: 2 * time.Second}))
 	f.Add([]byte{specVersion})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, rest, err := DecodeSpec(b)

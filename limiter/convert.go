@@ -5,7 +5,7 @@ import "math/bits"
 // Convert returns c, a counter of the limit from, as a counter of the limit
 // to, a later definition with the same LimitID. It keeps the units used: a
 // bucket keeps them exactly, rounded up to what to's terms can express, but
-// becomes at most empty; a window keeps its count, also one above the new
+// becomes at most empty, and so does a pace; a window keeps its count, also one above the new
 // amount.
 //
 // The result never reaches further ahead of now than to itself could have put
@@ -23,7 +23,7 @@ func Convert(c Counter, from, to *Limit, now Instant) Counter {
 	}
 	now = min(max(now, 0), InstantMax)
 	switch to.Kind {
-	case KindRate:
+	case KindRate, KindPace:
 		return convertRate(c, &from.rate, &to.rate, now)
 	case KindFixed:
 		if end := windowEnd(now, to.Period); c.Due > end {
@@ -43,13 +43,13 @@ func Convert(c Counter, from, to *Limit, now Instant) Counter {
 func convertRate(c Counter, from, to *rateTerms, now Instant) Counter {
 	tat := from.tat(&c, now)
 	units, rest := from.used(tat, now)
-	if units >= to.burst {
-		empty := to.empty(now)
+	empty := to.empty(now)
+	if units > to.burst {
 		return Counter{Instant(empty.up), empty.short}
 	}
 	// used = units + rest/from.p; in q-ths of a nanosecond of to it is
-	// units·p + ⌈rest·p/from.p⌉, below burst·p, so dividing by q gives at most
-	// to.full.
+	// units·p + ⌈rest·p/from.p⌉, at most (burst + 1)·p, so dividing by q gives at
+	// most a unit's time above to.full.
 	hi, lo := bits.Mul64(rest, to.p)
 	part, left := bits.Div64(hi, lo, from.p)
 	if left > 0 {
@@ -58,5 +58,8 @@ func convertRate(c Counter, from, to *rateTerms, now Instant) Counter {
 	hi, lo = bits.Mul64(units, to.p)
 	lo, carry := bits.Add64(lo, part, 0)
 	used, _ := to.divide(hi+carry, lo)
+	if used.after(to.full) {
+		return Counter{Instant(empty.up), empty.short}
+	}
 	return Counter{now + Instant(used.up), used.short}
 }

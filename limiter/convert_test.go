@@ -75,9 +75,13 @@ func TestConvert(t *testing.T) {
 
 func TestConvertBringsInACounterOfAnotherClock(t *testing.T) {
 	ahead := noon.Add(365 * 24 * time.Hour)
-	for _, kind := range []Kind{KindRate, KindFixed, KindSliding} {
+	for _, kind := range []Kind{KindRate, KindFixed, KindSliding, KindPace} {
 		t.Run(kind.String(), func(t *testing.T) {
-			l := mustLimit(t, Spec{Kind: kind, Amount: 5, Period: time.Minute})
+			s := Spec{Kind: kind, Amount: 5, Period: time.Minute}
+			if kind == KindPace {
+				s.MaxWait = 48 * time.Second // four more units
+			}
+			l := mustLimit(t, s)
 			var c Counter
 			l.Apply(&c, ahead, OpCharge, 5)
 			c = Convert(c, l, l, noon)
@@ -138,7 +142,7 @@ func checkConvert(t errorer, a, b Spec, now Instant, cost uint64, later time.Dur
 	up := new(big.Int).Add(want.Num(), want.Denom())
 	up.Sub(up, big.NewInt(1)).Quo(up, want.Denom())
 	want.SetInt(up)
-	if full := new(big.Rat).Mul(units(to.rate.p), units(to.rate.burst)); want.Cmp(full) > 0 {
+	if full := new(big.Rat).Mul(units(to.rate.p), newModel(b).capacity()); want.Cmp(full) > 0 {
 		want = full
 	}
 	got := modelOf(to, b, Convert(c, from, to, now)).used(now)
@@ -149,7 +153,11 @@ func checkConvert(t errorer, a, b Spec, now Instant, cost uint64, later time.Dur
 
 // modelOf returns the model of the bucket c.
 func modelOf(l *Limit, s Spec, c Counter) model {
-	m := newModel(s).(*bucketModel)
+	full := newModel(s)
+	m, ok := full.(*bucketModel)
+	if p, paces := full.(*paceModel); !ok && paces {
+		m = p.bucketModel
+	}
 	short := new(big.Rat).Quo(units(c.Word), units(l.rate.q))
 	m.tat = short.Sub(nanos(c.Due), short)
 	return m

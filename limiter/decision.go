@@ -68,6 +68,10 @@ type Decision struct {
 	// which the same cost could pass if nobody else acts, or Never.
 	RetryAfter time.Duration
 
+	// Wait is how long an allowed caller is to wait before it starts; 0: go. Only
+	// a pace makes anyone wait.
+	Wait time.Duration
+
 	// ResetAfter is how long until the counter equals a fresh one if nobody
 	// acts; 0 if it does already.
 	ResetAfter time.Duration

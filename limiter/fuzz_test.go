@@ -19,7 +19,7 @@ func FuzzApply(f *testing.F) {
 	script := append(op(0, OpCharge, 3), op(5e8, OpCharge, 1)...)
 	script = append(script, op(-7e8, OpPeek, 0)...)
 	script = append(script, op(1e9, OpGiveBack, 2)...)
-	for kind := KindRate; kind <= KindUnlimited; kind++ {
+	for _, kind := range []Kind{KindRate, KindFixed, KindSliding, KindUnlimited, KindPace} {
 		for flags := range uint8(4) {
 			f.Add(uint8(kind), flags, uint64(3), uint64(time.Second), uint64(0), int64(0), uint64(0), script)
 			f.Add(uint8(kind), flags, uint64(math.MaxUint64), uint64(PeriodMax), uint64(1), int64(math.MaxInt64), uint64(math.MaxUint64), script)
@@ -55,7 +55,7 @@ func FuzzApply(f *testing.F) {
 // fuzzLimit brings the numbers within their bounds.
 func fuzzLimit(kind, flags uint8, amount, period, burst uint64) (*Limit, bool) {
 	s := Spec{
-		Kind:        Kind(kind % 5),
+		Kind:        Kind(kind % uint8(KindPace+1)),
 		Period:      PeriodMin + time.Duration(period%uint64(PeriodMax-PeriodMin+1)),
 		CountDenied: flags&1 != 0,
 		PeekUsed:    flags&2 != 0,
@@ -66,13 +66,17 @@ func fuzzLimit(kind, flags uint8, amount, period, burst uint64) (*Limit, bool) {
 		hi, lo := bits.Mul64(uint64(HorizonMax), s.Amount)
 		most, _ := bits.Div64(hi, lo, uint64(s.Period))
 		s.Burst = burst % (min(most, AmountMax) + 1)
+	case KindPace:
+		s.Amount = 1 + amount%uint64(s.Period)
+		s.MaxWait = WaitMin + time.Duration(burst%uint64(WaitMax-WaitMin+1))
 	case KindFixed:
 		s.Amount = amount % (AmountMax + 1)
 	case KindSliding:
 		s.Amount = amount % (SlidingAmountMax + 1)
 	case KindUnlimited:
 		s.Period = 0
-	case KindConcurrency: // decided by no counter
+	case KindConcurrency:
+		return nil, false // decided by no counter
 	}
 	l, err := NewLimit(s)
 	return l, err == nil
@@ -84,6 +88,9 @@ func fuzzCheck(t *testing.T, l *Limit, before, c Counter, now Instant, op Op, co
 		t.Fatalf("%d remain of %d", d.Remaining, l.Capacity())
 	}
 	if d.ResetAfter < 0 || d.RetryAfter < 0 || (d.Verdict == Allowed) != (d.RetryAfter == 0) {
+		t.Fatalf("impossible: %+v", d)
+	}
+	if d.Wait < 0 || d.Wait > l.MaxWait || d.Wait > 0 && d.Verdict != Allowed {
 		t.Fatalf("impossible: %+v", d)
 	}
 	if now.Add(d.ResetAfter) > max(c.Due, now) {

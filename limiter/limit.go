@@ -15,6 +15,7 @@ const (
 	KindSliding                     // weighted counter over two such windows
 	KindUnlimited                   // always allowed, keeps no counter
 	KindConcurrency                 // units that are held, each until it is released or expires
+	KindPace                        // a queue that nobody stands in: callers are told when to start
 )
 
 // String returns the kind's name as answers and metrics spell it.
@@ -30,6 +31,8 @@ func (k Kind) String() string {
 		return "unlimited"
 	case KindConcurrency:
 		return "concurrency"
+	case KindPace:
+		return "pace"
 	default:
 		return "invalid"
 	}
@@ -40,7 +43,7 @@ const (
 	// PeriodMin and PeriodMax bound Period: one millisecond to 366 days.
 	PeriodMin = time.Millisecond
 	PeriodMax = 366 * 24 * time.Hour
-	// RateMax bounds a rate's Amount: 10⁹ a second, whatever the period.
+	// RateMax bounds a rate's and a pace's Amount: 10⁹ a second, whatever the period.
 	RateMax = 1_000_000_000
 	// AmountMax bounds a fixed window's Amount and every Burst.
 	AmountMax = 1 << 55
@@ -57,6 +60,9 @@ const (
 	// CostMax bounds the cost of one charge. No capacity is larger, so a cost
 	// above it never passes.
 	CostMax = 1 << 55
+	// WaitMin and WaitMax bound MaxWait: one millisecond to a day.
+	WaitMin = time.Millisecond
+	WaitMax = 24 * time.Hour
 	// TextMax bounds Domain and Name, each, in bytes.
 	TextMax = 4096
 )
@@ -84,9 +90,13 @@ type Spec struct {
 	Period time.Duration // in [PeriodMin, PeriodMax]; of KindConcurrency the lifetime, at most LifetimeMax; 0 for KindUnlimited
 	Burst  uint64        // KindRate only: capacity in units, refilled within HorizonMax; 0 means Amount
 
+	// MaxWait is how long a caller is told to wait at most: KindPace only, in
+	// [WaitMin, WaitMax].
+	MaxWait time.Duration
+
 	Shadow        bool // evaluated and reported, not enforced
 	AnyOf         bool // denies only if all AnyOf limits of the call deny (Envoy's quota_mode)
-	CountDenied   bool // a denied charge still uses what it can: a window counts it, a bucket drains
+	CountDenied   bool // a denied charge still uses what it can: a window counts it, a bucket drains, a pace knows no such thing
 	PeekUsed      bool // a peek is allowed iff used ≤ amount, as Envoy's service does
 	OnUnavailable OnUnavailable
 
@@ -133,18 +143,21 @@ func (l *Limit) Init(s Spec) error {
 		return err
 	}
 	l.Spec = s
-	if s.Kind == KindRate {
+	switch s.Kind { //nolint:exhaustive // the others have no terms
+	case KindRate:
 		l.rate = newRateTerms(s)
+	case KindPace:
+		l.rate = newPaceTerms(s)
 	}
 	return nil
 }
 
 // Capacity returns how many units a fresh counter admits at once: a rate's
-// burst, a window's amount, the largest uint64 for an unlimited limit, 0 for
+// burst, a window's amount, what a pace queues within MaxWait, the largest uint64 for an unlimited limit, 0 for
 // the zero Limit.
 func (l *Limit) Capacity() uint64 {
 	switch l.Kind {
-	case KindRate:
+	case KindRate, KindPace:
 		return l.rate.burst
 	case KindUnlimited:
 		return math.MaxUint64

@@ -33,8 +33,8 @@ func TestNewLimitNamesEveryBoundThatIsBroken(t *testing.T) {
 			"limiter: Amount=4294967296: must be at most 4294967295",
 			"limiter: Burst=1: must be 0: only a rate has one",
 		}},
-		{"no kind", Spec{}, []string{"limiter: Kind=0: must be in [1, 5]"}},
-		{"an unknown kind", Spec{Kind: 6, Amount: 1}, []string{"limiter: Kind=6: must be in [1, 5]"}},
+		{"no kind", Spec{}, []string{"limiter: Kind=0: must be in [1, 6]"}},
+		{"an unknown kind", Spec{Kind: 7, Amount: 1}, []string{"limiter: Kind=7: must be in [1, 6]"}},
 		{"a rate of 0", Spec{Kind: KindRate, Period: time.Second}, []string{"limiter: Amount=0: must be in [1, 1000000000], at most 1000000000 a second"}},
 		{"a rate above one a nanosecond", Spec{Kind: KindRate, Amount: 60_000_000_001, Period: time.Minute}, []string{"limiter: Amount=60000000001: must be in [1, 60000000000], at most 1000000000 a second"}},
 		{"a burst beyond the horizon", Spec{Kind: KindRate, Amount: 1, Period: 365 * day, Burst: 101}, []string{"limiter: Burst=101: must be at most 100, what refills in 876000h0m0s"}},
@@ -49,6 +49,17 @@ func TestNewLimitNamesEveryBoundThatIsBroken(t *testing.T) {
 			"limiter: Amount=1: must be 0: an unlimited limit has none",
 			"limiter: Burst=3: must be 0: only a rate has one",
 		}},
+		{"a pace", Spec{Kind: KindPace, Amount: 10, Period: time.Second, MaxWait: 2 * time.Second}, nil},
+		{"the slowest pace and the longest wait", Spec{Kind: KindPace, Amount: 1, Period: PeriodMax, MaxWait: WaitMax}, nil},
+		{"a pace without a wait, with a burst", Spec{Kind: KindPace, Amount: 10, Period: time.Second, Burst: 3}, []string{
+			"limiter: Burst=3: must be 0: only a rate has one",
+			"limiter: MaxWait=0s: must be in [1ms, 24h0m0s]",
+		}},
+		{"a pace of 0 that waits too long", Spec{Kind: KindPace, Period: time.Second, MaxWait: WaitMax + 1}, []string{
+			"limiter: Amount=0: must be in [1, 1000000000], at most 1000000000 a second",
+			"limiter: MaxWait=24h0m0.000000001s: must be in [1ms, 24h0m0s]",
+		}},
+		{"a rate with a wait", Spec{Kind: KindRate, Amount: 1, Period: time.Second, MaxWait: 1}, []string{"limiter: MaxWait=1ns: must be 0: only a pace has one"}},
 		{"an unknown choice", Spec{Kind: KindUnlimited, OnUnavailable: 3}, []string{"limiter: OnUnavailable=3: must be at most 2"}},
 		{"texts too long", Spec{Kind: KindUnlimited, Domain: long, Name: long}, []string{
 			"limiter: Domain=(4097 bytes): must be at most 4096 bytes",
@@ -101,6 +112,9 @@ func TestCapacityIsWhatAFreshCounterAdmits(t *testing.T) {
 		{Spec{Kind: KindFixed, Amount: 10, Period: time.Second}, 10},
 		{Spec{Kind: KindSliding, Amount: 10, Period: time.Second}, 10},
 		{Spec{Kind: KindUnlimited}, math.MaxUint64},
+		{Spec{Kind: KindPace, Amount: 10, Period: time.Second, MaxWait: 2 * time.Second}, 21},
+		{Spec{Kind: KindPace, Amount: 3, Period: time.Second, MaxWait: time.Second - 1}, 3},
+		{Spec{Kind: KindPace, Amount: 1, Period: time.Hour, MaxWait: time.Second}, 1},
 	} {
 		l := mustLimit(t, tt.spec)
 		d := l.Apply(&Counter{}, noon, OpPeek, 0)
@@ -116,7 +130,7 @@ func TestCapacityIsWhatAFreshCounterAdmits(t *testing.T) {
 func TestNamesOfValues(t *testing.T) {
 	for got, want := range map[string]string{
 		KindRate.String(): "rate", KindFixed.String(): "window", KindSliding.String(): "sliding_window",
-		KindUnlimited.String(): "unlimited", Kind(0).String(): "invalid",
+		KindUnlimited.String(): "unlimited", KindPace.String(): "pace", Kind(0).String(): "invalid",
 		Undecided.String(): "undecided", Allowed.String(): "allowed", Denied.String(): "denied",
 		NotDegraded.String(): "", TableFull.String(): "table_full", ShareFull.String(): "table_share_full",
 		Overload.String(): "overload", Unavailable.String(): "unavailable",

@@ -30,13 +30,23 @@ func newModel(s Spec) model {
 		if burst == 0 {
 			burst = s.Amount
 		}
-		return &bucketModel{
-			unit:  new(big.Rat).SetFrac(units(uint64(s.Period)).Num(), units(s.Amount).Num()),
-			burst: units(burst),
-			tat:   new(big.Rat),
-		}
+		return newBucketModel(s, units(burst))
+	}
+	if s.Kind == KindPace {
+		m := newBucketModel(s, nil)
+		// What waits no longer than MaxWait, and one that leaves at once.
+		m.burst = new(big.Rat).Add(new(big.Rat).Quo(nanos(Instant(s.MaxWait)), m.unit), units(1))
+		return &paceModel{m}
 	}
 	return &windowModel{spec: s, counts: map[Instant]uint64{}}
+}
+
+func newBucketModel(s Spec, burst *big.Rat) *bucketModel {
+	return &bucketModel{
+		unit:  new(big.Rat).SetFrac(units(uint64(s.Period)).Num(), units(s.Amount).Num()),
+		burst: burst,
+		tat:   new(big.Rat),
+	}
 }
 
 func units(n uint64) *big.Rat { return new(big.Rat).SetInt(new(big.Int).SetUint64(n)) }
@@ -77,6 +87,20 @@ func (m *bucketModel) refuse(t Instant, _ uint64) {
 
 func (m *bucketModel) giveBack(t Instant, cost uint64) {
 	m.tat = atLeast(new(big.Rat).Sub(m.tat, m.span(units(cost))), nanos(t))
+}
+
+// A paceModel is a bucket of what may wait, with the moments that units leave at.
+type paceModel struct{ *bucketModel }
+
+func (m *paceModel) refuse(Instant, uint64) {}
+
+// wait returns how long a charge of cost at t waits for its last unit.
+func (m *paceModel) wait(t Instant, cost uint64) time.Duration {
+	leave := new(big.Rat).Add(atLeast(m.tat, nanos(t)), m.span(units(cost-1)))
+	ns := leave.Sub(leave, nanos(t))
+	up := new(big.Int).Add(ns.Num(), ns.Denom())
+	up.Sub(up, big.NewInt(1))
+	return time.Duration(up.Quo(up, ns.Denom()).Int64())
 }
 
 // A windowModel counts units by the start of the epoch-aligned window they
@@ -163,7 +187,10 @@ func step(t errorer, m model, s Spec, now Instant, op Op, cost uint64, got Decis
 			ask = 1
 		}
 	}
-	want := Allowed
+	want, wait := Allowed, time.Duration(0)
+	if p, ok := m.(*paceModel); ok && op != OpGiveBack && ask > 0 && fits(m, now, ask) {
+		wait = p.wait(now, ask)
+	}
 	switch {
 	case op == OpGiveBack:
 		m.giveBack(now, cost)
@@ -177,6 +204,9 @@ func step(t errorer, m model, s Spec, now Instant, op Op, cost uint64, got Decis
 	}
 	if got.Verdict != want {
 		t.Errorf("verdict %v, want %v", got.Verdict, want)
+	}
+	if got.Wait != wait {
+		t.Errorf("wait %v, want %v", got.Wait, wait)
 	}
 	checkRemaining(t, m, now, got.Remaining)
 	checkReset(t, m, now, got.ResetAfter)
@@ -254,7 +284,7 @@ func drawSpec(t *rapid.T, kind Kind) Spec {
 	}
 	lowest, highest := uint64(0), uint64(AmountMax)
 	switch kind { //nolint:exhaustive // only these two differ
-	case KindRate:
+	case KindRate, KindPace:
 		lowest, highest = 1, uint64(s.Period)
 	case KindSliding:
 		highest = SlidingAmountMax
@@ -264,6 +294,9 @@ func drawSpec(t *rapid.T, kind Kind) Spec {
 		rapid.Uint64Range(lowest, highest),
 		rapid.SampledFrom([]uint64{3, 7, 100, 600, 999_983, min(700_000_000, highest), highest}),
 	).Draw(t, "amount")
+	if kind == KindPace {
+		s.MaxWait = time.Duration(rapid.Int64Range(int64(WaitMin), int64(WaitMax)).Draw(t, "max wait"))
+	}
 	if kind == KindRate {
 		most := new(big.Int).Mul(big.NewInt(int64(HorizonMax)), new(big.Int).SetUint64(s.Amount))
 		most.Quo(most, big.NewInt(int64(s.Period)))
@@ -309,7 +342,7 @@ func drawNow(t *rapid.T, prev Instant, period time.Duration, waits []time.Durati
 }
 
 func TestKindsAgreeWithTheirModels(t *testing.T) {
-	for _, kind := range []Kind{KindRate, KindFixed, KindSliding} {
+	for _, kind := range []Kind{KindRate, KindFixed, KindSliding, KindPace} {
 		t.Run(kind.String(), func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) { checkAgainstModel(t, kind) })
 		})

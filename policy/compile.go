@@ -277,10 +277,13 @@ func (b *builder) spec(rule *LimitRule, t *Term, selector string) limiter.Spec {
 		ID: limitID(b.doc.Domain, rule, t), Domain: b.doc.Domain, Name: termName(rule, t, selector),
 		Kind: t.Kind, Amount: t.Amount, Period: t.Every, Burst: t.Burst,
 		Shadow: t.Shadow, AnyOf: t.AnyOf, CountDenied: b.doc.CountDenied,
-		PeekUsed: b.doc.PeekUsed, OnUnavailable: t.OnUnavailable,
+		PeekUsed: b.doc.PeekUsed, OnUnavailable: t.OnUnavailable, MaxWait: t.MaxWait,
 	}
 	if t.CountDenied != nil {
 		s.CountDenied = *t.CountDenied
+	}
+	if t.Kind == limiter.KindPace {
+		s.CountDenied = false // what is denied takes no turn
 	}
 	return s
 }

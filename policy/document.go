@@ -97,6 +97,9 @@ type LimitRule struct {
 	listed bool // Terms were read from a list, also if there is one
 }
 
+// MaxWaitDefault is the MaxWait of a pace that says none.
+const MaxWaitDefault = time.Second
+
 // A Term is one limit of a rule.
 type Term struct {
 	// Name is printable ASCII, or empty: one is then derived from the selector.
@@ -107,6 +110,10 @@ type Term struct {
 	Amount uint64        // units per Every, or held at once; 0 bans (not rates); 0 if unlimited
 	Every  time.Duration // of KindConcurrency its lifetime; 0 if unlimited
 	Burst  uint64        // KindRate only; 0 means Amount
+
+	// MaxWait is how long a caller waits at most: KindPace only, in
+	// [limiter.WaitMin, limiter.WaitMax]; 0 there means MaxWaitDefault.
+	MaxWait time.Duration
 
 	Shadow        bool
 	AnyOf         bool  // Envoy's quota_mode

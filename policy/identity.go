@@ -109,6 +109,9 @@ func defHash(s *limiter.Spec) limiter.DefHash {
 	d.flag(s.CountDenied)
 	d.flag(s.PeekUsed)
 	d.number(uint64(s.OnUnavailable))
+	if s.MaxWait != 0 { // so that the others' hashes are what they were before there was a pace
+		d.number(uint64(s.MaxWait))
+	}
 	return limiter.DefHash(binary.BigEndian.Uint64(d.Sum(nil)))
 }
 

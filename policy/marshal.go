@@ -137,6 +137,9 @@ func termLines(t *Term) []string {
 	if t.Burst != 0 {
 		add("burst", strconv.FormatUint(t.Burst, 10))
 	}
+	if t.MaxWait != 0 {
+		add("max_wait", formatEvery(t.MaxWait))
+	}
 	if t.Shadow {
 		add("shadow", "true")
 	}

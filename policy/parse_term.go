@@ -13,6 +13,9 @@ import (
 	"github.com/headgate/headgate/limiter"
 )
 
+// wantKind is what a limit must say.
+const wantKind = "one of rate, window, sliding_window, concurrency, pace, unlimited: true"
+
 // termKeys are the keys of one limit.
 func termKeys() keys[*termReader] {
 	return keys[*termReader]{
@@ -36,6 +39,10 @@ func termKeys() keys[*termReader] {
 			"concurrency", "So many units may be held at once: acquired, and released again. 0 admits nobody.", func() schema { return formNumber(0) },
 			(*termReader).concurrency,
 		},
+		{
+			"pace", "A schedule: callers are told how long to wait, so that they leave at this speed, one by one.", formLimit,
+			func(t *termReader, f *field) { t.limit(f, limiter.KindPace) },
+		},
 		{"unlimited", "Always allowed, and says so in the answer.", formFlag, (*termReader).unlimited},
 		{
 			"burst", "Of a rate: how much fits at once. Default: the amount.", func() schema { return formNumber(1) },
@@ -45,10 +52,20 @@ func termKeys() keys[*termReader] {
 			"lifetime", "Of a concurrency: how long a slot is held that nobody renews or releases. Default: 60s.", formSpan,
 			(*termReader).readLifetime,
 		},
+		{
+			"max_wait", "Of a pace: how long a caller waits at most, 1ms to 24h; who would wait longer is denied. Default: 1s.", formSpan,
+			func(t *termReader, f *field) {
+				if span, ok := t.readSpan(&f.node); ok {
+					t.maxWait, t.term.MaxWait = &f.node, span
+				}
+			},
+		},
 		flagKey("shadow", "Evaluated and reported, not enforced.", func(t *termReader, b bool) { t.term.Shadow = b }),
 		flagKey("any_of", "The request is denied only if all its any_of limits deny (Envoy's quota_mode).", func(t *termReader, b bool) { t.term.AnyOf = b }),
-		flagKey("count_denied", "Whether a denied charge still uses what it can. Only with charge: all. Default: the document's.",
-			func(t *termReader, b bool) { t.term.CountDenied = &b }),
+		{
+			"count_denied", "Whether a denied charge still uses what it can. Only with charge: all. Default: the document's; never for a pace.", formFlag,
+			(*termReader).countDenied,
+		},
 		wordKey("on_unavailable", "What is decided when the counter can't be reached. Default: allow.", onUnavailableWords(),
 			func(t *termReader, i int) { t.term.OnUnavailable = limiter.OnUnavailable(max(0, i)) }),
 		{
@@ -68,12 +85,10 @@ func termKeys() keys[*termReader] {
 // kind but this version does not.
 func laterKind(key string) string {
 	switch key {
-	case "quota", "pace":
+	case "quota":
 		return key
 	case "time_zone":
 		return "quota"
-	case "max_wait":
-		return "pace"
 	default:
 		return ""
 	}
@@ -87,8 +102,9 @@ type termReader struct {
 	unknowns int      // keys that no limit has
 	known    []string // the keys that may be there
 
-	amount, every, burst *node // where Amount, Every and Burst were read
-	overrides, lifetime  *field
+	amount, every, burst, maxWait *node  // where Amount, Every, Burst and MaxWait were read
+	counted                       *field // count_denied, if it is true
+	overrides, lifetime           *field
 }
 
 // term reads the limit at n from its fields; rule has the selector already,
@@ -102,18 +118,23 @@ func (r *reader) term(n *node, fs fields, rule *LimitRule, known []string) Term 
 	case t.unknowns > 0 && len(t.kinds) == 0:
 		return t.term // one of them was probably meant to be the limit
 	case len(t.kinds) == 0:
-		r.fail(n, &flaw{message: "says no limit", expected: "one of rate, window, sliding_window, concurrency, unlimited: true"})
+		r.fail(n, &flaw{message: "says no limit", expected: wantKind})
 		return t.term
 	case len(t.kinds) > 1:
 		r.failKey(t.kinds[1], &flaw{
 			message:  "can't stand beside " + t.kinds[0].key,
-			expected: "one of rate, window, sliding_window, concurrency, unlimited: true; several limits for one selector go in a list, limits: [{…}, {…}]",
+			expected: wantKind + "; several limits for one selector go in a list, limits: [{…}, {…}]",
 		})
 		return t.term
 	}
 	t.finishConcurrency()
+	if t.term.Kind == limiter.KindPace {
+		t.pace()
+	}
 	if t.term.Kind != 0 {
-		t.checkBounds(limiter.Spec{Kind: t.term.Kind, Amount: t.term.Amount, Period: t.term.Every, Burst: t.term.Burst})
+		t.checkBounds(limiter.Spec{
+			Kind: t.term.Kind, Amount: t.term.Amount, Period: t.term.Every, Burst: t.term.Burst, MaxWait: t.term.MaxWait,
+		})
 	}
 	if t.overrides != nil {
 		t.readOverrides(rule)
@@ -171,6 +192,26 @@ func (t *termReader) finishConcurrency() {
 	}
 }
 
+// countDenied reads `count_denied`.
+func (t *termReader) countDenied(f *field) {
+	b := t.boolean(&f.node)
+	t.term.CountDenied = &b
+	if b {
+		t.counted = f
+	}
+}
+
+// pace completes and checks what only a pace has.
+func (t *termReader) pace() {
+	t.term.at = t.position(t.kinds[0].keyNode)
+	if t.maxWait == nil {
+		t.term.MaxWait = MaxWaitDefault
+	}
+	if t.counted != nil {
+		t.failKey(t.counted, &flaw{message: "has no effect beside pace", expected: "nothing: what a pace denies takes no turn"})
+	}
+}
+
 // unlimited reads `unlimited`, which is a kind if it is true.
 func (t *termReader) unlimited(f *field) {
 	if t.boolean(&f.node) {
@@ -187,7 +228,7 @@ func (t *termReader) unknown(f *field, all fields) {
 	if kind == f.key {
 		t.failKey(f, &flaw{
 			message:  fmt.Sprintf("this version of Headgate does not have the kind %q", kind),
-			expected: "one of rate, window, sliding_window, concurrency, unlimited: true",
+			expected: wantKind,
 		})
 		return
 	}
@@ -343,6 +384,14 @@ func (t *termReader) checkBounds(s limiter.Spec) {
 			if s.Kind != limiter.KindRate {
 				f = &flaw{message: "only a rate has a burst"}
 			}
+		case "MaxWait":
+			if t.maxWait != nil {
+				n = t.maxWait
+			}
+			f = &flaw{message: "the wait is out of bounds", expected: "1ms to 24h"}
+			if s.Kind != limiter.KindPace {
+				f = &flaw{message: "only a pace has a max_wait"}
+			}
 		}
 		t.fail(n, f)
 	}
@@ -458,6 +507,9 @@ func (t *termReader) override(n *node) ValueOverride {
 		return o // the limit itself is wrong
 	}
 	s := limiter.Spec{Kind: t.term.Kind, Amount: o.Amount, Period: t.term.Every, Burst: o.Burst}
+	if s.Kind == limiter.KindPace {
+		s.MaxWait = MaxWaitDefault // the limit's own is checked there
+	}
 	if o.Unlimited {
 		s = limiter.Spec{Kind: limiter.KindUnlimited, Burst: o.Burst}
 	}

@@ -113,7 +113,7 @@ func randomMatcher(t *rapid.T, text *rapid.Generator[string], all bool) Matcher 
 
 func randomTerm(t *rapid.T, rule *LimitRule, text *rapid.Generator[string]) Term {
 	term := Term{
-		Kind:          limiter.Kind(rapid.IntRange(int(limiter.KindRate), int(limiter.KindConcurrency)).Draw(t, "kind")),
+		Kind:          rapid.SampledFrom([]limiter.Kind{limiter.KindRate, limiter.KindFixed, limiter.KindSliding, limiter.KindUnlimited, limiter.KindConcurrency, limiter.KindPace}).Draw(t, "kind"),
 		Shadow:        rapid.Bool().Draw(t, "shadow"),
 		AnyOf:         rapid.Bool().Draw(t, "any_of"),
 		OnUnavailable: limiter.OnUnavailable(rapid.IntRange(0, 2).Draw(t, "on_unavailable")),
@@ -132,6 +132,12 @@ func randomTerm(t *rapid.T, rule *LimitRule, text *rapid.Generator[string]) Term
 	}
 	if term.Kind == limiter.KindConcurrency {
 		term.Every = rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Minute, 90 * time.Second, 24 * time.Hour}).Draw(t, "lifetime")
+	}
+	if term.Kind == limiter.KindPace {
+		term.MaxWait = time.Duration(rapid.IntRange(1, 86_400_000).Draw(t, "max_wait")) * time.Millisecond
+		if term.CountDenied != nil && *term.CountDenied {
+			term.CountDenied = nil
+		}
 	}
 	if term.Kind == limiter.KindRate {
 		term.Burst = rapid.Uint64Range(0, 100).Draw(t, "burst")

@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/headgate/headgate/limiter"
+import (
+	"strconv"
+
+	"github.com/headgate/headgate/limiter"
+)
 
 // Warnings returns what is right in documents that Parse returned, and may
 // surprise: what a limit does not do behind some doors.
@@ -23,9 +27,16 @@ func Warnings(docs []*Document) Problems {
 
 // warning returns what may surprise of a limit, and the key that says it.
 func warning(t *Term) (key string, w Problem, ok bool) {
-	if t.Kind == limiter.KindConcurrency {
+	switch {
+	case t.Kind == limiter.KindConcurrency:
 		return "concurrency", Problem{
 			Message: "callers without an id (RLS, HTTP, forward-auth, ext_authz) hold an anonymous slot, which only a give-back or its lifetime releases",
+		}, true
+	case t.Kind == limiter.KindPace && !t.Shadow:
+		return "pace", Problem{
+			Value: strconv.FormatUint(t.Amount, 10) + "/" + formatEvery(t.Every),
+			Message: "only callers of the native gRPC API wait for up to " + formatEvery(t.MaxWait) +
+				"; behind a gateway the answer is held for at most 7/8 of grpc.decide_timeout, and a longer wait is a denial",
 		}, true
 	}
 	return "", Problem{}, false

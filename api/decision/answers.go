@@ -58,8 +58,11 @@ func (a *answers) add(x *api.Exchange) {
 	a.other = wire.Shut(wire.Shut(dst, inner), at)
 }
 
-// passes reports whether x is allowed, by its counters.
+// passes reports whether x is allowed, by its counters, and need not wait.
 func passes(x *api.Exchange) bool {
+	if x.Call.Wait() > 0 {
+		return false
+	}
 	charges := x.Call.Charges()
 	for i := range charges {
 		if d := &charges[i].Decision; d.Verdict != limiter.Allowed || d.Degraded != limiter.NotDegraded {

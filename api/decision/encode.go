@@ -29,6 +29,7 @@ const (
 	tagPolicyVersion = 7<<3 | number
 	tagPolicyHash    = 8<<3 | message
 	tagLimits        = 9<<3 | message
+	tagWait          = 10<<3 | message
 
 	tagLimitName        = 1<<3 | message
 	tagLimitKind        = 2<<3 | number
@@ -42,6 +43,8 @@ const (
 	tagLimitResetAfter  = 10<<3 | message
 	tagLimitDegraded    = 11<<3 | number
 	tagLimitExplanation = 12<<3 | message
+	tagLimitWait        = 13<<3 | message
+	tagLimitMaxWait     = 14<<3 | message
 
 	tagExplanationKey      = 1<<3 | message
 	tagExplanationFile     = 2<<3 | message
@@ -94,7 +97,16 @@ func appendDecision(dst []byte, x *api.Exchange) []byte {
 	if s.counted {
 		dst = wire.AppendDuration(dst, tagResetAfter, s.reset)
 	}
-	return wire.AppendUint(dst, tagDegraded, uint64(degraded(s.degraded)))
+	dst = wire.AppendUint(dst, tagDegraded, uint64(degraded(s.degraded)))
+	return appendWait(dst, tagWait, x.Call.Wait())
+}
+
+// appendWait appends nothing if there is no wait.
+func appendWait(dst []byte, tag byte, wait time.Duration) []byte {
+	if wait == 0 {
+		return dst
+	}
+	return wire.AppendDuration(dst, tag, wait)
 }
 
 // A summary is what all charges say together.
@@ -158,7 +170,9 @@ func appendLimit(dst []byte, ch *limiter.Charge) []byte {
 		dst = appendRetryAfter(dst, tagLimitRetryAfter, d)
 	}
 	dst = wire.AppendDuration(dst, tagLimitResetAfter, d.ResetAfter)
-	return wire.AppendUint(dst, tagLimitDegraded, uint64(degraded(d.Degraded)))
+	dst = wire.AppendUint(dst, tagLimitDegraded, uint64(degraded(d.Degraded)))
+	dst = appendWait(dst, tagLimitWait, d.Wait)
+	return appendWait(dst, tagLimitMaxWait, l.MaxWait)
 }
 
 func appendExplanation(dst []byte, s *policy.Snapshot, ch *limiter.Charge) []byte {
@@ -202,6 +216,8 @@ func kind(k limiter.Kind) headgatev1.LimitKind {
 		return headgatev1.LimitKind_LIMIT_KIND_UNLIMITED
 	case limiter.KindConcurrency:
 		return headgatev1.LimitKind_LIMIT_KIND_CONCURRENCY
+	case limiter.KindPace:
+		return headgatev1.LimitKind_LIMIT_KIND_PACE
 	default:
 		return headgatev1.LimitKind_LIMIT_KIND_UNSPECIFIED
 	}

@@ -37,6 +37,7 @@ func (g *group) next(desk *api.Desk, finished func(*api.Exchange)) *api.Exchange
 		x.Finished = finished
 		g.xs[g.n] = x
 	}
+	x.Patient = true
 	return x
 }
 

@@ -29,6 +29,9 @@ func respond(x *api.Exchange, explain bool) *headgatev1.CheckResponse {
 		}
 	}
 	summarizeModel(resp, charges)
+	if wait := longest(charges); wait > 0 && v == limiter.Allowed {
+		resp.Wait = durationpb.New(wait)
+	}
 	resp.Limits = make([]*headgatev1.LimitResult, len(charges))
 	for i := range charges {
 		resp.Limits[i] = result(&charges[i])
@@ -72,6 +75,16 @@ func summarizeModel(resp *headgatev1.CheckResponse, charges []limiter.Charge) {
 	}
 }
 
+// longest returns the longest wait that an enforced limit asks for.
+func longest(charges []limiter.Charge) (wait time.Duration) {
+	for i := range charges {
+		if !charges[i].Limit.Shadow {
+			wait = max(wait, charges[i].Decision.Wait)
+		}
+	}
+	return wait
+}
+
 func result(ch *limiter.Charge) *headgatev1.LimitResult {
 	l, d := ch.Limit, &ch.Decision
 	r := &headgatev1.LimitResult{
@@ -83,6 +96,12 @@ func result(ch *limiter.Charge) *headgatev1.LimitResult {
 		Remaining:  d.Remaining,
 		ResetAfter: durationpb.New(d.ResetAfter),
 		Degraded:   degraded(d.Degraded),
+	}
+	if d.Wait > 0 {
+		r.Wait = durationpb.New(d.Wait)
+	}
+	if l.MaxWait > 0 {
+		r.MaxWait = durationpb.New(l.MaxWait)
 	}
 	if d.Verdict == limiter.Denied {
 		r.RetryAfter = retryAfter(d)

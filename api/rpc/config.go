@@ -24,6 +24,11 @@ type Config struct {
 	// DecideTimeout is how long a decision takes at most, in [1 ms, 1 min].
 	// Then on_unavailable decides.
 	DecideTimeout time.Duration
+	// HeldMax is how many calls are held until their turn at once, in
+	// [0, 1,000,000]; see api.Desk.
+	HeldMax int
+	// Alarm makes the timers of those calls; nil: none is held. See api.Desk.
+	Alarm func(ring func()) (set func(time.Duration), stop func() bool)
 	// Connections is how many may be open at once, in [1, 1,000,000]. One more
 	// is told so by GOAWAY and closed.
 	Connections int
@@ -74,6 +79,7 @@ func Default() Config {
 		Headers:            rls.DefaultHeaders(),
 		Reflection:         true,
 		DecideTimeout:      15 * time.Millisecond,
+		HeldMax:            api.HeldDefault,
 		Connections:        10_000,
 		Streams:            1_000,
 		StreamsTotal:       200_000,
@@ -103,6 +109,7 @@ func (c *Config) Validate() error {
 		path         string
 		n, low, high int
 	}{
+		{"held_max", c.HeldMax, 0, 1_000_000},
 		{"connections_max", c.Connections, 1, 1_000_000},
 		{"streams_max", c.Streams, 1, 1_000_000},
 		{"streams_total_max", c.StreamsTotal, max(c.Streams, 1), 1<<31 - 1},

@@ -22,6 +22,7 @@ func (s *Server) fast() map[string]h2.Unary {
 		return &desked{
 			desk: s.desk, answer: answer,
 			decode: func(in []byte, x *api.Exchange) error {
+				x.Patient = true
 				explain, err := decode(in, bounds, &x.Req)
 				x.Errand.Flags = 0 // it may be of another method
 				if explain {
@@ -109,7 +110,7 @@ func (d *desked) Decide(c *h2.Call) (done bool) {
 	if c.Shed || e.fault != nil {
 		return true
 	}
-	e.x.Finished = e.finished
+	e.x.Finished, e.x.Latest = e.finished, limiter.Instant(c.Deadline)
 	if d.desk.Charge(limiter.Instant(c.Now), e.x) {
 		return true
 	}

@@ -78,6 +78,11 @@ type setup struct {
 func start(tb testing.TB, change func(*setup)) (*rpc.Server, string) {
 	tb.Helper()
 	u := setup{config: rpc.Default(), policy: shop}
+	u.config.Alarm = func(ring func()) (set func(time.Duration), stop func() bool) {
+		t := time.AfterFunc(time.Hour, ring)
+		t.Stop()
+		return func(d time.Duration) { t.Reset(d) }, t.Stop
+	}
 	if change != nil {
 		change(&u)
 	}

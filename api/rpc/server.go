@@ -31,6 +31,8 @@ type Stats struct {
 	Front  h2.Stats
 	Faults uint64 // requests answered with an error: malformed, beyond a bound, unknown domain
 	Late   uint64 // decisions that were not made within DecideTimeout
+	Held   uint64 // calls that are held until their turn now
+	Unheld uint64 // calls that a pace could not have held: there were HeldMax
 	Panics uint64
 }
 
@@ -62,6 +64,7 @@ func New(c *Config, gate *api.Gate, now func() limiter.Instant, e Events) (*Serv
 		return nil, fmt.Errorf("rpc: %w", err)
 	}
 	desk := api.NewDesk(gate, now, c.DecideTimeout)
+	desk.HeldMax, desk.Alarm = int64(c.HeldMax), c.Alarm
 	s := &Server{
 		desk:   desk,
 		limits: rls.Service{Desk: desk, Bounds: c.Bounds, Headers: c.Headers},
@@ -155,5 +158,6 @@ func (s *Server) Desk() *api.Desk { return s.desk }
 func (s *Server) Stats() Stats {
 	return Stats{
 		Front: s.front.Stats(), Faults: s.desk.Faults(), Late: s.desk.Late(), Panics: s.panics.Load(),
+		Held: uint64(max(0, s.desk.Held())), Unheld: s.desk.Unheld(),
 	}
 }

@@ -32,6 +32,7 @@ func (n *node) metricsConfig() obs.Config {
 			e := obs.EdgeReading{
 				Connections: uint64(s.Front.Connections), Refused: s.Front.Abuse[h2.AbuseConnections], Shed: s.Front.Shed,
 				Faults: s.Faults, Late: s.Late, Panics: s.Panics + n.rest.Panics(),
+				Held: s.Held, Unheld: s.Unheld,
 			}
 			for _, a := range h2.Abuses() {
 				e.Abuse = append(e.Abuse, obs.Abuse{Kind: a.String(), Count: s.Front.Abuse[a]})

@@ -9,6 +9,7 @@ import (
 	"github.com/headgate/headgate/api"
 	"github.com/headgate/headgate/api/rls"
 	"github.com/headgate/headgate/api/rpc"
+	"github.com/headgate/headgate/internal/clock"
 	"github.com/headgate/headgate/internal/config"
 	"github.com/headgate/headgate/limiter/table"
 	"github.com/headgate/headgate/policy"
@@ -48,7 +49,7 @@ func rpcConfig(c *config.Config) *rpc.Config {
 	}
 	r.Reflection = c.GRPC.Reflection
 	r.ExtAuthzDomain = c.GRPC.ExtAuthzDomain
-	r.DecideTimeout = c.GRPC.DecideTimeout
+	r.DecideTimeout, r.HeldMax, r.Alarm = c.GRPC.DecideTimeout, c.GRPC.HeldMax, clock.Alarm
 	r.Connections, r.Streams = c.GRPC.ConnectionsMax, c.GRPC.StreamsMax
 	r.KeepaliveInterval, r.KeepaliveTimeout = c.GRPC.KeepaliveInterval, c.GRPC.KeepaliveTimeout
 	r.CPU, r.Authorize = processCPU(), authorize()

@@ -82,7 +82,8 @@ type GRPC struct {
 	ValueBytesMax       Bytes         `yaml:"value_bytes_max" min:"1" max:"1MiB" doc:"Length of an entry's value."`
 	ExtAuthzDomain      string        `yaml:"ext_authz_domain" kind:"text" doc:"Domain of ext_authz requests whose route names none (context_extensions). Empty: they are refused."`
 	BatchChecksMax      int           `yaml:"batch_checks_max" min:"1" max:"1000" doc:"Checks per CheckBatch request."`
-	DecideTimeout       time.Duration `yaml:"decide_timeout" min:"1ms" max:"10s" doc:"How long a decision takes at most; then on_unavailable decides. On one node none waits."`
+	DecideTimeout       time.Duration `yaml:"decide_timeout" min:"1ms" max:"10s" doc:"How long a decision takes at most; then on_unavailable decides. On one node only those wait that a pace holds: for 7/8 of it at most."`
+	HeldMax             int           `yaml:"held_max" min:"0" max:"1000000" doc:"Calls of all doors whose answers wait at once for the turn that a pace gave them, about 20 KiB each. One more is taken to be unable to wait."`
 	RequestTimeout      time.Duration `yaml:"request_timeout" min:"10ms" max:"1h" doc:"How long a unary request may take from its headers to its last byte."`
 	StallTimeout        time.Duration `yaml:"stall_timeout" min:"10ms" max:"1h" doc:"How long a client may leave answers untaken before it is disconnected."`
 	BehindMax           time.Duration `yaml:"behind_max" min:"0" max:"1m" doc:"How late the node may be with what a connection sent before it decides new requests by on_unavailable, to be in time. 0: never."`
@@ -201,6 +202,7 @@ func Default() Config {
 			ValueBytesMax:       4 * KiB,
 			BatchChecksMax:      1_000,
 			DecideTimeout:       15 * time.Millisecond,
+			HeldMax:             1_000,
 			RequestTimeout:      10 * time.Second,
 			StallTimeout:        20 * time.Second,
 			BehindMax:           10 * time.Millisecond,

@@ -49,6 +49,8 @@ type EdgeReading struct {
 	Faults      uint64 // requests answered with an error
 	Late        uint64 // decisions not made in time: on_unavailable decided
 	Panics      uint64 // recovered: the request failed, the process went on
+	Held        uint64 // calls whose answer waits for its turn now
+	Unheld      uint64 // calls that a pace could not have held, for being more than the bound
 }
 
 // An Abuse is something that clients should not do, and how often they did.

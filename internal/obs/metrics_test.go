@@ -53,7 +53,7 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 		return TableReading{Entries: 1, EntriesMax: 2, Bytes: 3, BytesMax: 4, Full: 5, ShareFull: 6, Reclaimed: 7}
 	}
 	c.Edge = func() EdgeReading {
-		return EdgeReading{Connections: 1, Late: 2, Refused: 3, Panics: 4, Faults: 5, Shed: 6, Abuse: []Abuse{{"ping", 7}}}
+		return EdgeReading{Connections: 1, Late: 2, Refused: 3, Panics: 4, Faults: 5, Shed: 6, Abuse: []Abuse{{"ping", 7}}, Held: 8, Unheld: 9}
 	}
 	c.Policy = func() PolicyReading {
 		return PolicyReading{Version: 3, Hash: "cafe", Limits: 4, Domains: 5, LoadedAt: 1_500_000_000, Rejected: true}

@@ -15,7 +15,7 @@ type readings struct {
 	ready, policyInfo, policyLoaded, policyRejected, policyLimits, policyDomains, policyMode *prometheus.Desc
 	tableEntries, tableEntriesMax, tableBytes, tableBytesMax                                 *prometheus.Desc
 	tableFull, tableReclaimed                                                                *prometheus.Desc
-	connections, faults, late, shed, abuse, panics                                           *prometheus.Desc
+	connections, faults, late, held, shed, abuse, panics                                     *prometheus.Desc
 	tlsNotAfter, tlsReloads                                                                  *prometheus.Desc
 }
 
@@ -48,6 +48,7 @@ func newReadings(c Config) *readings {
 		connections: desc("grpc_connections", "gRPC connections open now."),
 		faults:      desc("faults_total", "Requests answered with an error: malformed, beyond a bound, unknown domain."),
 		late:        desc("late_total", "Decisions that were not made in time, so that on_unavailable decided."),
+		held:        desc("held_calls", "Calls that a pace has decided or may decide, whose answer waits for its turn."),
 		shed:        desc("shed_total", "What was turned away for overload, by the bound that it was beyond.", "bound"),
 		abuse:       desc("abuse_total", "What gRPC clients did beyond what the protocol or a bound allows, by kind.", "kind"),
 		panics:      desc("panics_total", "Panics recovered: the request failed, the process went on."),
@@ -63,7 +64,7 @@ func (r *readings) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		r.ready, r.policyInfo, r.policyLoaded, r.policyRejected, r.policyLimits, r.policyDomains, r.policyMode,
 		r.tableEntries, r.tableEntriesMax, r.tableBytes, r.tableBytesMax, r.tableFull, r.tableReclaimed,
-		r.connections, r.faults, r.late, r.shed, r.abuse, r.panics,
+		r.connections, r.faults, r.late, r.held, r.shed, r.abuse, r.panics,
 		r.tlsNotAfter, r.tlsReloads,
 	} {
 		ch <- d
@@ -106,6 +107,8 @@ func (r *readings) Collect(ch chan<- prometheus.Metric) {
 	counter(r.late, e.Late)
 	counter(r.shed, e.Refused, "connections_max")
 	counter(r.shed, e.Shed, "behind_max")
+	counter(r.shed, e.Unheld, "held_max")
+	gauge(r.held, float64(e.Held))
 	for _, a := range e.Abuse {
 		counter(r.abuse, a.Count, a.Kind)
 	}

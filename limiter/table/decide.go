@@ -18,6 +18,13 @@ const (
 	keepAllowed             // nothing if it is denied, count_denied or not
 )
 
+// An act is what the table does with a charge.
+type act struct {
+	op       limiter.Op
+	keep     keep
+	patience time.Duration // the call's
+}
+
 // Decide decides every charge of c and returns true. It never waits for
 // anything but a shard's mutex, and holds one at a time: charges in a row that
 // are of one partition share it. It does not call [Table.Prefetch]: whoever makes
@@ -49,7 +56,7 @@ func (t *Table) Decide(now limiter.Instant, c *limiter.Call) bool {
 			t.chargeSlots(held, now, c, ch, ch.Op)
 			continue
 		}
-		t.charge(held, now, ch, ch.Op, keepAll)
+		t.charge(held, now, ch, act{ch.Op, keepAll, c.Patience})
 	}
 	if held != nil {
 		held.mu.Unlock()
@@ -94,7 +101,7 @@ func (t *Table) decideAtomic(now limiter.Instant, c *limiter.Call) {
 		if ch.Limit.Kind == limiter.KindConcurrency {
 			t.chargeSlots(held, now, c, ch, op)
 		} else {
-			t.charge(held, now, ch, op, keepAllowed)
+			t.charge(held, now, ch, act{op, keepAllowed, c.Patience})
 		}
 		if i >= denied {
 			continue
@@ -110,7 +117,7 @@ func (t *Table) decideAtomic(now limiter.Instant, c *limiter.Call) {
 				if ch.Limit.Kind == limiter.KindConcurrency {
 					t.undo(held, now, c, ch)
 				} else {
-					t.charge(held, now, ch, limiter.OpGiveBack, keepAll)
+					t.charge(held, now, ch, act{op: limiter.OpGiveBack})
 				}
 			}
 		}
@@ -126,9 +133,9 @@ func charged(ch *limiter.Charge) bool {
 		ch.Decision.Verdict == limiter.Allowed && ch.Decision.Degraded == limiter.NotDegraded
 }
 
-// charge does op with ch to its counter in s, which is locked, keeps what k
-// says, and sets ch.Decision.
-func (t *Table) charge(s *shard, now limiter.Instant, ch *limiter.Charge, op limiter.Op, k keep) {
+// charge does do with ch to its counter in s, which is locked, and sets
+// ch.Decision.
+func (t *Table) charge(s *shard, now limiter.Instant, ch *limiter.Charge, do act) {
 	l := ch.Limit
 	a, i, ok := s.find(ch.Key)
 	if s.converting || l.Shared {
@@ -141,17 +148,30 @@ func (t *Table) charge(s *shard, now limiter.Instant, ch *limiter.Charge, op lim
 	if ok {
 		kept := &a.slots[i].c
 		before := *kept
-		l.ApplyTo(&ch.Decision, kept, now, op, ch.Cost)
-		if k == keepAllowed && ch.Decision.Verdict == limiter.Denied {
+		apply(l, ch, kept, now, do)
+		if do.keep == keepAllowed && ch.Decision.Verdict == limiter.Denied {
 			*kept = before
 		}
 		return
 	}
 	var c limiter.Counter
-	l.ApplyTo(&ch.Decision, &c, now, op, ch.Cost)
-	if c.Due > now && op == limiter.OpCharge && (k == keepAll || ch.Decision.Verdict == limiter.Allowed) {
+	apply(l, ch, &c, now, do)
+	if c.Due > now && do.op == limiter.OpCharge && (do.keep == keepAll || ch.Decision.Verdict == limiter.Allowed) {
 		t.insert(s, now, ch, c)
 	}
+}
+
+// apply does do with ch to c under l.
+func apply(l *limiter.Limit, ch *limiter.Charge, c *limiter.Counter, now limiter.Instant, do act) {
+	if l.Kind == limiter.KindPace {
+		patience := do.patience
+		if l.Shadow {
+			patience = limiter.Never // nobody waits for it
+		}
+		l.PaceTo(&ch.Decision, c, now, limiter.Ask{Op: do.op, Cost: ch.Cost, Patience: patience})
+		return
+	}
+	l.ApplyTo(&ch.Decision, c, now, do.op, ch.Cost)
 }
 
 // insert stores c as the counter of ch's key, which s does not have, or

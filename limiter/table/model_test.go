@@ -23,20 +23,31 @@ type model struct {
 	counters map[modelKey]limiter.Counter
 	limits   map[limiter.LimitID]*limiter.Limit // in force
 	of       map[modelKey]limiter.LimitID
+	patience time.Duration // of the call being decided
 }
 
 func (m *model) apply(now limiter.Instant, ch *limiter.Charge, op limiter.Op) limiter.Decision {
 	k := modelKey{ch.Partition, ch.Key}
 	c := m.counters[k]
-	d := ch.Limit.Apply(&c, now, op, ch.Cost)
+	d := m.charge(&c, now, ch, op)
 	m.counters[k] = c
 	m.of[k] = ch.Limit.ID
+	return d
+}
+
+// charge is what the call's patience makes of a charge.
+func (m *model) charge(c *limiter.Counter, now limiter.Instant, ch *limiter.Charge, op limiter.Op) (d limiter.Decision) {
+	if ch.Limit.Kind != limiter.KindPace {
+		return ch.Limit.Apply(c, now, op, ch.Cost)
+	}
+	ch.Limit.PaceTo(&d, c, now, limiter.Ask{Op: op, Cost: ch.Cost, Patience: m.patience})
 	return d
 }
 
 // decide is Table.Decide by its documentation: all charges, or for a denied
 // call in mode AllOrNothing none of them.
 func (m *model) decide(now limiter.Instant, c *limiter.Call) (verdicts []limiter.Verdict) {
+	m.patience = c.Patience
 	atomic := c.Mode == limiter.AllOrNothing
 	before := map[modelKey]limiter.Counter{}
 	dead := false
@@ -84,7 +95,7 @@ func (m *model) install(now limiter.Instant, limits []*limiter.Limit) {
 }
 
 // ownLimits is how many of drawLimits' limits decide with terms of their own.
-const ownLimits = 5
+const ownLimits = 6
 
 // drawLimits returns limits of fixed identity and drawn terms: ownLimits of
 // them, then for each domain the one that stands for what requests carry.
@@ -98,6 +109,7 @@ func drawLimits(tb testing.TB, t *rapid.T) []*limiter.Limit {
 		{Domain: "b", Name: "sliding", Kind: limiter.KindSliding, Amount: amount("sliding"), Period: second},
 		{Domain: "b", Name: "shadow", Kind: limiter.KindRate, Amount: amount("shadow"), Period: 3 * second, Shadow: true, CountDenied: true},
 		{Domain: "b", Name: "either", Kind: limiter.KindFixed, Amount: amount("either"), Period: minute, AnyOf: true},
+		{Domain: "a", Name: "pace", Kind: limiter.KindPace, Amount: amount("pace"), Period: second, MaxWait: time.Duration(amount("max wait")) * second},
 		{Domain: "a", Name: "carried", Kind: limiter.KindFixed, Period: second, Carried: true, CountDenied: rapid.Bool().Draw(t, "count denied")},
 		{Domain: "b", Name: "carried", Kind: limiter.KindFixed, Period: second, Carried: true, PeekUsed: rapid.Bool().Draw(t, "peek used")},
 	}
@@ -152,6 +164,8 @@ func (r *modelRun) charge(i int, op limiter.Op, cost uint64) limiter.Charge {
 func (r *modelRun) decide(t *rapid.T, mode limiter.Mode, charges []limiter.Charge) {
 	var got, want limiter.Call
 	got.Mode, want.Mode = mode, mode
+	got.Patience = time.Duration(rapid.Int64Range(0, int64(5*time.Second)).Draw(t, "patience"))
+	want.Patience = got.Patience
 	for _, ch := range charges {
 		got.Add(ch)
 		want.Add(ch)

@@ -99,6 +99,8 @@ const (
 	// Units that are held at once, each until it is released or expires:
 	// `concurrency`.
 	LimitKind_LIMIT_KIND_CONCURRENCY LimitKind = 5
+	// A schedule that tells callers how long to wait: `pace`.
+	LimitKind_LIMIT_KIND_PACE LimitKind = 6
 )
 
 // Enum value maps for LimitKind.
@@ -110,6 +112,7 @@ var (
 		3: "LIMIT_KIND_SLIDING_WINDOW",
 		4: "LIMIT_KIND_UNLIMITED",
 		5: "LIMIT_KIND_CONCURRENCY",
+		6: "LIMIT_KIND_PACE",
 	}
 	LimitKind_value = map[string]int32{
 		"LIMIT_KIND_UNSPECIFIED":    0,
@@ -118,6 +121,7 @@ var (
 		"LIMIT_KIND_SLIDING_WINDOW": 3,
 		"LIMIT_KIND_UNLIMITED":      4,
 		"LIMIT_KIND_CONCURRENCY":    5,
+		"LIMIT_KIND_PACE":           6,
 	}
 )
 
@@ -384,7 +388,11 @@ type CheckResponse struct {
 	// the same policies.
 	PolicyHash string `protobuf:"bytes,8,opt,name=policy_hash,json=policyHash,proto3" json:"policy_hash,omitempty"`
 	// What each limit that the call reached decided, in the order of the policy.
-	Limits        []*LimitResult `protobuf:"bytes,9,rep,name=limits,proto3" json:"limits,omitempty"`
+	Limits []*LimitResult `protobuf:"bytes,9,rep,name=limits,proto3" json:"limits,omitempty"`
+	// Set only on an allowed call that must wait this long before it starts, as the
+	// slowest `pace` says; its turn is taken. At most the largest `max_wait`. The
+	// answer itself comes at once. Of a peek: what the wait would be.
+	Wait          *durationpb.Duration `protobuf:"bytes,10,opt,name=wait,proto3" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -482,6 +490,13 @@ func (x *CheckResponse) GetLimits() []*LimitResult {
 	return nil
 }
 
+func (x *CheckResponse) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
 // LimitResult is what one limit decided.
 type LimitResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -502,7 +517,8 @@ type LimitResult struct {
 	Period *durationpb.Duration `protobuf:"bytes,6,opt,name=period,proto3" json:"period,omitempty"`
 	// How many units a token bucket holds when full. Zero for other kinds.
 	Burst uint64 `protobuf:"varint,7,opt,name=burst,proto3" json:"burst,omitempty"`
-	// How many units could still pass now. 2^64 - 1 for an unlimited limit.
+	// How many units could still pass now. 2^64 - 1 for an unlimited limit. Of a
+	// pace: how many could still be given a turn within `max_wait`.
 	Remaining uint64 `protobuf:"varint,8,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	// Set only if this limit denies: the shortest wait after which the same cost
 	// could pass if nobody else acts. Unset on a denial means never.
@@ -512,7 +528,12 @@ type LimitResult struct {
 	// Why this limit decided without its counter.
 	Degraded DegradedReason `protobuf:"varint,11,opt,name=degraded,proto3,enum=headgate.v1.DegradedReason" json:"degraded,omitempty"`
 	// Where the limit comes from. Set only if the request asked to `explain`.
-	Explanation   *Explanation `protobuf:"bytes,12,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	Explanation *Explanation `protobuf:"bytes,12,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	// Set only for a pace that allows: how long this limit has the call wait. Unset
+	// means 0. A shadow pace says what the wait would be; nobody waits for it.
+	Wait *durationpb.Duration `protobuf:"bytes,13,opt,name=wait,proto3" json:"wait,omitempty"`
+	// How long a pace has a caller wait at most. Unset for other kinds.
+	MaxWait       *durationpb.Duration `protobuf:"bytes,14,opt,name=max_wait,json=maxWait,proto3" json:"max_wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -627,6 +648,20 @@ func (x *LimitResult) GetDegraded() DegradedReason {
 func (x *LimitResult) GetExplanation() *Explanation {
 	if x != nil {
 		return x.Explanation
+	}
+	return nil
+}
+
+func (x *LimitResult) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+func (x *LimitResult) GetMaxWait() *durationpb.Duration {
+	if x != nil {
+		return x.MaxWait
 	}
 	return nil
 }
@@ -997,7 +1032,7 @@ type StreamCheck struct {
 	// The call. The bounds are those of Check.
 	Check *CheckRequest `protobuf:"bytes,2,opt,name=check,proto3" json:"check,omitempty"`
 	// Answer with the whole CheckResponse, as Check does. Otherwise an allowed call
-	// is only its id, and others have no `limits`, no `policy_version` and no
+	// is only its id unless it must wait, and others have no `limits`, no `policy_version` and no
 	// `policy_hash`. `check.explain` has the same effect.
 	Detail        bool `protobuf:"varint,3,opt,name=detail,proto3" json:"detail,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1058,8 +1093,8 @@ func (x *StreamCheck) GetDetail() bool {
 // CheckStreamResponse is answers to any of the calls that the client has sent.
 type CheckStreamResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The ids of calls that pass. They were decided with their counters, and did
-	// not ask for detail.
+	// The ids of calls that pass at once. They were decided with their counters,
+	// and did not ask for detail.
 	Allowed []uint64 `protobuf:"varint,1,rep,packed,name=allowed,proto3" json:"allowed,omitempty"`
 	// All other answers.
 	Answers []*StreamAnswer `protobuf:"bytes,2,rep,name=answers,proto3" json:"answers,omitempty"`
@@ -1670,7 +1705,7 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\x04cost\x18\x03 \x01(\x04H\x00R\x04cost\x88\x01\x01\x12\x1b\n" +
 	"\tgive_back\x18\x04 \x01(\bR\bgiveBack\x12\x18\n" +
 	"\aexplain\x18\x05 \x01(\bR\aexplainB\a\n" +
-	"\x05_cost\"\xb8\x03\n" +
+	"\x05_cost\"\xe7\x03\n" +
 	"\rCheckResponse\x12.\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x14.headgate.v1.VerdictR\averdict\x12\x1b\n" +
 	"\tdenied_by\x18\x02 \x01(\tR\bdeniedBy\x12!\n" +
@@ -1683,9 +1718,11 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\x0epolicy_version\x18\a \x01(\x04R\rpolicyVersion\x12\x1f\n" +
 	"\vpolicy_hash\x18\b \x01(\tR\n" +
 	"policyHash\x120\n" +
-	"\x06limits\x18\t \x03(\v2\x18.headgate.v1.LimitResultR\x06limitsB\f\n" +
+	"\x06limits\x18\t \x03(\v2\x18.headgate.v1.LimitResultR\x06limits\x12-\n" +
+	"\x04wait\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\x04waitB\f\n" +
 	"\n" +
-	"_remaining\"\x81\x04\n" +
+	"_remaining\"\xe6\x04\n" +
 	"\vLimitResult\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x16.headgate.v1.LimitKindR\x04kind\x12.\n" +
@@ -1701,7 +1738,9 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	" \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"resetAfter\x127\n" +
 	"\bdegraded\x18\v \x01(\x0e2\x1b.headgate.v1.DegradedReasonR\bdegraded\x12:\n" +
-	"\vexplanation\x18\f \x01(\v2\x18.headgate.v1.ExplanationR\vexplanation\"z\n" +
+	"\vexplanation\x18\f \x01(\v2\x18.headgate.v1.ExplanationR\vexplanation\x12-\n" +
+	"\x04wait\x18\r \x01(\v2\x19.google.protobuf.DurationR\x04wait\x124\n" +
+	"\bmax_wait\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\amaxWait\"z\n" +
 	"\vExplanation\x12'\n" +
 	"\x0fkey_fingerprint\x18\x01 \x01(\tR\x0ekeyFingerprint\x12\x12\n" +
 	"\x04file\x18\x02 \x01(\tR\x04file\x12\x12\n" +
@@ -1774,14 +1813,15 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fVERDICT_ALLOWED\x10\x01\x12\x12\n" +
-	"\x0eVERDICT_DENIED\x10\x02*\xa8\x01\n" +
+	"\x0eVERDICT_DENIED\x10\x02*\xbd\x01\n" +
 	"\tLimitKind\x12\x1a\n" +
 	"\x16LIMIT_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fLIMIT_KIND_RATE\x10\x01\x12\x15\n" +
 	"\x11LIMIT_KIND_WINDOW\x10\x02\x12\x1d\n" +
 	"\x19LIMIT_KIND_SLIDING_WINDOW\x10\x03\x12\x18\n" +
 	"\x14LIMIT_KIND_UNLIMITED\x10\x04\x12\x1a\n" +
-	"\x16LIMIT_KIND_CONCURRENCY\x10\x05*\xb6\x01\n" +
+	"\x16LIMIT_KIND_CONCURRENCY\x10\x05\x12\x13\n" +
+	"\x0fLIMIT_KIND_PACE\x10\x06*\xb6\x01\n" +
 	"\x0eDegradedReason\x12\x1f\n" +
 	"\x1bDEGRADED_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aDEGRADED_REASON_TABLE_FULL\x10\x01\x12$\n" +
@@ -1847,49 +1887,52 @@ var file_headgate_v1_decision_proto_depIdxs = []int32{
 	22, // 3: headgate.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
 	2,  // 4: headgate.v1.CheckResponse.degraded:type_name -> headgate.v1.DegradedReason
 	6,  // 5: headgate.v1.CheckResponse.limits:type_name -> headgate.v1.LimitResult
-	1,  // 6: headgate.v1.LimitResult.kind:type_name -> headgate.v1.LimitKind
-	0,  // 7: headgate.v1.LimitResult.verdict:type_name -> headgate.v1.Verdict
-	22, // 8: headgate.v1.LimitResult.period:type_name -> google.protobuf.Duration
-	22, // 9: headgate.v1.LimitResult.retry_after:type_name -> google.protobuf.Duration
-	22, // 10: headgate.v1.LimitResult.reset_after:type_name -> google.protobuf.Duration
-	2,  // 11: headgate.v1.LimitResult.degraded:type_name -> headgate.v1.DegradedReason
-	7,  // 12: headgate.v1.LimitResult.explanation:type_name -> headgate.v1.Explanation
-	4,  // 13: headgate.v1.CheckBatchRequest.checks:type_name -> headgate.v1.CheckRequest
-	10, // 14: headgate.v1.CheckBatchResponse.items:type_name -> headgate.v1.CheckBatchItem
-	5,  // 15: headgate.v1.CheckBatchItem.response:type_name -> headgate.v1.CheckResponse
-	11, // 16: headgate.v1.CheckBatchItem.error:type_name -> headgate.v1.CheckError
-	13, // 17: headgate.v1.CheckStreamRequest.checks:type_name -> headgate.v1.StreamCheck
-	4,  // 18: headgate.v1.StreamCheck.check:type_name -> headgate.v1.CheckRequest
-	15, // 19: headgate.v1.CheckStreamResponse.answers:type_name -> headgate.v1.StreamAnswer
-	5,  // 20: headgate.v1.StreamAnswer.response:type_name -> headgate.v1.CheckResponse
-	11, // 21: headgate.v1.StreamAnswer.error:type_name -> headgate.v1.CheckError
-	3,  // 22: headgate.v1.AcquireRequest.attributes:type_name -> headgate.v1.Attribute
-	22, // 23: headgate.v1.AcquireRequest.lifetime:type_name -> google.protobuf.Duration
-	3,  // 24: headgate.v1.RenewRequest.attributes:type_name -> headgate.v1.Attribute
-	22, // 25: headgate.v1.RenewRequest.lifetime:type_name -> google.protobuf.Duration
-	19, // 26: headgate.v1.RenewResponse.slots:type_name -> headgate.v1.SlotResult
-	2,  // 27: headgate.v1.SlotResult.degraded:type_name -> headgate.v1.DegradedReason
-	3,  // 28: headgate.v1.ReleaseRequest.attributes:type_name -> headgate.v1.Attribute
-	19, // 29: headgate.v1.ReleaseResponse.slots:type_name -> headgate.v1.SlotResult
-	4,  // 30: headgate.v1.DecisionService.Check:input_type -> headgate.v1.CheckRequest
-	8,  // 31: headgate.v1.DecisionService.CheckBatch:input_type -> headgate.v1.CheckBatchRequest
-	4,  // 32: headgate.v1.DecisionService.Peek:input_type -> headgate.v1.CheckRequest
-	16, // 33: headgate.v1.DecisionService.Acquire:input_type -> headgate.v1.AcquireRequest
-	17, // 34: headgate.v1.DecisionService.Renew:input_type -> headgate.v1.RenewRequest
-	20, // 35: headgate.v1.DecisionService.Release:input_type -> headgate.v1.ReleaseRequest
-	12, // 36: headgate.v1.DecisionService.CheckStream:input_type -> headgate.v1.CheckStreamRequest
-	5,  // 37: headgate.v1.DecisionService.Check:output_type -> headgate.v1.CheckResponse
-	9,  // 38: headgate.v1.DecisionService.CheckBatch:output_type -> headgate.v1.CheckBatchResponse
-	5,  // 39: headgate.v1.DecisionService.Peek:output_type -> headgate.v1.CheckResponse
-	5,  // 40: headgate.v1.DecisionService.Acquire:output_type -> headgate.v1.CheckResponse
-	18, // 41: headgate.v1.DecisionService.Renew:output_type -> headgate.v1.RenewResponse
-	21, // 42: headgate.v1.DecisionService.Release:output_type -> headgate.v1.ReleaseResponse
-	14, // 43: headgate.v1.DecisionService.CheckStream:output_type -> headgate.v1.CheckStreamResponse
-	37, // [37:44] is the sub-list for method output_type
-	30, // [30:37] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	22, // 6: headgate.v1.CheckResponse.wait:type_name -> google.protobuf.Duration
+	1,  // 7: headgate.v1.LimitResult.kind:type_name -> headgate.v1.LimitKind
+	0,  // 8: headgate.v1.LimitResult.verdict:type_name -> headgate.v1.Verdict
+	22, // 9: headgate.v1.LimitResult.period:type_name -> google.protobuf.Duration
+	22, // 10: headgate.v1.LimitResult.retry_after:type_name -> google.protobuf.Duration
+	22, // 11: headgate.v1.LimitResult.reset_after:type_name -> google.protobuf.Duration
+	2,  // 12: headgate.v1.LimitResult.degraded:type_name -> headgate.v1.DegradedReason
+	7,  // 13: headgate.v1.LimitResult.explanation:type_name -> headgate.v1.Explanation
+	22, // 14: headgate.v1.LimitResult.wait:type_name -> google.protobuf.Duration
+	22, // 15: headgate.v1.LimitResult.max_wait:type_name -> google.protobuf.Duration
+	4,  // 16: headgate.v1.CheckBatchRequest.checks:type_name -> headgate.v1.CheckRequest
+	10, // 17: headgate.v1.CheckBatchResponse.items:type_name -> headgate.v1.CheckBatchItem
+	5,  // 18: headgate.v1.CheckBatchItem.response:type_name -> headgate.v1.CheckResponse
+	11, // 19: headgate.v1.CheckBatchItem.error:type_name -> headgate.v1.CheckError
+	13, // 20: headgate.v1.CheckStreamRequest.checks:type_name -> headgate.v1.StreamCheck
+	4,  // 21: headgate.v1.StreamCheck.check:type_name -> headgate.v1.CheckRequest
+	15, // 22: headgate.v1.CheckStreamResponse.answers:type_name -> headgate.v1.StreamAnswer
+	5,  // 23: headgate.v1.StreamAnswer.response:type_name -> headgate.v1.CheckResponse
+	11, // 24: headgate.v1.StreamAnswer.error:type_name -> headgate.v1.CheckError
+	3,  // 25: headgate.v1.AcquireRequest.attributes:type_name -> headgate.v1.Attribute
+	22, // 26: headgate.v1.AcquireRequest.lifetime:type_name -> google.protobuf.Duration
+	3,  // 27: headgate.v1.RenewRequest.attributes:type_name -> headgate.v1.Attribute
+	22, // 28: headgate.v1.RenewRequest.lifetime:type_name -> google.protobuf.Duration
+	19, // 29: headgate.v1.RenewResponse.slots:type_name -> headgate.v1.SlotResult
+	2,  // 30: headgate.v1.SlotResult.degraded:type_name -> headgate.v1.DegradedReason
+	3,  // 31: headgate.v1.ReleaseRequest.attributes:type_name -> headgate.v1.Attribute
+	19, // 32: headgate.v1.ReleaseResponse.slots:type_name -> headgate.v1.SlotResult
+	4,  // 33: headgate.v1.DecisionService.Check:input_type -> headgate.v1.CheckRequest
+	8,  // 34: headgate.v1.DecisionService.CheckBatch:input_type -> headgate.v1.CheckBatchRequest
+	4,  // 35: headgate.v1.DecisionService.Peek:input_type -> headgate.v1.CheckRequest
+	16, // 36: headgate.v1.DecisionService.Acquire:input_type -> headgate.v1.AcquireRequest
+	17, // 37: headgate.v1.DecisionService.Renew:input_type -> headgate.v1.RenewRequest
+	20, // 38: headgate.v1.DecisionService.Release:input_type -> headgate.v1.ReleaseRequest
+	12, // 39: headgate.v1.DecisionService.CheckStream:input_type -> headgate.v1.CheckStreamRequest
+	5,  // 40: headgate.v1.DecisionService.Check:output_type -> headgate.v1.CheckResponse
+	9,  // 41: headgate.v1.DecisionService.CheckBatch:output_type -> headgate.v1.CheckBatchResponse
+	5,  // 42: headgate.v1.DecisionService.Peek:output_type -> headgate.v1.CheckResponse
+	5,  // 43: headgate.v1.DecisionService.Acquire:output_type -> headgate.v1.CheckResponse
+	18, // 44: headgate.v1.DecisionService.Renew:output_type -> headgate.v1.RenewResponse
+	21, // 45: headgate.v1.DecisionService.Release:output_type -> headgate.v1.ReleaseResponse
+	14, // 46: headgate.v1.DecisionService.CheckStream:output_type -> headgate.v1.CheckStreamResponse
+	40, // [40:47] is the sub-list for method output_type
+	33, // [33:40] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_decision_proto_init() }
