@@ -35,7 +35,7 @@ type field struct {
 func fields(b []byte, each func(field) error) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
+		if n < 0 || num > protowire.MaxValidNumber { // which ConsumeTag lets through
 			return ErrWire
 		}
 		b = b[n:]
