@@ -143,12 +143,17 @@ func UnitOf(span time.Duration) (Unit, uint32) {
 	return 0, 0
 }
 
-// formatEvery writes a span so that parseEvery reads it back: 1 of a unit as
-// the unit alone, else a count of the largest unit that divides it.
+// formatEvery writes a span of at most limiter.PeriodMax so that parseEvery reads
+// it back: 1 of a unit as the unit alone, else a count of the largest unit that
+// divides it. More milliseconds than parseEvery counts come after whole seconds.
 func formatEvery(span time.Duration) string {
 	u, n := UnitOf(span)
 	if n == 0 {
-		return strconv.FormatInt(span.Milliseconds(), 10) + "ms"
+		ms := span.Milliseconds()
+		if ms > math.MaxUint32 {
+			return strconv.FormatInt(ms/1000, 10) + "s" + strconv.FormatInt(ms%1000, 10) + "ms"
+		}
+		return strconv.FormatInt(ms, 10) + "ms"
 	}
 	if n == 1 {
 		return u.String()

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -185,6 +186,24 @@ func TestMarshalledDocumentsParseBackToThemselves(t *testing.T) {
 			t.Fatal("the text is not canonical")
 		}
 	})
+}
+
+func TestSpansAreWrittenAsTheyAreRead(t *testing.T) {
+	for span, want := range map[time.Duration]string{
+		time.Millisecond:                     "1ms",
+		time.Second:                          "s",
+		90 * time.Second:                     "90s",
+		74_040 * time.Millisecond:            "74040ms",
+		(1<<32 - 1) * time.Millisecond:       "4294967295ms",
+		1 << 32 * time.Millisecond:           "4294967s296ms",
+		limiter.PeriodMax - time.Millisecond: "31622399s999ms",
+		limiter.PeriodMax:                    "366day",
+	} {
+		got := formatEvery(span)
+		if back, bad := parseEvery(got); got != want || bad != nil || back != span {
+			t.Errorf("%v is written as %s, want %s, and read as %v, %v", span, got, want, back, bad)
+		}
+	}
 }
 
 func TestLineEndsAndByteOrderMarksDoNotMatter(t *testing.T) {

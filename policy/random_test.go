@@ -111,6 +111,12 @@ func randomMatcher(t *rapid.T, text *rapid.Generator[string], all bool) Matcher 
 	return m
 }
 
+// oddSpan draws a span that few units divide, up to the longest period.
+func oddSpan(t *rapid.T) time.Duration {
+	most := int64(limiter.PeriodMax / time.Millisecond)
+	return time.Duration(rapid.Int64Range(1, most).Draw(t, "ms")) * time.Millisecond
+}
+
 func randomTerm(t *rapid.T, rule *LimitRule, text *rapid.Generator[string]) Term {
 	term := Term{
 		Kind:          rapid.SampledFrom([]limiter.Kind{limiter.KindRate, limiter.KindFixed, limiter.KindSliding, limiter.KindUnlimited, limiter.KindConcurrency, limiter.KindPace}).Draw(t, "kind"),
@@ -128,7 +134,7 @@ func randomTerm(t *rapid.T, rule *LimitRule, text *rapid.Generator[string]) Term
 	term.Amount = rapid.Uint64Range(1, 1000).Draw(t, "amount")
 	term.Every = rapid.SampledFrom([]Unit{UnitSecond, UnitMinute, UnitHour, UnitDay, UnitWeek, UnitMonth, UnitYear}).Draw(t, "unit").Duration()
 	if rapid.Bool().Draw(t, "odd") {
-		term.Every = UnitSecond.Duration() / 1000 * 1234 * 60
+		term.Every = rapid.Custom(oddSpan).Draw(t, "every")
 	}
 	if term.Kind == limiter.KindConcurrency {
 		term.Every = rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Minute, 90 * time.Second, 24 * time.Hour}).Draw(t, "lifetime")
