@@ -35,7 +35,7 @@ func warning(t *Term) (key string, w Problem, ok bool) {
 	case t.Kind == limiter.KindPace && !t.Shadow:
 		return "pace", Problem{
 			Value: strconv.FormatUint(t.Amount, 10) + "/" + formatEvery(t.Every),
-			Message: "only callers of the native gRPC API wait for up to " + formatEvery(t.MaxWait) +
+			Message: "only callers who wait by themselves (native gRPC, POST /v1/check with can_wait) do so for up to " + formatEvery(t.MaxWait) +
 				"; behind a gateway the answer is held for at most 7/8 of grpc.decide_timeout, and a longer wait is a denial",
 		}, true
 	}

@@ -28,6 +28,7 @@ type check struct {
 	Cost       *units     `json:"cost"`
 	GiveBack   bool       `json:"give_back"`
 	Peek       bool       `json:"peek"`
+	CanWait    bool       `json:"can_wait"`
 	Explain    bool       `json:"explain"`
 }
 
@@ -180,6 +181,7 @@ func (h *Handler) decide(ctx context.Context, c *check) (*api.Exchange, error) {
 	if _, err := decode(message, &h.Bounds, &x.Req); err != nil {
 		return x, err
 	}
+	x.Patient = c.CanWait
 	x = h.Desk.Decide(ctx, x)
 	return x, x.Fault()
 }
@@ -203,7 +205,7 @@ func (h *Handler) answer(w http.ResponseWriter, x *api.Exchange, c *check, err e
 		return
 	}
 	setFields(w.Header(), x)
-	d := decisionOf(x, c.Explain)
+	d := decisionOf(x, c)
 	if v, _ := x.Verdict(); v == limiter.Denied && !c.Peek {
 		p := denial(x, http.StatusTooManyRequests)
 		p.Decision = d
@@ -259,7 +261,7 @@ func (h *Handler) batchItem(ctx context.Context, c *check) batchItem {
 		p := fault(err)
 		item.Error = &p
 	} else {
-		item.Decision = decisionOf(x, c.Explain)
+		item.Decision = decisionOf(x, c)
 	}
 	h.Desk.Close(x)
 	return item

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/headgate/headgate/api"
 	"github.com/headgate/headgate/api/headers"
@@ -104,6 +105,59 @@ func TestPeekChargesNothingAndGiveBackReturns(t *testing.T) {
 		a := ask(h, "POST", "/v1/check", body(step.more))
 		if a.status != step.status || !strings.Contains(a.body, `"verdict":"`+step.verdict+`"`) {
 			t.Errorf("%q: %d %s", step.more, a.status, a.body)
+		}
+	}
+}
+
+func TestCallersWhoCanWaitAreToldHowLong(t *testing.T) {
+	h := handler(t)
+	body := func(more string) string {
+		return `{"domain": "turns", "attributes": {"user": "a"}` + more + `}`
+	}
+	for _, step := range []struct {
+		name, more string
+		status     int
+		verdict    string
+		wait       any // nil: not said
+	}{
+		{"the first starts at once", `, "can_wait": true`, 200, "allowed", nil},
+		{"the next in turn", `, "can_wait": true`, 200, "allowed", 0.01},
+		{"a peek is told what it would be", `, "can_wait": true, "peek": true`, 200, "allowed", 0.02},
+		{"who can't wait is refused", ``, 429, "denied", nil},
+		{"and took no turn", `, "can_wait": true`, 200, "allowed", 0.02},
+		{"a wait beyond max_wait is a denial", `, "can_wait": true`, 429, "denied", nil},
+		{"a turn given back", `, "can_wait": true, "give_back": true`, 200, "allowed", nil},
+		{"is another's", `, "can_wait": true`, 200, "allowed", 0.02},
+	} {
+		a := ask(h, "POST", "/v1/check", body(step.more))
+		d := a.json(t)
+		if a.status == 429 {
+			d, _ = d["decision"].(map[string]any)
+		}
+		limits, _ := d["limits"].([]any)
+		limit, _ := limits[0].(map[string]any)
+		if a.status != step.status || d["verdict"] != step.verdict || d["wait_seconds"] != step.wait || limit["wait_seconds"] != step.wait ||
+			limit["max_wait_seconds"] != 0.025 {
+			t.Errorf("%s: %d %s", step.name, a.status, a.body)
+		}
+	}
+	a := ask(h, "POST", "/v1/batch", `{"checks": [`+body(`, "can_wait": true, "peek": true`)+`]}`)
+	if a.status != 200 || !strings.Contains(a.body, `"verdict":"denied"`) {
+		t.Errorf("batch: %d %s", a.status, a.body)
+	}
+}
+
+func TestAnAnswerThatWasHeldNamesNoWait(t *testing.T) {
+	var held []time.Duration
+	h := handler(t, func(c *rest.Config) {
+		c.Desk.Alarm = func(ring func()) (func(time.Duration), func() bool) {
+			return func(d time.Duration) { held = append(held, d); go ring() }, func() bool { return true }
+		}
+	})
+	for i := range 2 {
+		a := ask(h, "POST", "/v1/check", `{"domain": "turns", "attributes": {"user": "a"}}`)
+		if a.status != 200 || strings.Contains(a.body, `"wait_seconds"`) || len(held) != i {
+			t.Errorf("call %d: %d %s, held %v", i, a.status, a.body, held)
 		}
 	}
 }

@@ -18,6 +18,7 @@ type decision struct {
 	Remaining     *uint64  `json:"remaining,omitempty"`
 	RetryAfter    *float64 `json:"retry_after_seconds,omitempty"`
 	ResetAfter    *float64 `json:"reset_after_seconds,omitempty"`
+	Wait          *float64 `json:"wait_seconds,omitempty"`
 	Degraded      string   `json:"degraded,omitempty"`
 	PolicyVersion uint64   `json:"policy_version"`
 	PolicyHash    string   `json:"policy_hash"`
@@ -32,10 +33,12 @@ type limit struct {
 	Shadow      bool         `json:"shadow,omitempty"`
 	Amount      uint64       `json:"amount"`
 	Period      *float64     `json:"period_seconds,omitempty"`
+	MaxWait     *float64     `json:"max_wait_seconds,omitempty"`
 	Burst       uint64       `json:"burst,omitempty"`
 	Remaining   uint64       `json:"remaining"`
 	RetryAfter  *float64     `json:"retry_after_seconds,omitempty"`
 	ResetAfter  *float64     `json:"reset_after_seconds,omitempty"`
+	Wait        *float64     `json:"wait_seconds,omitempty"`
 	Degraded    string       `json:"degraded,omitempty"`
 	Explanation *explanation `json:"explanation,omitempty"`
 }
@@ -48,10 +51,10 @@ type explanation struct {
 	Selector       string `json:"selector"`
 }
 
-// decisionOf returns what the native API says of x, which is decided and has no
-// Fault.
-func decisionOf(x *api.Exchange, explain bool) *decision {
-	x.Out = native.Append(x.Out[:0], x, explain)
+// decisionOf returns what the native API says of x, which is decided for c and has
+// no Fault. Only who can wait is told a wait: for the others the desk has waited.
+func decisionOf(x *api.Exchange, c *check) *decision {
+	x.Out = native.Append(x.Out[:0], x, c.Explain)
 	var m headgatev1.CheckResponse
 	if err := proto.Unmarshal(x.Out, &m); err != nil { // our own bytes
 		panic(err)
@@ -63,20 +66,27 @@ func decisionOf(x *api.Exchange, explain bool) *decision {
 		Degraded:      word(m.GetDegraded().String(), "DEGRADED_REASON_"),
 		PolicyVersion: m.GetPolicyVersion(), PolicyHash: m.GetPolicyHash(), Limits: make([]limit, 0, len(m.GetLimits())),
 	}
+	if c.CanWait {
+		d.Wait = seconds(m.GetWait())
+	}
 	for _, l := range m.GetLimits() {
-		d.Limits = append(d.Limits, limitOf(l))
+		d.Limits = append(d.Limits, limitOf(l, c.CanWait))
 	}
 	return d
 }
 
-func limitOf(m *headgatev1.LimitResult) limit {
+func limitOf(m *headgatev1.LimitResult, canWait bool) limit {
 	l := limit{
 		Name: m.GetName(), Kind: word(m.GetKind().String(), "LIMIT_KIND_"), Verdict: word(m.GetVerdict().String(), "VERDICT_"),
 		Shadow: m.GetShadow(), Amount: m.GetAmount(), Burst: m.GetBurst(), Remaining: m.GetRemaining(),
 		Period:     seconds(m.GetPeriod()),
+		MaxWait:    seconds(m.GetMaxWait()),
 		RetryAfter: seconds(m.GetRetryAfter()),
 		ResetAfter: seconds(m.GetResetAfter()),
 		Degraded:   word(m.GetDegraded().String(), "DEGRADED_REASON_"),
+	}
+	if canWait {
+		l.Wait = seconds(m.GetWait())
 	}
 	if e := m.GetExplanation(); e != nil {
 		l.Explanation = &explanation{e.GetKeyFingerprint(), e.GetFile(), e.GetLine(), e.GetSelector()}

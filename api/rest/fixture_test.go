@@ -37,6 +37,10 @@ domain: old
 headers: [x_ratelimit, ratelimit]
 limits:
   - {name: one, by: [user], window: 1/hour}
+---
+domain: turns
+limits:
+  - {name: turn, by: [user], pace: 100/s, max_wait: 25ms}
 `
 
 // noon is when everything here happens.
