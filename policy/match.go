@@ -367,17 +367,21 @@ func (m *matching) override() Outcome {
 	return Matched
 }
 
-// dropReplaced removes the charges whose names others replace. One that is
+// dropReplaced removes the charges whose names others replace, and has r remember
+// them. One that is
 // replaced itself still replaces others, and what is unlimited stays, as in
 // Envoy's service.
 func dropReplaced(r *Request, c *limiter.Call) {
 	n := len(c.Charges())
+	r.nr = 0
 	for i := n - 1; i >= 0; i-- {
 		t := r.names[i]
 		if t == nil || t.own == 0 || c.Charges()[i].Limit.Kind == limiter.KindUnlimited {
 			continue
 		}
 		if isReplaced(r.names[:n], t.own) {
+			r.nr++
+			r.replaced[len(r.replaced)-r.nr] = Replaced{c.Charges()[i].Key, c.Charges()[i].Limit}
 			c.Remove(i)
 		}
 	}

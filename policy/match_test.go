@@ -72,6 +72,43 @@ func TestLimitsAreListedForTheTable(t *testing.T) {
 	}
 }
 
+func TestWhatIsReplacedIsRemembered(t *testing.T) {
+	s := compiled(t, `
+domain: edge
+limits:
+  - {name: basic, descriptor: [user], window: 1/s}
+  - {name: vip, descriptor: [plan=vip], window: 3/s, replaces: [basic]}
+  - {name: gold, descriptor: [plan=gold], window: 5/s, replaces: [vip]}
+`)
+	r := parseRequest(t, "edge [user=u] [plan=vip] [plan=gold]")
+	names := func() (kept, replaced []string) {
+		var c limiter.Call
+		if o := s.Match(r, &c); o != Matched {
+			t.Fatal(o)
+		}
+		for _, ch := range c.Charges() {
+			kept = append(kept, ch.Limit.Name)
+		}
+		for _, x := range r.Replaced() {
+			replaced = append(replaced, x.Limit.Name)
+			if x.Key == (limiter.Key{}) {
+				t.Errorf("%s has no key", x.Limit.Name)
+			}
+		}
+		return kept, replaced
+	}
+	for range 2 { // the second match says what the first did
+		kept, replaced := names()
+		if !slices.Equal(kept, []string{"gold"}) || !slices.Equal(replaced, []string{"basic", "vip"}) {
+			t.Errorf("kept %v, replaced %v", kept, replaced)
+		}
+	}
+	r.Reset()
+	if len(r.Replaced()) > 0 {
+		t.Error("Reset leaves something")
+	}
+}
+
 func TestKeysDependOnTheSecret(t *testing.T) {
 	docs, _ := Parse([]Source{{"x", []byte(everything)}})
 	a, _ := Compile(docs, Options{Hasher: limiter.NewKeyHasher([16]byte{1})})

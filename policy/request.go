@@ -37,6 +37,13 @@ type Descriptor struct {
 	Override *Override // nil: none. Points into Request.
 }
 
+// A Replaced is a charge that a request would owe if another limit did not replace
+// its limit.
+type Replaced struct {
+	Key   limiter.Key
+	Limit *limiter.Limit
+}
+
 // A Request is what a policy is matched against. It is reusable: Reset it,
 // then set Domain and add descriptors. It has one owner at a time.
 type Request struct {
@@ -54,6 +61,9 @@ type Request struct {
 	entries     [EntriesMax]Entry
 	nd, ne      int
 
+	replaced [limiter.ChargesMax]Replaced // the last nr, in the order of the policy
+	nr       int
+
 	// What a match works with; it is kept so that matching allocates nothing.
 	attrs [EntriesMax]uint32             // interned keys of the descriptor at hand, plus 1; 0: no rule names it
 	names [limiter.ChargesMax]*termNames // of the charges
@@ -66,7 +76,8 @@ func (r *Request) Reset() {
 	clear(r.descriptors[:r.nd])
 	clear(r.entries[:r.ne])
 	clear(r.overrides[:r.nd])
-	r.Domain, r.Headers, r.nd, r.ne = nil, 0, 0, 0
+	clear(r.Replaced())
+	r.Domain, r.Headers, r.nd, r.ne, r.nr = nil, 0, 0, 0, 0
 	r.Holder, r.Lifetime = nil, 0
 }
 
@@ -106,6 +117,10 @@ func (r *Request) SetOverride(o Override) {
 // Descriptors returns the descriptors in order. The slice is valid until the
 // next AddDescriptor or Reset.
 func (r *Request) Descriptors() []Descriptor { return r.descriptors[:r.nd] }
+
+// Replaced returns what the last match left out because another limit replaces it,
+// in the order of the policy. The slice is valid until the next match or Reset.
+func (r *Request) Replaced() []Replaced { return r.replaced[len(r.replaced)-r.nr:] }
 
 // firstDescriptor returns the first of the descriptors in mask, or nil.
 func (r *Request) firstDescriptor(mask uint32) *Descriptor {

@@ -34,6 +34,20 @@ func DecodePeek(b []byte, bounds *api.Bounds, r *policy.Request) (explain bool, 
 	return decode(b, bounds, r, true)
 }
 
+// DecodeExplain is Decode for an ExplainRequest: r charges nothing, and the answer
+// is always explained.
+func DecodeExplain(b []byte, bounds *api.Bounds, r *policy.Request) (explain bool, err error) {
+	if len(b) > bounds.MessageBytes {
+		return false, api.TooLong("message", len(b), bounds.MessageBytes)
+	}
+	d := newDecoder(bounds, r)
+	if err := d.request(b); err != nil {
+		return false, err
+	}
+	d.giveBack = false // a field of CheckRequest only
+	return true, d.finish(true)
+}
+
 func decode(b []byte, bounds *api.Bounds, r *policy.Request, peek bool) (explain bool, err error) {
 	if len(b) > bounds.MessageBytes {
 		return false, api.TooLong("message", len(b), bounds.MessageBytes)

@@ -199,6 +199,7 @@ func TestDecode(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			checkDecode(t, c.message, &bounds)
 			checkDecode(t, c.message, tightBounds())
+			checkDecodeExplain(t, c.message, &bounds)
 			var r policy.Request
 			got := ""
 			if _, err := Decode(c.message, &bounds, &r); err != nil {
@@ -230,6 +231,8 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		checkDecode(t, b, &bounds)
 		checkDecode(t, b, tightBounds())
+		checkDecodeExplain(t, b, &bounds)
+		checkDecodeExplain(t, b, tightBounds())
 	})
 }
 
@@ -243,6 +246,8 @@ func TestDecodeMeansWhatTheGeneratedDecoderDoes(t *testing.T) {
 		}
 		checkDecode(t, b, &bounds)
 		checkDecode(t, b, tightBounds())
+		checkDecodeExplain(t, b, &bounds)
+		checkDecodeExplain(t, b, tightBounds())
 	})
 }
 

@@ -64,7 +64,7 @@ func Append(dst []byte, x *api.Exchange, explain bool) []byte {
 		dst, at = wire.Open(dst, tagLimits)
 		dst = appendLimit(dst, &charges[i])
 		if explain {
-			dst = appendExplanation(dst, x.Snapshot, &charges[i])
+			dst = appendExplanation(dst, tagLimitExplanation, x.Snapshot, charges[i].Limit, charges[i].Key)
 		}
 		dst = wire.Shut(dst, at)
 	}
@@ -175,10 +175,10 @@ func appendLimit(dst []byte, ch *limiter.Charge) []byte {
 	return appendWait(dst, tagLimitMaxWait, l.MaxWait)
 }
 
-func appendExplanation(dst []byte, s *policy.Snapshot, ch *limiter.Charge) []byte {
-	rule := s.Rule(ch.Limit)
-	dst, at := wire.Open(dst, tagLimitExplanation)
-	dst = wire.AppendString(dst, tagExplanationKey, ch.Key.Fingerprint())
+func appendExplanation(dst []byte, tag byte, s *policy.Snapshot, l *limiter.Limit, key limiter.Key) []byte {
+	rule := s.Rule(l)
+	dst, at := wire.Open(dst, tag)
+	dst = wire.AppendString(dst, tagExplanationKey, key.Fingerprint())
 	dst = wire.AppendString(dst, tagExplanationFile, rule.File)
 	dst = wire.AppendUint(dst, tagExplanationLine, uint64(uint32(rule.Line)))
 	dst = wire.AppendString(dst, tagExplanationSelector, rule.Selector)

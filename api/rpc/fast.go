@@ -46,6 +46,7 @@ func (s *Server) fast() map[string]h2.Unary {
 		},
 		headgatev1.DecisionService_Check_FullMethodName:      check(decision.Decode),
 		headgatev1.DecisionService_Peek_FullMethodName:       check(decision.DecodePeek),
+		headgatev1.DecisionService_Explain_FullMethodName:    native(decision.DecodeExplain, decision.AppendExplained),
 		headgatev1.DecisionService_Acquire_FullMethodName:    check(decision.DecodeAcquire),
 		headgatev1.DecisionService_Renew_FullMethodName:      native(decision.DecodeRenew, decision.AppendRenewed),
 		headgatev1.DecisionService_Release_FullMethodName:    native(decision.DecodeRelease, decision.AppendReleased),

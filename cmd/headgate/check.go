@@ -23,6 +23,7 @@ type checkOptions struct {
 	server   string
 	cost     uint64
 	giveBack bool
+	peek     bool
 	explain  bool
 	timeout  time.Duration
 	output   outputFormat
@@ -35,7 +36,12 @@ func newCheck() *cobra.Command {
 		Use:   "check DOMAIN [KEY=VALUE[,KEY=VALUE]...]...",
 		Short: "Ask a server whether a call may pass",
 		Long: `Check asks a running server, over its native gRPC API, whether a call with these
-attributes may pass, and charges it as any other call. --cost 0 only looks.
+attributes may pass, and charges it as any other call. --peek only looks: nothing is
+charged, and the answer is whether --cost units would pass. So does --cost 0, which
+asks about 1 unit.
+
+With --explain and nothing charged it also says which limits gave way to others and
+whether the domain is enforced.
 
 A comma or a backslash inside a value is written \, or \\.
 The order of the attributes matters only to limits that use "descriptor".
@@ -44,7 +50,8 @@ Exit codes: 0 allowed, 1 denied, 2 misuse (also what the server calls an invalid
 request or an unknown domain), 3 server or network trouble.`,
 		Example: `  headgate check shop remote_address=192.0.2.1
   headgate check shop path=/search,user=ann --explain
-  headgate check llm tenant=acme --cost 0                # look, charge nothing
+  headgate check shop path=/search,user=ann --peek --explain  # why? charges nothing
+  headgate check llm tenant=acme --cost 250 --peek       # would 250 pass? charges nothing
   headgate check llm tenant=acme --cost 250 --give-back  # undo a charge of 250
   headgate check shop user=ann -o json --server limits.internal:8081
   headgate check shop user=ann --server limits.internal:8081 --tls-ca ca.pem`,
@@ -55,6 +62,7 @@ request or an unknown domain), 3 server or network trouble.`,
 	f.StringVar(&o.server, "server", "127.0.0.1:8081", "gRPC `address` of the server")
 	f.Uint64Var(&o.cost, "cost", 1, "units that the call costs; 0 looks without charging")
 	f.BoolVar(&o.giveBack, "give-back", false, "give the units back instead of charging them")
+	f.BoolVar(&o.peek, "peek", false, "charge nothing: say whether --cost units would pass")
 	f.BoolVar(&o.explain, "explain", false, "show every limit that the call reaches, its counter and where it is defined")
 	f.DurationVar(&o.timeout, "timeout", 2*time.Second, "give up after this long")
 	addTLS(f, &o.secure)
@@ -66,6 +74,9 @@ func runCheck(cmd *cobra.Command, args []string, o *checkOptions) error {
 	req := &headgatev1.CheckRequest{Domain: args[0], Cost: &o.cost, GiveBack: o.giveBack, Explain: o.explain}
 	if o.giveBack && o.cost == 0 {
 		return misuse(errors.New("--give-back needs a --cost of at least 1"))
+	}
+	if o.giveBack && o.peek {
+		return misuse(errors.New("--peek charges nothing: there is nothing for --give-back to undo"))
 	}
 	if o.timeout <= 0 {
 		return misuse(fmt.Errorf("--timeout %v: must be above 0", o.timeout))
@@ -83,35 +94,43 @@ func runCheck(cmd *cobra.Command, args []string, o *checkOptions) error {
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 	defer cancel()
-	resp, err := callCheck(ctx, o.server, secure, req)
+	answer, err := callCheck(ctx, o, secure, req)
 	if err != nil {
 		return err
 	}
-	if err := printCheck(cmd.OutOrStdout(), resp, o); err != nil {
+	if err := printCheck(cmd.OutOrStdout(), answer, o); err != nil {
 		return trouble(err)
 	}
-	if resp.GetVerdict() == headgatev1.Verdict_VERDICT_DENIED {
+	if answer.GetDecision().GetVerdict() == headgatev1.Verdict_VERDICT_DENIED {
 		return answerNo()
 	}
 	return nil
 }
 
-// callCheck asks server, in cleartext if secure is nil, and says of an error
-// whose fault it is.
-func callCheck(ctx context.Context, server string, secure *tls.Config, req *headgatev1.CheckRequest) (*headgatev1.CheckResponse, error) {
+// callCheck asks o.server, in cleartext if secure is nil, and says of an error
+// whose fault it is. What was not explained is an answer with a decision only.
+func callCheck(ctx context.Context, o *checkOptions, secure *tls.Config, req *headgatev1.CheckRequest) (*headgatev1.ExplainResponse, error) {
 	transport := insecure.NewCredentials()
 	if secure != nil {
 		transport = credentials.NewTLS(secure)
 	}
-	conn, err := grpc.NewClient(server, grpc.WithTransportCredentials(transport))
+	conn, err := grpc.NewClient(o.server, grpc.WithTransportCredentials(transport))
 	if err != nil {
-		return nil, misuse(fmt.Errorf("--server %s: %w", server, err))
+		return nil, misuse(fmt.Errorf("--server %s: %w", o.server, err))
 	}
 	defer conn.Close() //nolint:errcheck // the answer is in hand, or an error is on its way
-	resp, err := headgatev1.NewDecisionServiceClient(conn).Check(ctx, req)
+	client, answer := headgatev1.NewDecisionServiceClient(conn), new(headgatev1.ExplainResponse)
+	switch {
+	case o.explain && (o.peek || o.cost == 0):
+		answer, err = client.Explain(ctx, &headgatev1.ExplainRequest{Domain: req.GetDomain(), Attributes: req.GetAttributes(), Cost: req.Cost})
+	case o.peek:
+		answer.Decision, err = client.Peek(ctx, req)
+	default:
+		answer.Decision, err = client.Check(ctx, req)
+	}
 	if err != nil {
 		s := status.Convert(err)
-		err = fmt.Errorf("check on %s: %s (%s)", server, s.Message(), s.Code())
+		err = fmt.Errorf("check on %s: %s (%s)", o.server, s.Message(), s.Code())
 		switch s.Code() {
 		case codes.InvalidArgument, codes.NotFound:
 			return nil, misuse(err)
@@ -119,7 +138,7 @@ func callCheck(ctx context.Context, server string, secure *tls.Config, req *head
 			return nil, trouble(err)
 		}
 	}
-	return resp, nil
+	return answer, nil
 }
 
 // parseAttributes splits "k=v,k2=v2". A backslash makes the next comma or

@@ -24,7 +24,10 @@ type checkAnswer struct {
 	Degraded      string       `json:"degraded,omitempty"`
 	PolicyVersion uint64       `json:"policy_version"`
 	PolicyHash    string       `json:"policy_hash,omitempty"`
+	Mode          string       `json:"mode,omitempty"` // these two only where nothing is charged and --explain is given
+	UnknownDomain bool         `json:"unknown_domain,omitempty"`
 	Limits        []checkLimit `json:"limits"`
+	Replaced      []replaced   `json:"replaced,omitempty"`
 }
 
 // A checkLimit is what one limit decided.
@@ -33,6 +36,7 @@ type checkLimit struct {
 	Kind         string `json:"kind"`
 	Verdict      string `json:"verdict"`
 	Shadow       bool   `json:"shadow,omitempty"`
+	Decides      bool   `json:"decides,omitempty"` // as mode
 	Amount       uint64 `json:"amount"`
 	PeriodMS     *int64 `json:"period_ms,omitempty"`
 	Burst        uint64 `json:"burst,omitempty"`
@@ -40,27 +44,43 @@ type checkLimit struct {
 	RetryAfterMS *int64 `json:"retry_after_ms,omitempty"`
 	ResetAfterMS *int64 `json:"reset_after_ms,omitempty"`
 	Degraded     string `json:"degraded,omitempty"`
-	Counter      string `json:"counter,omitempty"` // these four only with --explain
-	File         string `json:"file,omitempty"`
-	Line         uint32 `json:"line,omitempty"`
-	Selector     string `json:"selector,omitempty"`
+	definition
+}
+
+// A definition says where a limit is from: only with --explain.
+type definition struct {
+	Counter  string `json:"counter,omitempty"`
+	File     string `json:"file,omitempty"`
+	Line     uint32 `json:"line,omitempty"`
+	Selector string `json:"selector,omitempty"`
+}
+
+// A replaced is a limit that gave way to another.
+type replaced struct {
+	Name string `json:"name"`
+	definition
 }
 
 // printCheck writes the answer for people, or as JSON.
-func printCheck(w io.Writer, r *headgatev1.CheckResponse, o *checkOptions) error {
+func printCheck(w io.Writer, answer *headgatev1.ExplainResponse, o *checkOptions) error {
 	if o.output == outputJSON {
-		return printJSON(w, newCheckAnswer(r))
+		return printJSON(w, newCheckAnswer(answer))
 	}
+	r := answer.GetDecision()
 	var b strings.Builder
 	switch {
 	case r.GetVerdict() == headgatev1.Verdict_VERDICT_DENIED:
 		fmt.Fprintf(&b, "denied by %s\n", r.GetDeniedBy())
+	case answer.GetUnknownDomain():
+		b.WriteString("allowed: no policy has this domain\n")
+	case answer.GetMode() == headgatev1.DomainMode_DOMAIN_MODE_OFF:
+		b.WriteString("allowed: the domain's mode is off, so no limit applies\n")
 	case len(r.GetLimits()) == 0:
 		b.WriteString("allowed: no limit applies\n")
 	default:
 		b.WriteString("allowed\n")
 	}
-	if name := tightest(r); name != "" && r.GetVerdict() != headgatev1.Verdict_VERDICT_DENIED {
+	if name := tightest(answer); name != "" && r.GetVerdict() != headgatev1.Verdict_VERDICT_DENIED {
 		fmt.Fprintf(&b, "limit        %s\n", name)
 	}
 	if r.Remaining != nil {
@@ -77,9 +97,12 @@ func printCheck(w io.Writer, r *headgatev1.CheckResponse, o *checkOptions) error
 	}
 	if o.explain {
 		fmt.Fprintf(&b, "policy       version %d (%.12s)\n", r.GetPolicyVersion(), r.GetPolicyHash())
+		if answer.GetMode() > headgatev1.DomainMode_DOMAIN_MODE_ENFORCE {
+			fmt.Fprintf(&b, "mode         %s\n", enumWord(answer.GetMode().String(), "DOMAIN_MODE_"))
+		}
 		if len(r.GetLimits()) > 0 {
 			b.WriteString("\n")
-			writeLimits(&b, r.GetLimits())
+			writeLimits(&b, answer)
 		}
 	}
 	_, err := io.WriteString(w, b.String())
@@ -87,7 +110,11 @@ func printCheck(w io.Writer, r *headgatev1.CheckResponse, o *checkOptions) error
 }
 
 // tightest names the limit that leaves the least.
-func tightest(r *headgatev1.CheckResponse) string {
+func tightest(answer *headgatev1.ExplainResponse) string {
+	r := answer.GetDecision()
+	if answer.DecidingLimit != nil && int(answer.GetDecidingLimit()) < len(r.GetLimits()) {
+		return r.GetLimits()[answer.GetDecidingLimit()].GetName()
+	}
 	for _, l := range r.GetLimits() {
 		if r.Remaining != nil && !l.GetShadow() && l.GetRemaining() == r.GetRemaining() {
 			return l.GetName()
@@ -97,7 +124,7 @@ func tightest(r *headgatev1.CheckResponse) string {
 }
 
 // writeLimits writes the table of --explain.
-func writeLimits(b *strings.Builder, limits []*headgatev1.LimitResult) {
+func writeLimits(b *strings.Builder, answer *headgatev1.ExplainResponse) {
 	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	row := func(cells ...string) {
 		for i, c := range cells {
@@ -108,7 +135,7 @@ func writeLimits(b *strings.Builder, limits []*headgatev1.LimitResult) {
 		fmt.Fprintln(t, strings.Join(cells, "\t"))
 	}
 	row("LIMIT", "VERDICT", "REMAINING", "RETRY AFTER", "RESET AFTER", "ALLOWS", "COUNTER", "FROM")
-	for _, l := range limits {
+	for _, l := range answer.GetDecision().GetLimits() {
 		verdict, retry, remaining, reset, allows := enumWord(l.GetVerdict().String(), "VERDICT_"), "", "", "", "unlimited"
 		if l.GetShadow() {
 			verdict += " (shadow)"
@@ -129,6 +156,9 @@ func writeLimits(b *strings.Builder, limits []*headgatev1.LimitResult) {
 		}
 		row(l.GetName(), verdict, remaining, retry, reset, allows, l.GetExplanation().GetKeyFingerprint(), origin(l.GetExplanation()))
 	}
+	for _, l := range answer.GetReplaced() {
+		row(l.GetName(), "replaced", "", "", "", "", l.GetExplanation().GetKeyFingerprint(), origin(l.GetExplanation()))
+	}
 	t.Flush() //nolint:errcheck // a strings.Builder takes everything
 }
 
@@ -144,27 +174,36 @@ func origin(e *headgatev1.Explanation) string {
 	return strings.Join(parts, " ")
 }
 
-// newCheckAnswer turns r into what -o json prints.
-func newCheckAnswer(r *headgatev1.CheckResponse) checkAnswer {
+// newCheckAnswer turns answer into what -o json prints.
+func newCheckAnswer(answer *headgatev1.ExplainResponse) checkAnswer {
+	r := answer.GetDecision()
 	a := checkAnswer{
 		Verdict: enumWord(r.GetVerdict().String(), "VERDICT_"), DeniedBy: r.GetDeniedBy(),
 		Remaining: r.Remaining, RetryAfterMS: milliseconds(r.GetRetryAfter()), ResetAfterMS: milliseconds(r.GetResetAfter()),
 		Degraded:      enumWord(r.GetDegraded().String(), "DEGRADED_REASON_"),
 		PolicyVersion: r.GetPolicyVersion(), PolicyHash: r.GetPolicyHash(),
+		Mode: enumWord(answer.GetMode().String(), "DOMAIN_MODE_"), UnknownDomain: answer.GetUnknownDomain(),
 		Limits: make([]checkLimit, 0, len(r.GetLimits())),
 	}
-	for _, l := range r.GetLimits() {
-		e := l.GetExplanation()
+	for i, l := range r.GetLimits() {
 		a.Limits = append(a.Limits, checkLimit{
 			Name: l.GetName(), Kind: enumWord(l.GetKind().String(), "LIMIT_KIND_"),
 			Verdict: enumWord(l.GetVerdict().String(), "VERDICT_"), Shadow: l.GetShadow(),
-			Amount: l.GetAmount(), PeriodMS: milliseconds(l.GetPeriod()), Burst: l.GetBurst(), Remaining: l.GetRemaining(),
+			Decides: answer.DecidingLimit != nil && int(answer.GetDecidingLimit()) == i,
+			Amount:  l.GetAmount(), PeriodMS: milliseconds(l.GetPeriod()), Burst: l.GetBurst(), Remaining: l.GetRemaining(),
 			RetryAfterMS: milliseconds(l.GetRetryAfter()), ResetAfterMS: milliseconds(l.GetResetAfter()),
-			Degraded: enumWord(l.GetDegraded().String(), "DEGRADED_REASON_"),
-			Counter:  e.GetKeyFingerprint(), File: e.GetFile(), Line: e.GetLine(), Selector: e.GetSelector(),
+			Degraded:   enumWord(l.GetDegraded().String(), "DEGRADED_REASON_"),
+			definition: definitionOf(l.GetExplanation()),
 		})
 	}
+	for _, l := range answer.GetReplaced() {
+		a.Replaced = append(a.Replaced, replaced{l.GetName(), definitionOf(l.GetExplanation())})
+	}
 	return a
+}
+
+func definitionOf(e *headgatev1.Explanation) definition {
+	return definition{Counter: e.GetKeyFingerprint(), File: e.GetFile(), Line: e.GetLine(), Selector: e.GetSelector()}
 }
 
 // enumWord turns VERDICT_DENIED into denied, and the unspecified value into "".

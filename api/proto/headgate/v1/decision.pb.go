@@ -215,6 +215,64 @@ func (DegradedReason) EnumDescriptor() ([]byte, []int) {
 	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{2}
 }
 
+// DomainMode says whether a domain's limits are enforced. It is the operator's
+// switch, not the policy's.
+type DomainMode int32
+
+const (
+	// Never sent.
+	DomainMode_DOMAIN_MODE_UNSPECIFIED DomainMode = 0
+	// They are, as the policy says.
+	DomainMode_DOMAIN_MODE_ENFORCE DomainMode = 1
+	// Every limit is evaluated, charged and reported, and none denies.
+	DomainMode_DOMAIN_MODE_SHADOW DomainMode = 2
+	// No limit applies: calls are allowed and charge nothing.
+	DomainMode_DOMAIN_MODE_OFF DomainMode = 3
+)
+
+// Enum value maps for DomainMode.
+var (
+	DomainMode_name = map[int32]string{
+		0: "DOMAIN_MODE_UNSPECIFIED",
+		1: "DOMAIN_MODE_ENFORCE",
+		2: "DOMAIN_MODE_SHADOW",
+		3: "DOMAIN_MODE_OFF",
+	}
+	DomainMode_value = map[string]int32{
+		"DOMAIN_MODE_UNSPECIFIED": 0,
+		"DOMAIN_MODE_ENFORCE":     1,
+		"DOMAIN_MODE_SHADOW":      2,
+		"DOMAIN_MODE_OFF":         3,
+	}
+)
+
+func (x DomainMode) Enum() *DomainMode {
+	p := new(DomainMode)
+	*p = x
+	return p
+}
+
+func (x DomainMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DomainMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_headgate_v1_decision_proto_enumTypes[3].Descriptor()
+}
+
+func (DomainMode) Type() protoreflect.EnumType {
+	return &file_headgate_v1_decision_proto_enumTypes[3]
+}
+
+func (x DomainMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DomainMode.Descriptor instead.
+func (DomainMode) EnumDescriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{3}
+}
+
 // Attribute is one key/value pair that describes a call.
 type Attribute struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -741,6 +799,211 @@ func (x *Explanation) GetSelector() string {
 	return ""
 }
 
+// ExplainRequest describes one call, whose fate is to be explained. Bounds are
+// those of CheckRequest, and so are the numbers of its fields.
+type ExplainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The policy to decide by. 1 to 256 bytes.
+	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	// What is known of the call, at most 256 pairs.
+	Attributes []*Attribute `protobuf:"bytes,2,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	// The cost that is asked about, at most 2^55. Unset and zero are 1.
+	Cost          *uint64 `protobuf:"varint,3,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ExplainRequest) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetAttributes() []*Attribute {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *ExplainRequest) GetCost() uint64 {
+	if x != nil && x.Cost != nil {
+		return *x.Cost
+	}
+	return 0
+}
+
+// ExplainResponse says what would be decided, and why.
+type ExplainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What Peek answers, with an explanation for every limit.
+	Decision *CheckResponse `protobuf:"bytes,1,opt,name=decision,proto3" json:"decision,omitempty"`
+	// Which of `decision.limits` decides, from 0: on a denial the one that
+	// `decision.denied_by` names, otherwise the enforced one that leaves the fewest
+	// units. Unset if no enforced limit counted the call.
+	DecidingLimit *uint32 `protobuf:"varint,2,opt,name=deciding_limit,json=decidingLimit,proto3,oneof" json:"deciding_limit,omitempty"`
+	// Whether the domain is enforced. Of an unknown domain: DOMAIN_MODE_ENFORCE.
+	Mode DomainMode `protobuf:"varint,3,opt,name=mode,proto3,enum=headgate.v1.DomainMode" json:"mode,omitempty"`
+	// True if no policy has the domain: the server's `on_unknown_domain` decided.
+	UnknownDomain bool `protobuf:"varint,4,opt,name=unknown_domain,json=unknownDomain,proto3" json:"unknown_domain,omitempty"`
+	// The limits that the attributes reach, too, but that another one `replaces`:
+	// nothing is asked of them. In the order of the policy.
+	Replaced      []*ReplacedLimit `protobuf:"bytes,5,rep,name=replaced,proto3" json:"replaced,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ExplainResponse) GetDecision() *CheckResponse {
+	if x != nil {
+		return x.Decision
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetDecidingLimit() uint32 {
+	if x != nil && x.DecidingLimit != nil {
+		return *x.DecidingLimit
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetMode() DomainMode {
+	if x != nil {
+		return x.Mode
+	}
+	return DomainMode_DOMAIN_MODE_UNSPECIFIED
+}
+
+func (x *ExplainResponse) GetUnknownDomain() bool {
+	if x != nil {
+		return x.UnknownDomain
+	}
+	return false
+}
+
+func (x *ExplainResponse) GetReplaced() []*ReplacedLimit {
+	if x != nil {
+		return x.Replaced
+	}
+	return nil
+}
+
+// ReplacedLimit is a limit that gave way to another.
+type ReplacedLimit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The limit's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Where the limit comes from, and the counter that it would have used.
+	Explanation   *Explanation `protobuf:"bytes,2,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplacedLimit) Reset() {
+	*x = ReplacedLimit{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplacedLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplacedLimit) ProtoMessage() {}
+
+func (x *ReplacedLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplacedLimit.ProtoReflect.Descriptor instead.
+func (*ReplacedLimit) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ReplacedLimit) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReplacedLimit) GetExplanation() *Explanation {
+	if x != nil {
+		return x.Explanation
+	}
+	return nil
+}
+
 // CheckBatchRequest is up to 1,000 calls.
 type CheckBatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -752,7 +1015,7 @@ type CheckBatchRequest struct {
 
 func (x *CheckBatchRequest) Reset() {
 	*x = CheckBatchRequest{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[5]
+	mi := &file_headgate_v1_decision_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +1027,7 @@ func (x *CheckBatchRequest) String() string {
 func (*CheckBatchRequest) ProtoMessage() {}
 
 func (x *CheckBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[5]
+	mi := &file_headgate_v1_decision_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +1040,7 @@ func (x *CheckBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBatchRequest.ProtoReflect.Descriptor instead.
 func (*CheckBatchRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{5}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CheckBatchRequest) GetChecks() []*CheckRequest {
@@ -798,7 +1061,7 @@ type CheckBatchResponse struct {
 
 func (x *CheckBatchResponse) Reset() {
 	*x = CheckBatchResponse{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[6]
+	mi := &file_headgate_v1_decision_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +1073,7 @@ func (x *CheckBatchResponse) String() string {
 func (*CheckBatchResponse) ProtoMessage() {}
 
 func (x *CheckBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[6]
+	mi := &file_headgate_v1_decision_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,7 +1086,7 @@ func (x *CheckBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBatchResponse.ProtoReflect.Descriptor instead.
 func (*CheckBatchResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{6}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CheckBatchResponse) GetItems() []*CheckBatchItem {
@@ -849,7 +1112,7 @@ type CheckBatchItem struct {
 
 func (x *CheckBatchItem) Reset() {
 	*x = CheckBatchItem{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[7]
+	mi := &file_headgate_v1_decision_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +1124,7 @@ func (x *CheckBatchItem) String() string {
 func (*CheckBatchItem) ProtoMessage() {}
 
 func (x *CheckBatchItem) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[7]
+	mi := &file_headgate_v1_decision_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +1137,7 @@ func (x *CheckBatchItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBatchItem.ProtoReflect.Descriptor instead.
 func (*CheckBatchItem) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{7}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CheckBatchItem) GetOutcome() isCheckBatchItem_Outcome {
@@ -934,7 +1197,7 @@ type CheckError struct {
 
 func (x *CheckError) Reset() {
 	*x = CheckError{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[8]
+	mi := &file_headgate_v1_decision_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +1209,7 @@ func (x *CheckError) String() string {
 func (*CheckError) ProtoMessage() {}
 
 func (x *CheckError) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[8]
+	mi := &file_headgate_v1_decision_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1222,7 @@ func (x *CheckError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckError.ProtoReflect.Descriptor instead.
 func (*CheckError) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{8}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CheckError) GetCode() uint32 {
@@ -987,7 +1250,7 @@ type CheckStreamRequest struct {
 
 func (x *CheckStreamRequest) Reset() {
 	*x = CheckStreamRequest{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[9]
+	mi := &file_headgate_v1_decision_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1262,7 @@ func (x *CheckStreamRequest) String() string {
 func (*CheckStreamRequest) ProtoMessage() {}
 
 func (x *CheckStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[9]
+	mi := &file_headgate_v1_decision_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1275,7 @@ func (x *CheckStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckStreamRequest.ProtoReflect.Descriptor instead.
 func (*CheckStreamRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{9}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CheckStreamRequest) GetChecks() []*StreamCheck {
@@ -1041,7 +1304,7 @@ type StreamCheck struct {
 
 func (x *StreamCheck) Reset() {
 	*x = StreamCheck{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[10]
+	mi := &file_headgate_v1_decision_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1316,7 @@ func (x *StreamCheck) String() string {
 func (*StreamCheck) ProtoMessage() {}
 
 func (x *StreamCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[10]
+	mi := &file_headgate_v1_decision_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1329,7 @@ func (x *StreamCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamCheck.ProtoReflect.Descriptor instead.
 func (*StreamCheck) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{10}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StreamCheck) GetId() uint64 {
@@ -1106,7 +1369,7 @@ type CheckStreamResponse struct {
 
 func (x *CheckStreamResponse) Reset() {
 	*x = CheckStreamResponse{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[11]
+	mi := &file_headgate_v1_decision_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1381,7 @@ func (x *CheckStreamResponse) String() string {
 func (*CheckStreamResponse) ProtoMessage() {}
 
 func (x *CheckStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[11]
+	mi := &file_headgate_v1_decision_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1394,7 @@ func (x *CheckStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckStreamResponse.ProtoReflect.Descriptor instead.
 func (*CheckStreamResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{11}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CheckStreamResponse) GetAllowed() []uint64 {
@@ -1173,7 +1436,7 @@ type StreamAnswer struct {
 
 func (x *StreamAnswer) Reset() {
 	*x = StreamAnswer{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[12]
+	mi := &file_headgate_v1_decision_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1185,7 +1448,7 @@ func (x *StreamAnswer) String() string {
 func (*StreamAnswer) ProtoMessage() {}
 
 func (x *StreamAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[12]
+	mi := &file_headgate_v1_decision_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1198,7 +1461,7 @@ func (x *StreamAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamAnswer.ProtoReflect.Descriptor instead.
 func (*StreamAnswer) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{12}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StreamAnswer) GetId() uint64 {
@@ -1278,7 +1541,7 @@ type AcquireRequest struct {
 
 func (x *AcquireRequest) Reset() {
 	*x = AcquireRequest{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[13]
+	mi := &file_headgate_v1_decision_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1290,7 +1553,7 @@ func (x *AcquireRequest) String() string {
 func (*AcquireRequest) ProtoMessage() {}
 
 func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[13]
+	mi := &file_headgate_v1_decision_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1303,7 +1566,7 @@ func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireRequest.ProtoReflect.Descriptor instead.
 func (*AcquireRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{13}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AcquireRequest) GetDomain() string {
@@ -1365,7 +1628,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[14]
+	mi := &file_headgate_v1_decision_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1640,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[14]
+	mi := &file_headgate_v1_decision_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1653,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{14}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RenewRequest) GetDomain() string {
@@ -1437,7 +1700,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[15]
+	mi := &file_headgate_v1_decision_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +1712,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[15]
+	mi := &file_headgate_v1_decision_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +1725,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{15}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RenewResponse) GetHeld() bool {
@@ -1506,7 +1769,7 @@ type SlotResult struct {
 
 func (x *SlotResult) Reset() {
 	*x = SlotResult{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[16]
+	mi := &file_headgate_v1_decision_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1518,7 +1781,7 @@ func (x *SlotResult) String() string {
 func (*SlotResult) ProtoMessage() {}
 
 func (x *SlotResult) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[16]
+	mi := &file_headgate_v1_decision_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1531,7 +1794,7 @@ func (x *SlotResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotResult.ProtoReflect.Descriptor instead.
 func (*SlotResult) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{16}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SlotResult) GetName() string {
@@ -1584,7 +1847,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[17]
+	mi := &file_headgate_v1_decision_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1596,7 +1859,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[17]
+	mi := &file_headgate_v1_decision_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1609,7 +1872,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{17}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReleaseRequest) GetDomain() string {
@@ -1647,7 +1910,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[18]
+	mi := &file_headgate_v1_decision_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +1922,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[18]
+	mi := &file_headgate_v1_decision_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1672,7 +1935,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{18}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReleaseResponse) GetSlots() []*SlotResult {
@@ -1745,7 +2008,24 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\x0fkey_fingerprint\x18\x01 \x01(\tR\x0ekeyFingerprint\x12\x12\n" +
 	"\x04file\x18\x02 \x01(\tR\x04file\x12\x12\n" +
 	"\x04line\x18\x03 \x01(\rR\x04line\x12\x1a\n" +
-	"\bselector\x18\x04 \x01(\tR\bselector\"F\n" +
+	"\bselector\x18\x04 \x01(\tR\bselector\"\x82\x01\n" +
+	"\x0eExplainRequest\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\tR\x06domain\x126\n" +
+	"\n" +
+	"attributes\x18\x02 \x03(\v2\x16.headgate.v1.AttributeR\n" +
+	"attributes\x12\x17\n" +
+	"\x04cost\x18\x03 \x01(\x04H\x00R\x04cost\x88\x01\x01B\a\n" +
+	"\x05_cost\"\x94\x02\n" +
+	"\x0fExplainResponse\x126\n" +
+	"\bdecision\x18\x01 \x01(\v2\x1a.headgate.v1.CheckResponseR\bdecision\x12*\n" +
+	"\x0edeciding_limit\x18\x02 \x01(\rH\x00R\rdecidingLimit\x88\x01\x01\x12+\n" +
+	"\x04mode\x18\x03 \x01(\x0e2\x17.headgate.v1.DomainModeR\x04mode\x12%\n" +
+	"\x0eunknown_domain\x18\x04 \x01(\bR\runknownDomain\x126\n" +
+	"\breplaced\x18\x05 \x03(\v2\x1a.headgate.v1.ReplacedLimitR\breplacedB\x11\n" +
+	"\x0f_deciding_limit\"_\n" +
+	"\rReplacedLimit\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
+	"\vexplanation\x18\x02 \x01(\v2\x18.headgate.v1.ExplanationR\vexplanation\"F\n" +
 	"\x11CheckBatchRequest\x121\n" +
 	"\x06checks\x18\x01 \x03(\v2\x19.headgate.v1.CheckRequestR\x06checks\"G\n" +
 	"\x12CheckBatchResponse\x121\n" +
@@ -1827,12 +2107,19 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\x1aDEGRADED_REASON_TABLE_FULL\x10\x01\x12$\n" +
 	" DEGRADED_REASON_TABLE_SHARE_FULL\x10\x02\x12\x1c\n" +
 	"\x18DEGRADED_REASON_OVERLOAD\x10\x03\x12\x1f\n" +
-	"\x1bDEGRADED_REASON_UNAVAILABLE\x10\x042\xff\x03\n" +
+	"\x1bDEGRADED_REASON_UNAVAILABLE\x10\x04*o\n" +
+	"\n" +
+	"DomainMode\x12\x1b\n" +
+	"\x17DOMAIN_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13DOMAIN_MODE_ENFORCE\x10\x01\x12\x16\n" +
+	"\x12DOMAIN_MODE_SHADOW\x10\x02\x12\x13\n" +
+	"\x0fDOMAIN_MODE_OFF\x10\x032\xc5\x04\n" +
 	"\x0fDecisionService\x12>\n" +
 	"\x05Check\x12\x19.headgate.v1.CheckRequest\x1a\x1a.headgate.v1.CheckResponse\x12M\n" +
 	"\n" +
 	"CheckBatch\x12\x1e.headgate.v1.CheckBatchRequest\x1a\x1f.headgate.v1.CheckBatchResponse\x12=\n" +
-	"\x04Peek\x12\x19.headgate.v1.CheckRequest\x1a\x1a.headgate.v1.CheckResponse\x12B\n" +
+	"\x04Peek\x12\x19.headgate.v1.CheckRequest\x1a\x1a.headgate.v1.CheckResponse\x12D\n" +
+	"\aExplain\x12\x1b.headgate.v1.ExplainRequest\x1a\x1c.headgate.v1.ExplainResponse\x12B\n" +
 	"\aAcquire\x12\x1b.headgate.v1.AcquireRequest\x1a\x1a.headgate.v1.CheckResponse\x12>\n" +
 	"\x05Renew\x12\x19.headgate.v1.RenewRequest\x1a\x1a.headgate.v1.RenewResponse\x12D\n" +
 	"\aRelease\x12\x1b.headgate.v1.ReleaseRequest\x1a\x1c.headgate.v1.ReleaseResponse\x12T\n" +
@@ -1851,88 +2138,99 @@ func file_headgate_v1_decision_proto_rawDescGZIP() []byte {
 }
 
 var (
-	file_headgate_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-	file_headgate_v1_decision_proto_msgTypes  = make([]protoimpl.MessageInfo, 19)
+	file_headgate_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+	file_headgate_v1_decision_proto_msgTypes  = make([]protoimpl.MessageInfo, 22)
 	file_headgate_v1_decision_proto_goTypes   = []any{
 		Verdict(0),                  // 0: headgate.v1.Verdict
 		LimitKind(0),                // 1: headgate.v1.LimitKind
 		DegradedReason(0),           // 2: headgate.v1.DegradedReason
-		(*Attribute)(nil),           // 3: headgate.v1.Attribute
-		(*CheckRequest)(nil),        // 4: headgate.v1.CheckRequest
-		(*CheckResponse)(nil),       // 5: headgate.v1.CheckResponse
-		(*LimitResult)(nil),         // 6: headgate.v1.LimitResult
-		(*Explanation)(nil),         // 7: headgate.v1.Explanation
-		(*CheckBatchRequest)(nil),   // 8: headgate.v1.CheckBatchRequest
-		(*CheckBatchResponse)(nil),  // 9: headgate.v1.CheckBatchResponse
-		(*CheckBatchItem)(nil),      // 10: headgate.v1.CheckBatchItem
-		(*CheckError)(nil),          // 11: headgate.v1.CheckError
-		(*CheckStreamRequest)(nil),  // 12: headgate.v1.CheckStreamRequest
-		(*StreamCheck)(nil),         // 13: headgate.v1.StreamCheck
-		(*CheckStreamResponse)(nil), // 14: headgate.v1.CheckStreamResponse
-		(*StreamAnswer)(nil),        // 15: headgate.v1.StreamAnswer
-		(*AcquireRequest)(nil),      // 16: headgate.v1.AcquireRequest
-		(*RenewRequest)(nil),        // 17: headgate.v1.RenewRequest
-		(*RenewResponse)(nil),       // 18: headgate.v1.RenewResponse
-		(*SlotResult)(nil),          // 19: headgate.v1.SlotResult
-		(*ReleaseRequest)(nil),      // 20: headgate.v1.ReleaseRequest
-		(*ReleaseResponse)(nil),     // 21: headgate.v1.ReleaseResponse
-		(*durationpb.Duration)(nil), // 22: google.protobuf.Duration
+		DomainMode(0),               // 3: headgate.v1.DomainMode
+		(*Attribute)(nil),           // 4: headgate.v1.Attribute
+		(*CheckRequest)(nil),        // 5: headgate.v1.CheckRequest
+		(*CheckResponse)(nil),       // 6: headgate.v1.CheckResponse
+		(*LimitResult)(nil),         // 7: headgate.v1.LimitResult
+		(*Explanation)(nil),         // 8: headgate.v1.Explanation
+		(*ExplainRequest)(nil),      // 9: headgate.v1.ExplainRequest
+		(*ExplainResponse)(nil),     // 10: headgate.v1.ExplainResponse
+		(*ReplacedLimit)(nil),       // 11: headgate.v1.ReplacedLimit
+		(*CheckBatchRequest)(nil),   // 12: headgate.v1.CheckBatchRequest
+		(*CheckBatchResponse)(nil),  // 13: headgate.v1.CheckBatchResponse
+		(*CheckBatchItem)(nil),      // 14: headgate.v1.CheckBatchItem
+		(*CheckError)(nil),          // 15: headgate.v1.CheckError
+		(*CheckStreamRequest)(nil),  // 16: headgate.v1.CheckStreamRequest
+		(*StreamCheck)(nil),         // 17: headgate.v1.StreamCheck
+		(*CheckStreamResponse)(nil), // 18: headgate.v1.CheckStreamResponse
+		(*StreamAnswer)(nil),        // 19: headgate.v1.StreamAnswer
+		(*AcquireRequest)(nil),      // 20: headgate.v1.AcquireRequest
+		(*RenewRequest)(nil),        // 21: headgate.v1.RenewRequest
+		(*RenewResponse)(nil),       // 22: headgate.v1.RenewResponse
+		(*SlotResult)(nil),          // 23: headgate.v1.SlotResult
+		(*ReleaseRequest)(nil),      // 24: headgate.v1.ReleaseRequest
+		(*ReleaseResponse)(nil),     // 25: headgate.v1.ReleaseResponse
+		(*durationpb.Duration)(nil), // 26: google.protobuf.Duration
 	}
 )
 
 var file_headgate_v1_decision_proto_depIdxs = []int32{
-	3,  // 0: headgate.v1.CheckRequest.attributes:type_name -> headgate.v1.Attribute
+	4,  // 0: headgate.v1.CheckRequest.attributes:type_name -> headgate.v1.Attribute
 	0,  // 1: headgate.v1.CheckResponse.verdict:type_name -> headgate.v1.Verdict
-	22, // 2: headgate.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	22, // 3: headgate.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	26, // 2: headgate.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	26, // 3: headgate.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
 	2,  // 4: headgate.v1.CheckResponse.degraded:type_name -> headgate.v1.DegradedReason
-	6,  // 5: headgate.v1.CheckResponse.limits:type_name -> headgate.v1.LimitResult
-	22, // 6: headgate.v1.CheckResponse.wait:type_name -> google.protobuf.Duration
+	7,  // 5: headgate.v1.CheckResponse.limits:type_name -> headgate.v1.LimitResult
+	26, // 6: headgate.v1.CheckResponse.wait:type_name -> google.protobuf.Duration
 	1,  // 7: headgate.v1.LimitResult.kind:type_name -> headgate.v1.LimitKind
 	0,  // 8: headgate.v1.LimitResult.verdict:type_name -> headgate.v1.Verdict
-	22, // 9: headgate.v1.LimitResult.period:type_name -> google.protobuf.Duration
-	22, // 10: headgate.v1.LimitResult.retry_after:type_name -> google.protobuf.Duration
-	22, // 11: headgate.v1.LimitResult.reset_after:type_name -> google.protobuf.Duration
+	26, // 9: headgate.v1.LimitResult.period:type_name -> google.protobuf.Duration
+	26, // 10: headgate.v1.LimitResult.retry_after:type_name -> google.protobuf.Duration
+	26, // 11: headgate.v1.LimitResult.reset_after:type_name -> google.protobuf.Duration
 	2,  // 12: headgate.v1.LimitResult.degraded:type_name -> headgate.v1.DegradedReason
-	7,  // 13: headgate.v1.LimitResult.explanation:type_name -> headgate.v1.Explanation
-	22, // 14: headgate.v1.LimitResult.wait:type_name -> google.protobuf.Duration
-	22, // 15: headgate.v1.LimitResult.max_wait:type_name -> google.protobuf.Duration
-	4,  // 16: headgate.v1.CheckBatchRequest.checks:type_name -> headgate.v1.CheckRequest
-	10, // 17: headgate.v1.CheckBatchResponse.items:type_name -> headgate.v1.CheckBatchItem
-	5,  // 18: headgate.v1.CheckBatchItem.response:type_name -> headgate.v1.CheckResponse
-	11, // 19: headgate.v1.CheckBatchItem.error:type_name -> headgate.v1.CheckError
-	13, // 20: headgate.v1.CheckStreamRequest.checks:type_name -> headgate.v1.StreamCheck
-	4,  // 21: headgate.v1.StreamCheck.check:type_name -> headgate.v1.CheckRequest
-	15, // 22: headgate.v1.CheckStreamResponse.answers:type_name -> headgate.v1.StreamAnswer
-	5,  // 23: headgate.v1.StreamAnswer.response:type_name -> headgate.v1.CheckResponse
-	11, // 24: headgate.v1.StreamAnswer.error:type_name -> headgate.v1.CheckError
-	3,  // 25: headgate.v1.AcquireRequest.attributes:type_name -> headgate.v1.Attribute
-	22, // 26: headgate.v1.AcquireRequest.lifetime:type_name -> google.protobuf.Duration
-	3,  // 27: headgate.v1.RenewRequest.attributes:type_name -> headgate.v1.Attribute
-	22, // 28: headgate.v1.RenewRequest.lifetime:type_name -> google.protobuf.Duration
-	19, // 29: headgate.v1.RenewResponse.slots:type_name -> headgate.v1.SlotResult
-	2,  // 30: headgate.v1.SlotResult.degraded:type_name -> headgate.v1.DegradedReason
-	3,  // 31: headgate.v1.ReleaseRequest.attributes:type_name -> headgate.v1.Attribute
-	19, // 32: headgate.v1.ReleaseResponse.slots:type_name -> headgate.v1.SlotResult
-	4,  // 33: headgate.v1.DecisionService.Check:input_type -> headgate.v1.CheckRequest
-	8,  // 34: headgate.v1.DecisionService.CheckBatch:input_type -> headgate.v1.CheckBatchRequest
-	4,  // 35: headgate.v1.DecisionService.Peek:input_type -> headgate.v1.CheckRequest
-	16, // 36: headgate.v1.DecisionService.Acquire:input_type -> headgate.v1.AcquireRequest
-	17, // 37: headgate.v1.DecisionService.Renew:input_type -> headgate.v1.RenewRequest
-	20, // 38: headgate.v1.DecisionService.Release:input_type -> headgate.v1.ReleaseRequest
-	12, // 39: headgate.v1.DecisionService.CheckStream:input_type -> headgate.v1.CheckStreamRequest
-	5,  // 40: headgate.v1.DecisionService.Check:output_type -> headgate.v1.CheckResponse
-	9,  // 41: headgate.v1.DecisionService.CheckBatch:output_type -> headgate.v1.CheckBatchResponse
-	5,  // 42: headgate.v1.DecisionService.Peek:output_type -> headgate.v1.CheckResponse
-	5,  // 43: headgate.v1.DecisionService.Acquire:output_type -> headgate.v1.CheckResponse
-	18, // 44: headgate.v1.DecisionService.Renew:output_type -> headgate.v1.RenewResponse
-	21, // 45: headgate.v1.DecisionService.Release:output_type -> headgate.v1.ReleaseResponse
-	14, // 46: headgate.v1.DecisionService.CheckStream:output_type -> headgate.v1.CheckStreamResponse
-	40, // [40:47] is the sub-list for method output_type
-	33, // [33:40] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	8,  // 13: headgate.v1.LimitResult.explanation:type_name -> headgate.v1.Explanation
+	26, // 14: headgate.v1.LimitResult.wait:type_name -> google.protobuf.Duration
+	26, // 15: headgate.v1.LimitResult.max_wait:type_name -> google.protobuf.Duration
+	4,  // 16: headgate.v1.ExplainRequest.attributes:type_name -> headgate.v1.Attribute
+	6,  // 17: headgate.v1.ExplainResponse.decision:type_name -> headgate.v1.CheckResponse
+	3,  // 18: headgate.v1.ExplainResponse.mode:type_name -> headgate.v1.DomainMode
+	11, // 19: headgate.v1.ExplainResponse.replaced:type_name -> headgate.v1.ReplacedLimit
+	8,  // 20: headgate.v1.ReplacedLimit.explanation:type_name -> headgate.v1.Explanation
+	5,  // 21: headgate.v1.CheckBatchRequest.checks:type_name -> headgate.v1.CheckRequest
+	14, // 22: headgate.v1.CheckBatchResponse.items:type_name -> headgate.v1.CheckBatchItem
+	6,  // 23: headgate.v1.CheckBatchItem.response:type_name -> headgate.v1.CheckResponse
+	15, // 24: headgate.v1.CheckBatchItem.error:type_name -> headgate.v1.CheckError
+	17, // 25: headgate.v1.CheckStreamRequest.checks:type_name -> headgate.v1.StreamCheck
+	5,  // 26: headgate.v1.StreamCheck.check:type_name -> headgate.v1.CheckRequest
+	19, // 27: headgate.v1.CheckStreamResponse.answers:type_name -> headgate.v1.StreamAnswer
+	6,  // 28: headgate.v1.StreamAnswer.response:type_name -> headgate.v1.CheckResponse
+	15, // 29: headgate.v1.StreamAnswer.error:type_name -> headgate.v1.CheckError
+	4,  // 30: headgate.v1.AcquireRequest.attributes:type_name -> headgate.v1.Attribute
+	26, // 31: headgate.v1.AcquireRequest.lifetime:type_name -> google.protobuf.Duration
+	4,  // 32: headgate.v1.RenewRequest.attributes:type_name -> headgate.v1.Attribute
+	26, // 33: headgate.v1.RenewRequest.lifetime:type_name -> google.protobuf.Duration
+	23, // 34: headgate.v1.RenewResponse.slots:type_name -> headgate.v1.SlotResult
+	2,  // 35: headgate.v1.SlotResult.degraded:type_name -> headgate.v1.DegradedReason
+	4,  // 36: headgate.v1.ReleaseRequest.attributes:type_name -> headgate.v1.Attribute
+	23, // 37: headgate.v1.ReleaseResponse.slots:type_name -> headgate.v1.SlotResult
+	5,  // 38: headgate.v1.DecisionService.Check:input_type -> headgate.v1.CheckRequest
+	12, // 39: headgate.v1.DecisionService.CheckBatch:input_type -> headgate.v1.CheckBatchRequest
+	5,  // 40: headgate.v1.DecisionService.Peek:input_type -> headgate.v1.CheckRequest
+	9,  // 41: headgate.v1.DecisionService.Explain:input_type -> headgate.v1.ExplainRequest
+	20, // 42: headgate.v1.DecisionService.Acquire:input_type -> headgate.v1.AcquireRequest
+	21, // 43: headgate.v1.DecisionService.Renew:input_type -> headgate.v1.RenewRequest
+	24, // 44: headgate.v1.DecisionService.Release:input_type -> headgate.v1.ReleaseRequest
+	16, // 45: headgate.v1.DecisionService.CheckStream:input_type -> headgate.v1.CheckStreamRequest
+	6,  // 46: headgate.v1.DecisionService.Check:output_type -> headgate.v1.CheckResponse
+	13, // 47: headgate.v1.DecisionService.CheckBatch:output_type -> headgate.v1.CheckBatchResponse
+	6,  // 48: headgate.v1.DecisionService.Peek:output_type -> headgate.v1.CheckResponse
+	10, // 49: headgate.v1.DecisionService.Explain:output_type -> headgate.v1.ExplainResponse
+	6,  // 50: headgate.v1.DecisionService.Acquire:output_type -> headgate.v1.CheckResponse
+	22, // 51: headgate.v1.DecisionService.Renew:output_type -> headgate.v1.RenewResponse
+	25, // 52: headgate.v1.DecisionService.Release:output_type -> headgate.v1.ReleaseResponse
+	18, // 53: headgate.v1.DecisionService.CheckStream:output_type -> headgate.v1.CheckStreamResponse
+	46, // [46:54] is the sub-list for method output_type
+	38, // [38:46] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_decision_proto_init() }
@@ -1942,22 +2240,24 @@ func file_headgate_v1_decision_proto_init() {
 	}
 	file_headgate_v1_decision_proto_msgTypes[1].OneofWrappers = []any{}
 	file_headgate_v1_decision_proto_msgTypes[2].OneofWrappers = []any{}
-	file_headgate_v1_decision_proto_msgTypes[7].OneofWrappers = []any{
+	file_headgate_v1_decision_proto_msgTypes[5].OneofWrappers = []any{}
+	file_headgate_v1_decision_proto_msgTypes[6].OneofWrappers = []any{}
+	file_headgate_v1_decision_proto_msgTypes[10].OneofWrappers = []any{
 		(*CheckBatchItem_Response)(nil),
 		(*CheckBatchItem_Error)(nil),
 	}
-	file_headgate_v1_decision_proto_msgTypes[12].OneofWrappers = []any{
+	file_headgate_v1_decision_proto_msgTypes[15].OneofWrappers = []any{
 		(*StreamAnswer_Response)(nil),
 		(*StreamAnswer_Error)(nil),
 	}
-	file_headgate_v1_decision_proto_msgTypes[13].OneofWrappers = []any{}
+	file_headgate_v1_decision_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_decision_proto_rawDesc), len(file_headgate_v1_decision_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   19,
+			NumEnums:      4,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

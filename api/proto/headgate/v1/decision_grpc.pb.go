@@ -28,6 +28,7 @@ const (
 	DecisionService_Check_FullMethodName       = "/headgate.v1.DecisionService/Check"
 	DecisionService_CheckBatch_FullMethodName  = "/headgate.v1.DecisionService/CheckBatch"
 	DecisionService_Peek_FullMethodName        = "/headgate.v1.DecisionService/Peek"
+	DecisionService_Explain_FullMethodName     = "/headgate.v1.DecisionService/Explain"
 	DecisionService_Acquire_FullMethodName     = "/headgate.v1.DecisionService/Acquire"
 	DecisionService_Renew_FullMethodName       = "/headgate.v1.DecisionService/Renew"
 	DecisionService_Release_FullMethodName     = "/headgate.v1.DecisionService/Release"
@@ -68,6 +69,11 @@ type DecisionServiceClient interface {
 	// buf:lint:ignore RPC_REQUEST_STANDARD_NAME
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	Peek(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
+	// Explain answers what Peek does, and how that comes about: every limit that
+	// the attributes reach with the rule and the counter behind it, which of them
+	// decides, which gave way to another, and whether the domain is enforced. It
+	// charges nothing. It is for people who look for a reason; to ask, use Peek.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 	// Acquire is Check for a call that will last: what concurrency limits it
 	// reaches, it holds a slot of under `id` until Release, or until the slot's
 	// lifetime has passed since Acquire or the last Renew. All other limits are
@@ -136,6 +142,16 @@ func (c *decisionServiceClient) Peek(ctx context.Context, in *CheckRequest, opts
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CheckResponse)
 	err := c.cc.Invoke(ctx, DecisionService_Peek_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *decisionServiceClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainResponse)
+	err := c.cc.Invoke(ctx, DecisionService_Explain_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -219,6 +235,11 @@ type DecisionServiceServer interface {
 	// buf:lint:ignore RPC_REQUEST_STANDARD_NAME
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	Peek(context.Context, *CheckRequest) (*CheckResponse, error)
+	// Explain answers what Peek does, and how that comes about: every limit that
+	// the attributes reach with the rule and the counter behind it, which of them
+	// decides, which gave way to another, and whether the domain is enforced. It
+	// charges nothing. It is for people who look for a reason; to ask, use Peek.
+	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	// Acquire is Check for a call that will last: what concurrency limits it
 	// reaches, it holds a slot of under `id` until Release, or until the slot's
 	// lifetime has passed since Acquire or the last Renew. All other limits are
@@ -273,6 +294,10 @@ func (UnimplementedDecisionServiceServer) CheckBatch(context.Context, *CheckBatc
 
 func (UnimplementedDecisionServiceServer) Peek(context.Context, *CheckRequest) (*CheckResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Peek not implemented")
+}
+
+func (UnimplementedDecisionServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
 }
 
 func (UnimplementedDecisionServiceServer) Acquire(context.Context, *AcquireRequest) (*CheckResponse, error) {
@@ -365,6 +390,24 @@ func _DecisionService_Peek_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DecisionService_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _DecisionService_Acquire_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AcquireRequest)
 	if err := dec(in); err != nil {
@@ -444,6 +487,10 @@ var DecisionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Peek",
 			Handler:    _DecisionService_Peek_Handler,
+		},
+		{
+			MethodName: "Explain",
+			Handler:    _DecisionService_Explain_Handler,
 		},
 		{
 			MethodName: "Acquire",
