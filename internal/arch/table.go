@@ -45,6 +45,9 @@ func Table() []Layer {
 		{Path: "limiter/table", Ours: []string{lim, "limiter/slots"}},
 		{Path: "policy", Ours: []string{lim}},
 
+		// The cluster.
+		{Path: "cluster/consensus", Times: true},
+
 		// The edge.
 		{Path: "api", Ours: []string{lim, pol}},
 		{Path: "api/rpc", Ours: append([]string{"api/rls", "api/authz", "api/decision", "api/h2"}, door...)},
