@@ -18,6 +18,12 @@ RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race,)
 # What `make bench-front` measures; all without any.
 CASES ?=
 
+# Packages whose tests compare with a model, mostly in one goroutine. The race
+# detector makes that ten times slower: there they compare a fifth of the cases.
+MODELS := limiter/table limiter/slots internal/conformance
+empty :=
+space := $(empty) $(empty)
+
 # Where `make run` listens.
 GRPC ?= 127.0.0.1:8081
 HTTP ?= 127.0.0.1:8080
@@ -59,7 +65,9 @@ verify: build generate-check lint test test-nested benchsmoke prove-gates fuzz #
 
 .PHONY: test
 test: ## Every test that needs nothing but Go
-	go test $(RACE) ./...
+	go test $(RACE) $$(go list ./... | grep -vE '/($(subst $(space),|,$(MODELS)))$$')
+	go test $(RACE) -short $(addprefix ./,$(MODELS))
+	go test $(addprefix ./,$(MODELS))
 	@# What counts allocations is left out under the race detector, which adds some.
 	go test -run 'Alloc' ./limiter/... ./policy ./api/... ./internal/obs ./bench
 
@@ -112,7 +120,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (20s)
 
 .PHONY: benchsmoke
 benchsmoke: ## Run every benchmark once, so that none rots
-	go test -run '^$$' -bench . -benchtime 1x ./...
+	go test -short -run '^$$' -bench . -benchtime 1x ./...
 
 ##@ End to end
 
