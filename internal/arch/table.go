@@ -42,6 +42,7 @@ func Table() []Layer {
 		// The kernel and what is pure around it.
 		{Path: "limiter", Pure: true, Theirs: []string{"github.com/dchest/siphash"}},
 		{Path: "limiter/slots", Pure: true, Ours: []string{lim}},
+		{Path: "limiter/quota", Pure: true, Ours: []string{lim}},
 		{Path: "limiter/table", Ours: []string{lim, "limiter/slots"}},
 		{Path: "policy", Ours: []string{lim}},
 

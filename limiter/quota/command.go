@@ -1,0 +1,175 @@
+package quota
+
+import (
+	"encoding/binary"
+
+	"github.com/headgate/headgate/limiter"
+)
+
+// An Op says what a [Command] does.
+type Op uint8
+
+// The operations. Their numbers are part of the log's format. 16 to 31 are kept
+// for exact mode, where the decision itself is the entry.
+const (
+	// OpEnsure raises what Holder was granted to at least Floor, at best Target,
+	// within the amount.
+	OpEnsure Op = 1
+	// OpReturn says that Holder has given back Total units so far. The holder
+	// lowers its balance before it proposes this.
+	OpReturn Op = 2
+	// OpClose says that Holder is done with this window for good, and that of what
+	// it was granted and did not return it spent Spent.
+	OpClose Op = 3
+	// OpDebt says that post-paid use of Total units did not fit at Holder so far,
+	// of which Cleared were given back since, or served by units that a hold set free.
+	OpDebt Op = 4
+	// OpAdjust sets the operator's correction of the amount to Correction, if the
+	// pool's revision is Revision.
+	OpAdjust Op = 5
+	// OpFence raises the highest tenure of Holder.Partition to Holder.Tenure. It
+	// concerns the group, no pool.
+	OpFence Op = 6
+	// OpFreeze refuses, from then on, grants from every window that starts at
+	// Window.Start or before: after a backup was restored, nobody knows what was
+	// granted from those. It concerns the group, no pool.
+	OpFreeze Op = 7
+)
+
+// String returns the operation's name.
+func (o Op) String() string {
+	switch o {
+	case OpEnsure:
+		return "ensure"
+	case OpReturn:
+		return "return"
+	case OpClose:
+		return "close"
+	case OpDebt:
+		return "debt"
+	case OpAdjust:
+		return "adjust"
+	case OpFence:
+		return "fence"
+	case OpFreeze:
+		return "freeze"
+	default:
+		return "unknown"
+	}
+}
+
+// A Command is one change that a holder or an operator asks of the ledger. All
+// amounts are in units, at most TotalMax, and cumulative since the window began:
+// a command that is applied again, or after a later one, changes nothing.
+// Fields that Op does not name are not sent.
+type Command struct {
+	Op     Op
+	Key    limiter.Key // not for OpFence, OpFreeze
+	Window Window      // not for OpFence
+	Holder Holder      // not for OpAdjust, OpFreeze
+
+	// Version and Limit are the policy version that the sender decides by and the
+	// counter's amount in it; the pool goes by the highest Version that it has
+	// seen. Version 0 says nothing about the amount. Not for OpFence, OpFreeze.
+	Version uint64
+	Limit   uint64 // at most limiter.AmountMax
+
+	Floor, Target uint64 // OpEnsure; Target below Floor means Floor
+	Total         uint64 // OpReturn, OpDebt
+	Cleared       uint64 // OpDebt, at most Total
+	MaxDebt       uint64 // OpDebt: how much the pool may owe, at most limiter.AmountMax
+	Spent         uint64 // OpClose
+
+	Correction int64  // OpAdjust, within ±limiter.AmountMax
+	Revision   uint64 // OpAdjust: the pool's, before
+}
+
+// ofGroup reports whether the operation concerns a group and no pool.
+func (o Op) ofGroup() bool { return o == OpFence || o == OpFreeze }
+
+// AppendTo appends c to b in a form that says where it ends.
+func (c *Command) AppendTo(b []byte) []byte {
+	b = append(b, byte(c.Op))
+	switch c.Op {
+	case OpFence:
+		return appendHolder(b, c.Holder)
+	case OpFreeze:
+		return appendWindow(b, c.Window)
+	default:
+	}
+	b = appendWindow(appendKey(b, c.Key), c.Window)
+	b = binary.AppendUvarint(binary.AppendUvarint(b, c.Version), c.Limit)
+	if c.Op != OpAdjust {
+		b = appendHolder(b, c.Holder)
+	}
+	switch c.Op {
+	case OpEnsure:
+		b = binary.AppendUvarint(b, c.Floor)
+		b = binary.AppendUvarint(b, c.Target)
+	case OpReturn:
+		b = binary.AppendUvarint(b, c.Total)
+	case OpClose:
+		b = binary.AppendUvarint(b, c.Spent)
+	case OpDebt:
+		b = binary.AppendUvarint(b, c.Total)
+		b = binary.AppendUvarint(b, c.Cleared)
+		b = binary.AppendUvarint(b, c.MaxDebt)
+	case OpAdjust:
+		b = binary.AppendUvarint(appendSigned(b, c.Correction), c.Revision)
+	default:
+	}
+	return b
+}
+
+// command reads one Command.
+func (r *reader) command() (c Command) {
+	c.Op = Op(r.octet("op"))
+	switch c.Op {
+	case OpFence:
+		c.Holder = r.holder()
+		return c
+	case OpFreeze:
+		c.Window = r.window()
+		return c
+	case OpEnsure, OpReturn, OpClose, OpDebt, OpAdjust:
+	default:
+		r.fail("op=%d: must be in [%d, %d]", c.Op, OpEnsure, OpFreeze)
+		return Command{}
+	}
+	c.Key, c.Window = r.key(), r.window()
+	c.Version, c.Limit = r.uint("version", TotalMax), r.uint("limit", limiter.AmountMax)
+	if c.Op != OpAdjust {
+		c.Holder = r.holder()
+	}
+	switch c.Op {
+	case OpEnsure:
+		c.Floor, c.Target = r.units("floor"), r.units("target")
+	case OpReturn:
+		c.Total = r.units("total")
+	case OpClose:
+		c.Spent = r.units("spent")
+	case OpDebt:
+		c.Total = r.units("total")
+		c.Cleared = r.uint("cleared", c.Total)
+		c.MaxDebt = r.uint("max debt", limiter.AmountMax)
+	case OpAdjust:
+		c.Correction = r.signed("correction")
+		if c.Correction > limiter.AmountMax || c.Correction < -limiter.AmountMax {
+			r.fail("correction=%d: must be within ±%d", c.Correction, int64(limiter.AmountMax))
+		}
+		c.Revision = r.uint("revision", TotalMax)
+	default:
+	}
+	return c
+}
+
+// DecodeCommand reads the Command that b starts with and returns what follows
+// it. Errors wrap [ErrMalformed].
+func DecodeCommand(b []byte) (c Command, rest []byte, err error) {
+	r := reader{b: b}
+	c = r.command()
+	if r.err != nil {
+		return Command{}, nil, r.err
+	}
+	return c, r.b, nil
+}

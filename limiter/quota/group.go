@@ -1,0 +1,121 @@
+package quota
+
+import (
+	"encoding/binary"
+
+	"github.com/headgate/headgate/limiter"
+)
+
+// A Group is what the ledger records of one group beside its pools: its time, the
+// tenures it has seen, and which windows are frozen. The zero Group is that of an
+// empty log. It has one owner: whoever applies the log.
+//
+// It is stored in parts, since only the head changes with every entry: the head
+// ([Group.AppendHead]), and one tenure for each partition that has one.
+type Group struct {
+	time    int64 // Unix milliseconds; never goes back
+	frozen  int64 // windows that start before it are frozen, in Unix seconds
+	tenures [limiter.PartitionCount]uint64
+}
+
+// Time returns the group's time, in Unix milliseconds.
+func (g *Group) Time() int64 { return g.time }
+
+// Advance moves the group's time to an entry's At, unless it is later already,
+// and returns it. How far At may be ahead is the leader's to say: see [Stamper].
+func (g *Group) Advance(at int64) int64 {
+	g.time = max(g.time, at)
+	return g.time
+}
+
+// Tenure returns the highest tenure seen of a partition; 0 if none was.
+func (g *Group) Tenure(p limiter.Partition) uint64 { return g.tenures[p] }
+
+// Raise takes over a stored tenure, if it is higher, and reports whether it was.
+func (g *Group) Raise(p limiter.Partition, tenure uint64) bool {
+	if tenure <= g.tenures[p] {
+		return false
+	}
+	g.tenures[p] = tenure
+	return true
+}
+
+// Receive is the first step of applying a command, after Advance. It returns OK if
+// the command's pool is to apply it, or why not; an OpFence or OpFreeze, which
+// has no pool, is done with then. raised says that the tenure of c.Holder's
+// partition has changed, head that what AppendHead writes has.
+func (g *Group) Receive(c *Command) (code Code, raised, head bool) {
+	switch c.Op {
+	case OpFence:
+		raised = g.Raise(c.Holder.Partition, c.Holder.Tenure)
+		return OK, raised, false
+	case OpFreeze:
+		if c.Window.Start >= g.frozen {
+			g.frozen = c.Window.Start + 1
+			return OK, false, true
+		}
+		return OK, false, false
+	default:
+	}
+	if g.Purged(c.Window) {
+		return Purged, false, false
+	}
+	if c.Op != OpEnsure {
+		return OK, false, false
+	}
+	raised = g.Raise(c.Holder.Partition, c.Holder.Tenure)
+	return g.refuses(c), raised, false
+}
+
+// Refuses returns OK if the group would let c pass as it is now, or why not. It
+// changes nothing: a leader asks it before it proposes c.
+func (g *Group) Refuses(c *Command) Code {
+	switch {
+	case c.Op.ofGroup():
+		return OK
+	case g.Purged(c.Window):
+		return Purged
+	case c.Op == OpEnsure:
+		return g.refuses(c)
+	default:
+		return OK
+	}
+}
+
+// refuses says whether an OpEnsure may be granted anything.
+func (g *Group) refuses(c *Command) Code {
+	switch {
+	case c.Holder.Tenure < g.tenures[c.Holder.Partition]:
+		return Fenced
+	case c.Window.Start < g.frozen:
+		return Frozen
+	case g.time < 1000*c.Window.Opens():
+		return Early
+	default:
+		return OK
+	}
+}
+
+// Purged reports whether w is forgotten: its pools may be deleted, since nothing
+// about them is accepted any more.
+func (g *Group) Purged(w Window) bool { return g.time >= 1000*w.Purges() }
+
+// AppendHead appends what changes with each entry: version(1) time frozen.
+func (g *Group) AppendHead(b []byte) []byte {
+	b = append(b, format)
+	return binary.AppendUvarint(binary.AppendUvarint(b, uint64(g.time)), uint64(g.frozen))
+}
+
+// DecodeHead reads what AppendHead wrote. Errors wrap [ErrVersion] or
+// [ErrMalformed], and change nothing.
+func (g *Group) DecodeHead(b []byte) error {
+	r := reader{b: b}
+	r.version("group")
+	time := int64(r.uint("time", 1000*TimeMax))
+	frozen := int64(r.uint("frozen", TimeMax+1))
+	if err := r.end(); err != nil {
+		return err
+	}
+	g.time, g.frozen = time, frozen
+	return nil
+}
