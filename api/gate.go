@@ -129,6 +129,9 @@ func (x *Exchange) Fault() error {
 			OutOfBounds, "lifetime", x.Req.Lifetime.String(),
 			"at most " + policy.ShortestLifetime(&x.Call).String() + ", the shortest lifetime of the limits",
 		}
+	case policy.CarriedRefused:
+		r := x.Req.Refusal()
+		return &Fault{OutOfBounds, r.Field, r.Value, r.Bound}
 	case policy.InvalidOverride:
 		return &Fault{OutOfBounds, "descriptors.limit", "", "the amount or the period is beyond what a window can hold"}
 	default:

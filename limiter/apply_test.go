@@ -44,6 +44,7 @@ func TestApply(t *testing.T) {
 	countDenied := func(s Spec) Spec { s.CountDenied = true; return s }
 	peekUsed := func(s Spec) Spec { s.PeekUsed = true; return s }
 	ban := Spec{Kind: KindFixed, Period: time.Minute}
+	first := Spec{Kind: KindFixed, Amount: 5, Period: time.Minute, FromFirst: true}
 
 	tests := []struct {
 		name string
@@ -69,6 +70,18 @@ func TestApply(t *testing.T) {
 			{0, OpCharge, 2, allowed(1, 200*ms)},
 			{0, OpCharge, 2, denied(1, 100*ms, 200*ms)},
 			{0, OpCharge, 1, allowed(0, 300*ms)},
+		}},
+		{"a window may begin with its first charge and is whole again when it ends", first, []act{
+			{0, OpPeek, 0, allowed(5, 0)},
+			{10 * time.Second, OpCharge, 3, allowed(2, time.Minute)},
+			{40 * time.Second, OpCharge, 3, denied(2, 30*time.Second, 30*time.Second)},
+			{70*time.Second - 1, OpCharge, 2, allowed(0, 1)},
+			{70 * time.Second, OpCharge, 5, allowed(0, time.Minute)},
+		}},
+		{"a window that began with its first charge and is filled by a denial counts no more", countDenied(first), []act{
+			{0, OpCharge, 3, allowed(2, time.Minute)},
+			{0, OpCharge, 100, denied(0, Never, time.Minute)},
+			{0, OpGiveBack, 1, allowed(1, time.Minute)},
 		}},
 		{"with count_denied a denied cost drains the bucket to empty and no further", countDenied(tenASecond), []act{
 			{0, OpCharge, 2, allowed(1, 200*ms)},
@@ -180,6 +193,31 @@ func TestApply(t *testing.T) {
 				if got := l.Apply(&c, noon.Add(a.at), a.op, a.cost); got != a.want {
 					t.Fatalf("act %d:\n got %+v\nwant %+v", i, got, a.want)
 				}
+			}
+		})
+	}
+}
+
+// A request may say a shorter or a longer period than the one before, and a clock
+// may be a little behind.
+func TestAWindowFromItsFirstChargeTakesOverAnotherPeriod(t *testing.T) {
+	of := func(period time.Duration) *Limit {
+		return mustLimit(t, Spec{Kind: KindFixed, Amount: 5, Period: period, FromFirst: true})
+	}
+	for _, tt := range []struct {
+		name      string
+		then      time.Duration // the second request's period
+		at, reset time.Duration
+	}{
+		{"a shorter period ends the window as if it began now", time.Minute, 10 * time.Minute, time.Minute},
+		{"a longer one leaves this window as it is", 24 * time.Hour, 10 * time.Minute, 50 * time.Minute},
+		{"a clock that is a second behind does not end it early", time.Hour, -time.Second, time.Hour + time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var c Counter
+			of(time.Hour).Apply(&c, noon, OpCharge, 2)
+			if d := of(tt.then).Apply(&c, noon.Add(tt.at), OpCharge, 1); d != allowed(2, tt.reset) {
+				t.Errorf("got %+v", d)
 			}
 		})
 	}

@@ -56,6 +56,9 @@ func (s *Spec) check() error {
 	if s.Kind != KindPace && s.MaxWait != 0 {
 		b.fail("MaxWait", s.MaxWait, "0: only a pace has one")
 	}
+	if s.Kind != KindFixed && s.FromFirst {
+		b.fail("FromFirst", true, "false: only a fixed window begins with its first charge")
+	}
 	return errors.Join(b...)
 }
 

@@ -31,6 +31,7 @@ const (
 	specCountDenied
 	specPeekUsed
 	specCarried
+	specFromFirst
 	specFlagsEnd
 )
 
@@ -46,7 +47,7 @@ var (
 // reads it back if s passes the checks of [NewLimit].
 func AppendSpec(b []byte, s *Spec) []byte {
 	var flags byte
-	for i, set := range [...]bool{s.Shadow, s.AnyOf, s.CountDenied, s.PeekUsed, s.Carried} {
+	for i, set := range [...]bool{s.Shadow, s.AnyOf, s.CountDenied, s.PeekUsed, s.Carried, s.FromFirst} {
 		if set {
 			flags |= 1 << i
 		}
@@ -91,6 +92,7 @@ func DecodeSpec(b []byte) (s Spec, rest []byte, err error) {
 		CountDenied:   flags&specCountDenied != 0,
 		PeekUsed:      flags&specPeekUsed != 0,
 		Carried:       flags&specCarried != 0,
+		FromFirst:     flags&specFromFirst != 0,
 		OnUnavailable: OnUnavailable(b[3]),
 		ID:            LimitID(b[4:20]),
 		Def:           DefHash(binary.LittleEndian.Uint64(b[20:])),

@@ -82,7 +82,7 @@ func TestDecodeSpecRefuses(t *testing.T) {
 		{"a max wait of 0", append(append([]byte{2}, whole[1:36]...), append([]byte{0}, whole[36:]...)...), ErrSpecMalformed, "limiter: malformed definition: max wait is 0 in version 2"},
 		{"version 0", make([]byte, 64), ErrSpecVersion, "limiter: unknown version of a definition: 0, newest known is 2"},
 		{"nothing", nil, ErrSpecMalformed, "limiter: malformed definition: 0 bytes, want at least 28"},
-		{"unknown flags", with(2, 0x20), ErrSpecMalformed, "limiter: malformed definition: unknown flags 0x20"},
+		{"unknown flags", with(2, 0x40), ErrSpecMalformed, "limiter: malformed definition: unknown flags 0x40"},
 		{"a padded varint", append(bytes.Clone(whole[:28]), 0xe4, 0x00), ErrSpecMalformed, "limiter: malformed definition: amount is not a varint"},
 		{"a varint above 64 bits", append(bytes.Clone(whole[:28]), bytes.Repeat([]byte{0xff}, 12)...), ErrSpecMalformed, "limiter: malformed definition: amount is not a varint"},
 		{"a text above its bound", AppendSpec(nil, &long), ErrSpecMalformed, "limiter: malformed definition: domain has 4097 bytes, at most 4096"},

@@ -26,7 +26,7 @@ func Convert(c Counter, from, to *Limit, now Instant) Counter {
 	case KindRate, KindPace:
 		return convertRate(c, &from.rate, &to.rate, now)
 	case KindFixed:
-		if end := windowEnd(now, to.Period); c.Due > end {
+		if end := to.windowEnd(now); c.Due > end {
 			c.Due = end
 		}
 	case KindSliding:

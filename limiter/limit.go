@@ -94,6 +94,11 @@ type Spec struct {
 	// [WaitMin, WaitMax].
 	MaxWait time.Duration
 
+	// FromFirst has a window begin with the first charge that finds none open,
+	// instead of at a multiple of Period: KindFixed only. A denied charge that
+	// counts (CountDenied) then fills the window and no more.
+	FromFirst bool
+
 	Shadow        bool // evaluated and reported, not enforced
 	AnyOf         bool // denies only if all AnyOf limits of the call deny (Envoy's quota_mode)
 	CountDenied   bool // a denied charge still uses what it can: a window counts it, a bucket drains, a pace knows no such thing

@@ -60,6 +60,9 @@ func TestNewLimitNamesEveryBoundThatIsBroken(t *testing.T) {
 			"limiter: MaxWait=24h0m0.000000001s: must be in [1ms, 24h0m0s]",
 		}},
 		{"a rate with a wait", Spec{Kind: KindRate, Amount: 1, Period: time.Second, MaxWait: 1}, []string{"limiter: MaxWait=1ns: must be 0: only a pace has one"}},
+		{"a sliding window from its first charge", Spec{Kind: KindSliding, Amount: 1, Period: time.Second, FromFirst: true}, []string{
+			"limiter: FromFirst=true: must be false: only a fixed window begins with its first charge",
+		}},
 		{"an unknown choice", Spec{Kind: KindUnlimited, OnUnavailable: 3}, []string{"limiter: OnUnavailable=3: must be at most 2"}},
 		{"texts too long", Spec{Kind: KindUnlimited, Domain: long, Name: long}, []string{
 			"limiter: Domain=(4097 bytes): must be at most 4096 bytes",

@@ -38,6 +38,9 @@ func newModel(s Spec) model {
 		m.burst = new(big.Rat).Add(new(big.Rat).Quo(nanos(Instant(s.MaxWait)), m.unit), units(1))
 		return &paceModel{m}
 	}
+	if s.FromFirst {
+		return &firstModel{spec: s}
+	}
 	return &windowModel{spec: s, counts: map[Instant]uint64{}}
 }
 
@@ -171,6 +174,41 @@ func (m *windowModel) giveBack(t Instant, cost uint64) {
 	m.set(w, present-fromPresent)
 }
 
+// A firstModel counts units from a first charge on.
+type firstModel struct {
+	spec  Spec
+	end   Instant
+	count uint64
+}
+
+func (m *firstModel) used(t Instant) *big.Rat {
+	if t >= m.end {
+		return new(big.Rat)
+	}
+	return units(m.count)
+}
+
+func (m *firstModel) capacity() *big.Rat { return units(m.spec.Amount) }
+
+func (m *firstModel) charge(t Instant, cost uint64) {
+	if t >= m.end || m.count == 0 {
+		m.end, m.count = t.Add(m.spec.Period), 0
+	}
+	m.count += cost
+}
+
+func (m *firstModel) refuse(t Instant, _ uint64) {
+	m.charge(t, 0)
+	m.count = m.spec.Amount
+}
+
+func (m *firstModel) giveBack(t Instant, cost uint64) {
+	if t >= m.end {
+		cost = m.count // the window is forgotten
+	}
+	m.count -= min(cost, m.count)
+}
+
 // fits reports whether cost passes at t.
 func fits(m model, t Instant, cost uint64) bool {
 	sum := m.used(t)
@@ -283,6 +321,7 @@ func drawSpec(t *rapid.T, kind Kind) Spec {
 		PeekUsed:    rapid.Bool().Draw(t, "peek used"),
 	}
 	lowest, highest := uint64(0), uint64(AmountMax)
+	s.FromFirst = kind == KindFixed && rapid.Bool().Draw(t, "from first")
 	switch kind { //nolint:exhaustive // only these two differ
 	case KindRate, KindPace:
 		lowest, highest = 1, uint64(s.Period)
@@ -358,16 +397,19 @@ func checkAgainstModel(t *rapid.T, kind Kind) {
 	m := newModel(s)
 	var c Counter
 	now := Instant(rapid.Int64Range(0, int64(InstantMax)-int64(HorizonMax)).Draw(t, "start"))
-	waits := []time.Duration{0}
+	waits, latest := []time.Duration{0}, now
 	for range rapid.IntRange(1, 80).Draw(t, "steps") {
 		now = drawNow(t, now, s.Period, waits)
+		if latest = max(latest, now); s.FromFirst {
+			now = max(now, latest.Add(-stepMax))
+		}
 		op := rapid.SampledFrom([]Op{OpCharge, OpCharge, OpCharge, OpCharge, OpPeek, OpGiveBack}).Draw(t, "op")
 		cost := drawCost(t, l.Capacity())
-		before := c
+		was := c
 		d := l.Apply(&c, now, op, cost)
 		step(t, m, s, now, op, cost, d)
-		if op == OpPeek && c != before {
-			t.Fatalf("a peek changed %v to %v", before, c)
+		if op == OpPeek && c != was {
+			t.Fatalf("a peek changed %v to %v", was, c)
 		}
 		if reset := max(0, c.Due.Sub(now)); d.ResetAfter != reset {
 			t.Fatalf("reset after %v, but due in %v", d.ResetAfter, reset)

@@ -7,8 +7,20 @@ import (
 )
 
 // A fixed window counts what was charged in [start, start+period), start being
-// a multiple of the period since the Unix epoch. Its Counter keeps the end in
-// Due and the count in Word.
+// a multiple of the period since the Unix epoch or, with FromFirst, the moment of
+// its first charge. Its Counter keeps the end in Due and the count in Word.
+
+// stepMax is how far behind the latest one a clock reading may be without ending
+// a window early that began with its first charge.
+const stepMax = time.Second
+
+// windowEnd returns the end of the window that begins, or is open already, at now.
+func (l *Limit) windowEnd(now Instant) Instant {
+	if l.FromFirst {
+		return now.Add(l.Period)
+	}
+	return windowEnd(now, l.Period)
+}
 
 // windowEnd returns the end of the epoch-aligned window that now is in.
 func windowEnd(now Instant, period time.Duration) Instant {
@@ -18,12 +30,17 @@ func windowEnd(now Instant, period time.Duration) Instant {
 // fixedWindow returns the end and the count of the window that a charge at now
 // belongs to: the stored one unless it is over. A now before the stored window
 // counts in the stored one, so that a clock that steps back opens no window a
-// second time.
+// second time. With FromFirst, a window that is open for longer than the limit
+// says, by more than stepMax, was opened when the limit said more: it ends as if it
+// began now.
 func (l *Limit) fixedWindow(c *Counter, now Instant) (end Instant, count uint64) {
-	if now < c.Due {
-		return c.Due, c.Word
+	if now >= c.Due {
+		return l.windowEnd(now), 0
 	}
-	return windowEnd(now, l.Period), 0
+	if l.FromFirst && c.Due.Sub(now)-l.Period > stepMax {
+		return now.Add(l.Period), c.Word
+	}
+	return c.Due, c.Word
 }
 
 // applyFixed charges cost to the window, or only looks if !charge.
@@ -32,8 +49,13 @@ func (l *Limit) applyFixed(c *Counter, now Instant, cost uint64, charge bool) ou
 	o := outcome{verdict: Allowed}
 	fits := cost <= l.Amount && count <= l.Amount-cost
 	if charge && (fits || l.CountDenied) {
-		count = addSaturating(count, cost, math.MaxUint64)
-		c.Due, c.Word = end, count
+		most := uint64(math.MaxUint64)
+		if l.FromFirst {
+			most = max(count, l.Amount)
+		}
+		if count = addSaturating(count, cost, most); count > 0 {
+			c.Due, c.Word = end, count
+		}
 	}
 	if !fits {
 		o.verdict = Denied

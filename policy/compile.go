@@ -54,6 +54,7 @@ func Compile(docs []*Document, opts Options) (*Snapshot, Problems) {
 			s.origins[l] = o
 		}
 	}
+	s.carriers = newCarriers(docs, &rep)
 	if problems := rep.result(); len(problems) > 0 {
 		return nil, problems
 	}
@@ -160,6 +161,7 @@ func (b *builder) build() *domain {
 	b.domain.tree = tree.build()
 	b.domain.selectors = index.build()
 	b.domain.override = b.overrideLimit()
+	b.domain.carriage = b.carriage()
 	if b.unindexed > UnindexedMax {
 		b.rep.add(Problem{
 			Position: b.doc.Pos, Path: "limits", Value: b.doc.Domain,

@@ -36,7 +36,7 @@ func TestTheReferenceIsTrue(t *testing.T) {
 		t.Errorf("only %d blocks", parsed)
 	}
 	g := newGrammar()
-	for _, key := range slices.Concat(g.ruleNames, g.document.names(), g.matcher.names(), g.entry.names(), g.override.names()) {
+	for _, key := range slices.Concat(g.ruleNames, g.document.names(), g.matcher.names(), g.entry.names(), g.override.names(), g.gubernator.names()) {
 		if !strings.Contains(string(page), "`"+key) && !strings.Contains(string(page), key+":") {
 			t.Errorf("the key %q is not documented", key)
 		}

@@ -66,6 +66,10 @@ type Document struct {
 	// Headers are the response headers of answers (`headers`). 0: each door's default.
 	Headers HeaderSet
 
+	// Gubernator says which limits the domain takes from requests of Gubernator's
+	// clients. nil: none.
+	Gubernator *Gubernator
+
 	Rules []LimitRule // `limits:`, in order: the order of wildcards matters
 
 	Pos Position

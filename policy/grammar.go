@@ -62,13 +62,16 @@ func textKey[T reading](name, doc string, set func(to T, s string)) key[T] {
 // A grammar is all keys that policies have. It is made once for each Parse: a
 // policy has many rules.
 type grammar struct {
-	document  keys[*documentReader]
-	rule      keys[*ruleReader]
-	term      keys[*termReader]
-	entry     keys[*entryReader]
-	matcher   keys[*matcherReader]
-	amount    keys[*amountReader]
-	override  keys[*overrideReader]
+	document keys[*documentReader]
+	rule     keys[*ruleReader]
+	term     keys[*termReader]
+	entry    keys[*entryReader]
+	matcher  keys[*matcherReader]
+	amount   keys[*amountReader]
+	override keys[*overrideReader]
+
+	gubernator keys[*gubernatorReader]
+
 	ruleNames []string // of rule and term, which stand side by side
 	termNames []string
 }
@@ -77,6 +80,7 @@ func newGrammar() *grammar {
 	g := &grammar{
 		document: documentKeys(), rule: ruleKeys(), term: termKeys(), entry: entryKeys(),
 		matcher: matcherKeys(), amount: amountKeys(), override: overrideKeys(),
+		gubernator: gubernatorKeys(),
 	}
 	g.termNames = g.term.names()
 	g.ruleNames = append(g.rule.names(), g.termNames...)

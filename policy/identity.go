@@ -95,6 +95,13 @@ func overrideID(domain string) limiter.LimitID {
 	return limiter.LimitID(d.Sum(nil)[:16])
 }
 
+// carriedID is the identity of the limits that Gubernator's clients carry.
+func carriedID(domain string) limiter.LimitID {
+	d := newDigest("carried")
+	d.text(domain)
+	return limiter.LimitID(d.Sum(nil)[:16])
+}
+
 // defHash returns the hash of a whole definition.
 func defHash(s *limiter.Spec) limiter.DefHash {
 	d := newDigest("definition")

@@ -31,6 +31,9 @@ func Marshal(d *Document) []byte {
 	} else if d.Headers != 0 {
 		w.line("headers: " + headersNone)
 	}
+	if d.Gubernator != nil {
+		w.line(d.Gubernator.line())
+	}
 	if len(d.Rules) == 0 {
 		w.line("limits: []")
 		return []byte(w.String())

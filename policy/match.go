@@ -20,6 +20,9 @@ import (
 //
 // If the outcome is not Matched, c may hold charges that must not be decided.
 func (s *Snapshot) Match(r *Request, c *limiter.Call) Outcome {
+	if r.carried.Kind != 0 {
+		return s.matchCarried(r, c)
+	}
 	d := s.domains[string(r.Domain)]
 	if d == nil {
 		return max(s.unknown, UnknownDomainAllow)

@@ -31,6 +31,7 @@ func Parse(sources []Source) ([]*Document, Problems) {
 			return cmp.Or(a.Line-b.Line, a.Column-b.Column)
 		})
 	}
+	newCarriers(docs, &rep)
 	return docs, rep.result()
 }
 
@@ -93,6 +94,11 @@ func documentKeys() keys[*documentReader] {
 		{
 			"headers", "Which families of response headers answers carry: none, or a list. Left out: each door's default.", formHeaders,
 			func(d *documentReader, f *field) { d.doc.Headers = d.headers(&f.node) },
+		},
+		{
+			"gubernator", "The limits that this domain takes from clients of Gubernator, who send them with each request, and how large they may be.",
+			func() schema { return formRef(defGubernator) },
+			func(d *documentReader, f *field) { d.doc.Gubernator = d.gubernator(f) },
 		},
 		{"limits", "The rules: whom each is for, and what it allows.", func() schema {
 			return schema{"type": []string{"array", "null"}, "items": formRef(defRule), "maxItems": RulesMax}

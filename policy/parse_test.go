@@ -143,6 +143,10 @@ func reparsed(t interface {
 func bare(doc *Document) *Document {
 	d := *doc
 	d.Pos, d.Comment = Position{}, ""
+	if d.Gubernator != nil {
+		g := *d.Gubernator
+		g.Pos, d.Gubernator = Position{}, &g
+	}
 	d.Rules = nil
 	for _, r := range doc.Rules {
 		r.Pos, r.listed, r.Comment = Position{}, false, ""

@@ -20,6 +20,9 @@ func randomDocument(t *rapid.T, text *rapid.Generator[string]) *Document {
 		PeekUsed:    rapid.Bool().Draw(t, "peek"),
 		Headers:     randomHeaders(t),
 	}
+	if rapid.Bool().Draw(t, "gubernator") {
+		doc.Gubernator = randomGubernator(t, text)
+	}
 	for i := range rapid.IntRange(0, 12).Draw(t, "rules") {
 		doc.Rules = append(doc.Rules, randomRule(t, text, i))
 	}
@@ -32,6 +35,24 @@ func randomDocument(t *rapid.T, text *rapid.Generator[string]) *Document {
 		}
 	}
 	return doc
+}
+
+func randomGubernator(t *rapid.T, text *rapid.Generator[string]) *Gubernator {
+	names := rapid.SliceOfNDistinct(text.Filter(func(s string) bool { return !strings.Contains(s, "*") }), 0, 3, rapid.ID[string]).Draw(t, "names")
+	for i := range names {
+		if rapid.Bool().Draw(t, "beginning") {
+			names[i] += "*"
+		}
+	}
+	if len(names) == 0 {
+		names = nil
+	}
+	return &Gubernator{
+		Names:       names,
+		MaxLimit:    rapid.Uint64Range(1, limiter.AmountMax).Draw(t, "max_limit"),
+		MaxDuration: time.Duration(rapid.Int64Range(1, 1<<31).Draw(t, "max_duration")) * time.Millisecond,
+		MaxBurst:    rapid.Uint64Range(0, 3).Draw(t, "max_burst"),
+	}
 }
 
 func randomRule(t *rapid.T, text *rapid.Generator[string], i int) LimitRule {

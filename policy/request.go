@@ -56,6 +56,9 @@ type Request struct {
 	// Headers is what the domain's policy says of response headers; set by a match.
 	Headers HeaderSet
 
+	carried Carried // a limit that is decided instead of the domain's
+	refusal Refusal // why it was not
+
 	descriptors [DescriptorsMax]Descriptor
 	overrides   [DescriptorsMax]Override
 	entries     [EntriesMax]Entry
@@ -79,6 +82,9 @@ func (r *Request) Reset() {
 	clear(r.Replaced())
 	r.Domain, r.Headers, r.nd, r.ne, r.nr = nil, 0, 0, 0, 0
 	r.Holder, r.Lifetime = nil, 0
+	if r.carried.Kind != 0 {
+		r.carried, r.refusal = Carried{}, Refusal{}
+	}
 }
 
 // AddDescriptor starts the next descriptor and returns it, or nil if there is

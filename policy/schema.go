@@ -21,6 +21,8 @@ const (
 	defMatcher  = "matcher"
 	defAmount   = "amount_every"
 	defOverride = "override"
+
+	defGubernator = "gubernator"
 )
 
 // Schema returns the JSON Schema of a policy document, indented, made of the
@@ -41,6 +43,7 @@ func Schema() []byte {
 	root["definitions"] = schema{
 		defRule: rule, defTerm: objectOf(g.term), defEntry: objectOf(g.entry, "key"), defMatcher: matcher,
 		defAmount: objectOf(g.amount, g.amount.names()...), defOverride: objectOf(g.override, "values"),
+		defGubernator: objectOf(g.gubernator, "max_limit", "max_duration"),
 	}
 	return printSchema(root)
 }

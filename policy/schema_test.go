@@ -168,7 +168,7 @@ func TestEveryKeyIsExplained(t *testing.T) {
 	}
 	visit("", root)
 	g := newGrammar()
-	if known := len(slices.Concat(g.document.names(), g.ruleNames, g.termNames, g.entry.names(), g.matcher.names(), g.amount.names(), g.override.names())); n != known {
+	if known := len(slices.Concat(g.document.names(), g.ruleNames, g.termNames, g.entry.names(), g.matcher.names(), g.amount.names(), g.override.names(), g.gubernator.names())); n != known {
 		t.Errorf("%d keys in the schema, %d in the grammar", n, known)
 	}
 }

@@ -19,19 +19,21 @@ const (
 	TooManyCharges             // the request owes more than limiter.ChargesMax charges: an error
 	InvalidOverride            // the request carries a limit that is out of bounds: an error
 	LifetimeTooLong            // the request asks for slots that live longer than a limit of them says: an error
+	CarriedRefused             // no domain takes the limit that the request carries, see Request.Refusal: an error
 )
 
 // A Snapshot is one version of all policies, compiled. It is immutable and safe
 // for concurrent use. The zero Snapshot has no domain and allows all requests.
 type Snapshot struct {
-	version uint64
-	hash    string
-	unknown Outcome
-	hasher  limiter.KeyHasher
-	domains map[string]*domain
-	limits  []*limiter.Limit
-	origins map[*limiter.Limit]origin
-	plain   *Snapshot // this one without modes; nil: it is this one
+	version  uint64
+	hash     string
+	unknown  Outcome
+	hasher   limiter.KeyHasher
+	domains  map[string]*domain
+	limits   []*limiter.Limit
+	origins  map[*limiter.Limit]origin
+	carriers carriers
+	plain    *Snapshot // this one without modes; nil: it is this one
 }
 
 // A domain is one compiled document. Rules with when and by are found by their
@@ -42,6 +44,7 @@ type domain struct {
 	operator  Mode // what the operator wants
 	headers   HeaderSet
 	override  *limiter.Limit // stands for the limits that requests carry
+	carriage  *carriage      // nil: no request of Gubernator's carries one
 	replacing bool           // some term replaces others
 	prefetch  func(limiter.Key, limiter.Partition)
 	limits    []limiter.Limit
