@@ -28,6 +28,16 @@ type Carried struct {
 	Restart bool // the counter is fresh before it is charged; a window is then not charged
 }
 
+// Left returns how long a window lasts that begins at At: its Period, or what is
+// left of the calendar's.
+func (c *Carried) Left() time.Duration {
+	if c.Calendar == 0 {
+		return c.Period
+	}
+	_, end := calendarSpan(c.Calendar, c.At)
+	return max(end.Sub(c.At), limiter.PeriodMin)
+}
+
 // A Refusal says why a limit that a request carries is not decided. Field is one of
 // "name", "limit", "duration" and "burst".
 type Refusal struct{ Field, Value, Bound string }
@@ -128,7 +138,7 @@ func (c *Carried) inCalendar() (start limiter.Instant) {
 
 // calendarSpan returns the minute, hour, day, month or year that at is in, in UTC.
 func calendarSpan(u Unit, at limiter.Instant) (start, end limiter.Instant) {
-	switch u { //nolint:exhaustive // the others have one length
+	switch u {
 	case UnitMonth:
 		t := at.Time()
 		from := time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
@@ -168,9 +178,8 @@ func (d *domain) carried(limit *limiter.Limit, l *Carried) error {
 	spec.Kind, spec.Amount, spec.Period, spec.Burst = l.Kind, l.Amount, l.Period, l.Burst
 	spec.FromFirst = l.Kind == limiter.KindFixed
 	spec.CountDenied, spec.PeekUsed = l.Drain, false
-	if spec.FromFirst && l.Calendar != 0 {
-		_, end := calendarSpan(l.Calendar, l.At)
-		spec.Period = max(end.Sub(l.At), limiter.PeriodMin)
+	if spec.FromFirst {
+		spec.Period = l.Left()
 	}
 	if err := limit.Init(spec); err != nil {
 		return err
@@ -201,7 +210,8 @@ func refusalOf(err error) Refusal {
 // used of one says little of another. With a calendar it has one for each of the
 // calendar's periods, so that each begins full.
 func (r *Request) carriedKey(l *limiter.Limit, start limiter.Instant) []byte {
-	key := append(r.key[:0], l.ID[:]...)
+	key := r.key[:0]
+	key = append(key, l.ID[:]...)
 	key = append(key, byte(l.Kind))
 	if l.Kind == limiter.KindRate {
 		key = binary.AppendUvarint(key, uint64(l.Period))

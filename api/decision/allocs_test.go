@@ -43,8 +43,9 @@ func TestNoAllocationFromBytesToAnswer(t *testing.T) {
 	}
 	in = marshal(t, batch)
 	var out []byte
+	batches := s.Batches()
 	many := func() {
-		b, err := s.BeginBatch(in)
+		b, err := batches.Begin(in)
 		if err != nil || !b.Decide(s.Desk.Now()) {
 			t.Fatal(err)
 		}

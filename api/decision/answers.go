@@ -24,6 +24,9 @@ const (
 // libraries take 4 MiB.
 const answerBytesMax = 256 << 10
 
+// keepBytesMax is how much room answers keep for the next ones.
+const keepBytesMax = 64 << 10
+
 // Answers are a CheckStreamResponse as it grows. The zero value is empty.
 type answers struct {
 	allowed []byte // packed

@@ -219,6 +219,3 @@ func (d *decoder) finish(peek bool) error {
 
 // path names attribute i.
 func path(i int) string { return "attributes[" + strconv.Itoa(i) + "]" }
-
-// checkPath names check i of a batch or of a stream's message.
-func checkPath(i int) string { return "checks[" + strconv.Itoa(i) + "]" }

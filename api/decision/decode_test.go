@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/batch"
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 	"github.com/headgate/headgate/api/wire"
 	"github.com/headgate/headgate/limiter"
@@ -315,7 +316,7 @@ func checkBatchFrame(t *testing.T, b []byte, bounds *api.Bounds) {
 	t.Helper()
 	var m headgatev1.CheckBatchRequest
 	refusal := proto.Unmarshal(b, &m)
-	_, err := countChecks(b, bounds.BatchChecks, nil)
+	_, err := batch.Count(b, checks, bounds.BatchChecks, nil)
 	if err != nil {
 		if refusal == nil && len(m.GetChecks()) <= bounds.BatchChecks {
 			t.Fatalf("%x is refused: %v", b, err)
@@ -347,7 +348,7 @@ func checkStreamFrame(t *testing.T, b []byte, bounds *api.Bounds) {
 	t.Helper()
 	var m headgatev1.CheckStreamRequest
 	refusal := proto.Unmarshal(b, &m)
-	_, err := countChecks(b, bounds.BatchChecks, isStreamCheck)
+	_, err := batch.Count(b, checks, bounds.BatchChecks, isStreamCheck)
 	if err != nil {
 		if refusal == nil && len(m.GetChecks()) <= bounds.BatchChecks {
 			t.Fatalf("%x is refused: %v", b, err)
@@ -381,7 +382,7 @@ func checkStreamFrame(t *testing.T, b []byte, bounds *api.Bounds) {
 
 func walk(b []byte, check func([]byte)) {
 	for r := wire.NewReader(b); ; {
-		c, ok := nextCheck(&r)
+		c, ok := batch.Next(&r)
 		if !ok {
 			return
 		}

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/batch"
 	"github.com/headgate/headgate/api/decision"
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 	"github.com/headgate/headgate/policy"
@@ -72,12 +73,12 @@ func (g *generated) CheckBatch(_ context.Context, req *headgatev1.CheckBatchRequ
 
 // serveBatch appends the answer of the batch in.
 func serveBatch(s *decision.Service, dst, in []byte) ([]byte, error) {
-	b, err := s.BeginBatch(in)
+	b, err := s.Batches().Begin(in)
 	if err != nil {
 		return dst, err
 	}
 	finished := make(chan struct{})
-	b.Finished = func(*decision.Batch) { close(finished) }
+	b.Finished = func(*batch.Batch) { close(finished) }
 	if !b.Decide(s.Desk.Now()) {
 		select {
 		case <-finished:

@@ -6,13 +6,12 @@ import (
 	"github.com/headgate/headgate/api"
 )
 
-// A Service decides checks at a desk: many at once by BeginBatch and NewStream. A
+// A Service decides checks at a desk: many at once by Batches and NewStream. A
 // single one takes Decode or DecodePeek, the desk, and Append. Its fields are set
 // once, before first use. It is safe for concurrent use.
 type Service struct {
 	Desk   *api.Desk
 	Bounds api.Bounds
 
-	batches sync.Pool // of *Batch
-	works   sync.Pool // of *work
+	works sync.Pool // of *work
 }

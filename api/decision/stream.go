@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/batch"
 	"github.com/headgate/headgate/limiter"
 )
 
@@ -148,7 +149,7 @@ func (st *Stream) message(in []byte) error {
 }
 
 func (st *Stream) decide(in []byte) error {
-	n, err := countChecks(in, st.s.Bounds.BatchChecks, isStreamCheck)
+	n, err := batch.Count(in, checks, st.s.Bounds.BatchChecks, isStreamCheck)
 	if err != nil || n == 0 {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/batch"
 	"github.com/headgate/headgate/api/wire"
 	"github.com/headgate/headgate/limiter"
 )
@@ -18,7 +19,7 @@ const (
 // so that a stream that waits for its next message holds nothing.
 type work struct {
 	s       *Service
-	g       group
+	g       batch.Group
 	answers answers
 	late    []*api.Exchange // left to the Decider since the last call of next
 	hook    func(*api.Exchange)
@@ -43,14 +44,14 @@ func (s *Service) work(hook func(*api.Exchange)) *work {
 
 // done takes w back.
 func (s *Service) done(w *work) {
-	w.g.release(s.Desk)
+	w.g.Release(s.Desk)
 	w.answers.trim()
 	w.hook, w.rest = nil, wire.Reader{}
 	clear(w.late[:cap(w.late)])
 	s.works.Put(w)
 }
 
-// checks begins with the CheckStreamRequest in, which countChecks has accepted.
+// checks begins with the CheckStreamRequest in, which batch.Count has accepted.
 func (w *work) checks(in []byte, now limiter.Instant) {
 	w.now, w.rest, w.more, w.at = now, wire.NewReader(in), true, 0
 }
@@ -59,9 +60,9 @@ func (w *work) checks(in []byte, now limiter.Instant) {
 // false when there was nothing left to do.
 func (w *work) next() bool {
 	some := false
-	for w.more || w.at < w.g.n {
+	for w.more || w.at < w.g.Len() {
 		some = true
-		if w.at == w.g.n {
+		if w.at == w.g.Len() {
 			w.match()
 		}
 		if !w.charge() {
@@ -73,26 +74,27 @@ func (w *work) next() bool {
 
 // match reads and matches the next group.
 func (w *work) match() {
-	w.g.empty()
+	w.g.Empty()
 	w.at = 0
-	for w.g.n < groupMax {
+	for !w.g.Full() {
 		var check []byte
-		if check, w.more = nextCheck(&w.rest); !w.more {
+		if check, w.more = batch.Next(&w.rest); !w.more {
 			return
 		}
-		x := w.g.next(w.s.Desk, w.hook)
-		w.g.add(w.s.Desk, decodeStreamCheck(check, &w.s.Bounds, x))
+		x := w.g.Next(w.s.Desk, w.hook)
+		x.Patient = true
+		w.g.Add(w.s.Desk, decodeStreamCheck(check, &w.s.Bounds, x))
 	}
 }
 
 // charge decides the group as far as there is room for the answers.
 func (w *work) charge() bool {
-	for ; w.at < w.g.n; w.at++ {
-		x := w.g.xs[w.at]
+	for ; w.at < w.g.Len(); w.at++ {
+		x := w.g.At(w.at)
 		if !w.answers.fits(x) {
 			return false
 		}
-		pending, err := w.g.charge(w.s.Desk, w.now, w.at)
+		pending, err := w.g.Charge(w.s.Desk, w.now, w.at)
 		switch {
 		case pending:
 			x.Keep()

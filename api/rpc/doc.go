@@ -1,6 +1,6 @@
 // Package rpc is the ordinary grpc-go stack: codec, bounds, health, reflection,
 // drain. It serves Envoy's rate-limit service (api/rls), headgate.v1
-// (api/decision), grpc.health.v1 and grpc.reflection.v1 on one port.
+// (api/decision), Gubernator's API (api/gubernator), grpc.health.v1 and grpc.reflection.v1 on one port.
 //
 // It decides nothing, listens nowhere by itself and has no access control. The
 // bytes of a RateLimitRequest go from grpc-go to api/rls as they are, so no

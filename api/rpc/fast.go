@@ -6,7 +6,9 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/batch"
 	"github.com/headgate/headgate/api/decision"
+	"github.com/headgate/headgate/api/gubernator"
 	"github.com/headgate/headgate/api/h2"
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 	"github.com/headgate/headgate/api/rls"
@@ -35,7 +37,11 @@ func (s *Server) fast() map[string]h2.Unary {
 	check := func(decode decode) *desked {
 		return native(decode, func(dst []byte, x *api.Exchange) []byte { return decision.Append(dst, x, x.Errand.Flags != 0) })
 	}
+	guber := gubernator.Service{Desk: s.desk, Bounds: *bounds}
 	return map[string]h2.Unary{
+		gubernator.GetRateLimits: &batched{guber.Batches()},
+		gubernator.HealthCheck:   gubernatorHealth{s: s},
+		gubernator.LiveCheck:     gubernatorHealth{s: s, live: true},
 		rlsv3.RateLimitService_ShouldRateLimit_FullMethodName: &desked{
 			desk:   s.desk,
 			decode: func(in []byte, x *api.Exchange) error { return rls.Decode(in, bounds, &x.Req) },
@@ -50,7 +56,7 @@ func (s *Server) fast() map[string]h2.Unary {
 		headgatev1.DecisionService_Acquire_FullMethodName:    check(decision.DecodeAcquire),
 		headgatev1.DecisionService_Renew_FullMethodName:      native(decision.DecodeRenew, decision.AppendRenewed),
 		headgatev1.DecisionService_Release_FullMethodName:    native(decision.DecodeRelease, decision.AppendReleased),
-		headgatev1.DecisionService_CheckBatch_FullMethodName: &batched{&s.checks},
+		headgatev1.DecisionService_CheckBatch_FullMethodName: &batched{s.checks.Batches()},
 		healthv1.Health_Check_FullMethodName:                 healthCheck{s},
 	}
 }
@@ -165,54 +171,54 @@ func (d *desked) Expire(dst []byte, c *h2.Call) []byte {
 	return d.respond(dst, c, e)
 }
 
-// A batched answers CheckBatch.
-type batched struct{ checks *decision.Service }
+// A batched answers a method whose requests have many items.
+type batched struct{ batches *batch.Service }
 
 // Begin decodes nothing yet: a batch is decided in groups.
 func (b *batched) Begin(c *h2.Call) {
-	batch, err := b.checks.BeginBatch(c.In)
+	bt, err := b.batches.Begin(c.In)
 	if err != nil {
 		c.State = nil
-		fail(b.checks.Desk, c, err)
+		fail(b.batches.Desk, c, err)
 		return
 	}
-	batch.Owner, batch.Finished, batch.Shed = c, finishBatch, c.Shed
-	c.State = batch
-	c.Deadline = c.Now + int64(b.checks.Desk.Timeout())
+	bt.Owner, bt.Finished, bt.Shed = c, finishBatch, c.Shed
+	c.State = bt
+	c.Deadline = c.Now + int64(b.batches.Desk.Timeout())
 }
 
-func finishBatch(batch *decision.Batch) {
-	if c, ok := batch.Owner.(*h2.Call); ok {
+func finishBatch(bt *batch.Batch) {
+	if c, ok := bt.Owner.(*h2.Call); ok {
 		c.Finish()
 	}
 }
 
-// Decide decides the checks of the batch.
+// Decide decides the items of the batch.
 func (*batched) Decide(c *h2.Call) (done bool) {
-	batch, _ := c.State.(*decision.Batch) // Begin made it
-	return batch.Decide(limiter.Instant(c.Now))
+	bt, _ := c.State.(*batch.Batch) // Begin made it
+	return bt.Decide(limiter.Instant(c.Now))
 }
 
 // Answer encodes the response.
 func (*batched) Answer(dst []byte, c *h2.Call) []byte {
-	batch, ok := c.State.(*decision.Batch)
+	bt, ok := c.State.(*batch.Batch)
 	if !ok {
 		return dst
 	}
 	c.State = nil
-	dst = batch.Append(dst)
-	batch.Close()
+	dst = bt.Append(dst)
+	bt.Close()
 	return dst
 }
 
 // Expire answers what is left by on_unavailable.
 func (b *batched) Expire(dst []byte, c *h2.Call) []byte {
-	batch, _ := c.State.(*decision.Batch) // Begin made it
-	if batch.Expire() {
+	bt, _ := c.State.(*batch.Batch) // Begin made it
+	if bt.Expire() {
 		return b.Answer(dst, c)
 	}
 	// The Decider is done, and about to say so to the batch, which therefore is
 	// not closed.
 	c.State = nil
-	return batch.Append(dst)
+	return bt.Append(dst)
 }

@@ -8,6 +8,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/headgate/headgate/api/gubernator"
 	"github.com/headgate/headgate/api/h2"
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 )
@@ -22,6 +23,7 @@ func healthNames() []string {
 		"", HealthName,
 		rlsv3.RateLimitService_ServiceDesc.ServiceName,
 		headgatev1.DecisionService_ServiceDesc.ServiceName,
+		gubernator.ServiceName,
 	}
 }
 

@@ -18,6 +18,10 @@ func TestGuideFromLimitadorWorksAsWritten(t *testing.T) {
 	runGuide(t, "docs/guides/from-limitador.md", "from_limitador.txtar")
 }
 
+func TestGuideFromGubernatorWorksAsWritten(t *testing.T) {
+	runGuide(t, "docs/guides/from-gubernator.md", "from_gubernator.txtar")
+}
+
 // runGuide runs testdata/guide/SCRIPT, whose command `guide` runs the blocks of
 // commands (sh) of a page in one shell, in the script's directory, and looks for
 // the lines that the blocks after them (text) promise, in order; … is any text.

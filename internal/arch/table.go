@@ -37,7 +37,7 @@ func Table() []Layer {
 		pol = "policy"
 		pb  = "api/proto/**"
 	)
-	door := []string{"api", "api/headers", "api/wire", lim, pol, pb}
+	door := []string{"api", "api/batch", "api/headers", "api/wire", lim, pol, pb}
 	return []Layer{
 		// The kernel and what is pure around it.
 		{Path: "limiter", Pure: true, Theirs: []string{"github.com/dchest/siphash"}},
@@ -51,13 +51,15 @@ func Table() []Layer {
 
 		// The edge.
 		{Path: "api", Ours: []string{lim, pol}},
-		{Path: "api/rpc", Ours: append([]string{"api/rls", "api/authz", "api/decision", "api/h2"}, door...)},
+		{Path: "api/rpc", Ours: append([]string{"api/rls", "api/authz", "api/decision", "api/gubernator", "api/h2"}, door...)},
 		{Path: "api/wire"},
+		{Path: "api/batch", Ours: []string{"api", "api/wire", lim}},
 		{Path: "api/headers", Ours: []string{"api", lim, pol}},
 		{Path: "api/rest", Ours: append([]string{"api/rls", "api/decision"}, door...)},
 		{Path: "api/rls", Ours: door},
 		{Path: "api/authz", Ours: door},
 		{Path: "api/decision", Ours: door},
+		{Path: "api/gubernator", Ours: door},
 		{Path: "api/admin", Ours: []string{"api", pol}},
 		{Path: "api/h2", Times: true, Ours: []string{"api/h2/hpack"}},
 		{Path: "api/h2/hpack"},

@@ -69,7 +69,7 @@ type XDSTLS struct {
 
 // GRPC is the door that gateways use.
 type GRPC struct {
-	Addr                string        `yaml:"addr" kind:"addr" doc:"Where gRPC listens: Envoy RLS and ext_authz, the native API, health, reflection."`
+	Addr                string        `yaml:"addr" kind:"addr" doc:"Where gRPC listens: Envoy RLS and ext_authz, the native and Gubernator's API, health, reflection."`
 	Reflection          bool          `yaml:"reflection" doc:"Serve the reflection API, which grpcurl uses."`
 	ConnectionsMax      int           `yaml:"connections_max" min:"1" max:"1000000" doc:"Connections open at once; one more is told so (GOAWAY) and closed."`
 	StreamsMax          int           `yaml:"streams_max" min:"1" max:"1000000" doc:"Requests in flight per connection, at most."`
