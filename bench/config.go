@@ -17,6 +17,7 @@ const (
 	Native Protocol = "native" // headgate.v1 Check
 	Batch  Protocol = "batch"  // headgate.v1 CheckBatch, Config.Batch checks a request
 	Stream Protocol = "stream" // headgate.v1 CheckStream, one a connection, Config.Batch checks a message
+	HTTP   Protocol = "http"   // POST /v1/check over HTTP/1.1, one request at a time on a connection
 )
 
 // A Distribution says which of the keys are asked for how often.
@@ -63,8 +64,8 @@ type Config struct {
 	ZipfS float64
 	// Hits is the cost of each check in units, ≥ 1.
 	Hits uint32
-	// Headers says whose headers requests have. Stream takes minimal ones only:
-	// Envoy has no such call.
+	// Headers says whose headers requests have. Stream and HTTP take minimal ones
+	// only: Envoy has no such call.
 	Headers HeaderStyle
 	// Batch is how many checks one request carries, or one message of a stream,
 	// 1 to 1,000. Batch and Stream only.
@@ -74,7 +75,7 @@ type Config struct {
 	Connections int
 	// InFlight is how many requests, or messages of a stream, may be unanswered on
 	// a connection, 1 to 65,536. The server's SETTINGS_MAX_CONCURRENT_STREAMS may
-	// lower it.
+	// lower it, and over HTTP it is 1.
 	InFlight int
 	// Rate is how many requests are made a second over all connections. 0 is the
 	// closed loop: a new request as soon as one is answered.
@@ -87,7 +88,7 @@ type Config struct {
 	Warmup time.Duration
 	// Duration is how long to measure, 10 ms to 24 h.
 	Duration time.Duration
-	// ConnectTimeout bounds a dial and the exchange of SETTINGS.
+	// ConnectTimeout bounds a dial and what comes before the first request.
 	ConnectTimeout time.Duration
 	// DrainTimeout bounds the wait at the end for answers that are outstanding.
 	DrainTimeout time.Duration
@@ -181,14 +182,14 @@ func (c *Config) validateProtocol() (errs []error) {
 	switch c.Protocol {
 	case RLS:
 		descriptors = descriptorsMax
-	case Native:
+	case Native, HTTP:
 	case Batch, Stream:
 		errs = append(errs, between("batch", c.Batch, 1, batchMax))
 	default:
-		errs = append(errs, fmt.Errorf("protocol: %q is not one of rls, native, batch, stream", c.Protocol))
+		errs = append(errs, fmt.Errorf("protocol: %q is not one of rls, native, batch, stream, http", c.Protocol))
 	}
-	if c.Protocol == Stream && c.Headers == EnvoyHeaders {
-		errs = append(errs, errors.New("headers: envoy is not for protocol stream, which Envoy does not speak"))
+	if (c.Protocol == Stream || c.Protocol == HTTP) && c.Headers == EnvoyHeaders {
+		errs = append(errs, fmt.Errorf("headers: envoy is not for protocol %s, which Envoy does not speak", c.Protocol))
 	}
 	errs = append(errs, between("descriptors", len(c.Descriptors), 1, descriptors))
 	for i, d := range c.Descriptors {
@@ -214,6 +215,14 @@ func between[T int | uint32 | float64 | time.Duration](path string, v, low, high
 		return fmt.Errorf("%s: %v is not between %v and %v", path, v, low, high)
 	}
 	return nil
+}
+
+// inFlight returns how many requests may be unanswered on a connection.
+func (c *Config) inFlight() int {
+	if c.Protocol == HTTP {
+		return 1
+	}
+	return c.InFlight
 }
 
 // checks returns how many checks one request carries.

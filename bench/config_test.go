@@ -25,7 +25,7 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 	}{
 		{"a target without a port", "target", func(c *Config) { c.Target = "host" }},
 		{"another target without a port", "versus", func(c *Config) { c.Versus = "host" }},
-		{"an unknown protocol", "protocol", func(c *Config) { c.Protocol = "http" }},
+		{"an unknown protocol", "protocol", func(c *Config) { c.Protocol = "smtp" }},
 		{"an unknown distribution", "distribution", func(c *Config) { c.Distribution = "normal" }},
 		{"a Zipf exponent of 0", "zipf_s", func(c *Config) { c.Distribution, c.ZipfS = Zipf, 0 }},
 		{"a Zipf exponent that is no number", "zipf_s", func(c *Config) { c.Distribution, c.ZipfS = Zipf, math.NaN() }},

@@ -1,16 +1,13 @@
 package bench
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"math/bits"
 	"net"
-	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -31,26 +28,16 @@ const (
 	streamIDMax      = 1<<31 - 1
 )
 
-// A conn is one HTTP/2 connection. Everything in it is guarded by its lane's
-// mutex, except that only the reader reads br.
+// A conn is an HTTP/2 connection.
 type conn struct {
-	l     *lane
-	nc    net.Conn
-	made  time.Time
-	br    *bufio.Reader
+	link
 	frame bytes.Reader  // the one that fr reads
 	fr    *http2.Framer // reads control frames from frame, writes them to out
-
-	out, spare []byte // frames to write; the other buffer
-	writing    bool   // somebody writes, and will write out next
-	control    int    // control frames in out
 
 	header  *headerBlock
 	call    *call    // the stream of protocol stream; nil: each request has its own
 	streams []stream // by (id/2) mod its length, a power of two ≥ 2 × InFlight
 	nextID  uint32
-	active  int
-	limit   int      // of active
 	waiting []uint32 // streams whose body is not all sent
 
 	// What the server grants.
@@ -61,9 +48,6 @@ type conn struct {
 	received int // bytes of DATA since the connection's window was renewed
 
 	headers responseHeaders
-	now     int64 // when what is being read arrived
-	retired bool  // takes no new requests
-	gone    chan struct{}
 }
 
 // A stream is one request that is not answered. Its buffers are reused.
@@ -80,49 +64,17 @@ type stream struct {
 	outcome  outcome
 }
 
-// connect dials the lane's target, encrypts if it is to, and exchanges SETTINGS.
-func connect(ctx context.Context, l *lane) (*conn, error) {
-	c := l.config
-	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout)
-	defer cancel()
-	var d net.Dialer
-	nc, err := d.DialContext(ctx, "tcp", l.target)
-	if err != nil {
-		return nil, fmt.Errorf("bench: dial %s: %w", l.target, err)
-	}
-	if c.TLS != nil {
-		if nc, err = encrypt(ctx, nc, c.TLS, l.target); err != nil {
-			return nil, err
-		}
-	}
-	k := newConn(l, nc)
-	stop := context.AfterFunc(ctx, k.hangUp)
-	err = k.handshake()
-	if !stop() && err == nil {
-		err = context.Cause(ctx)
-	}
-	if err != nil {
-		k.hangUp()
-		return nil, fmt.Errorf("bench: HTTP/2 with %s: %w", l.target, err)
-	}
-	return k, nil
-}
-
 func newConn(l *lane, nc net.Conn) *conn {
 	c := &conn{
-		l:            l,
-		nc:           nc,
-		made:         time.Now(),
-		br:           bufio.NewReaderSize(nc, 4*frameMax),
+		link:         newLink(l, nc, l.config.InFlight),
 		header:       newHeaderBlock(l.headers, newFresh(l.config.Seed, l.number, l.code)),
 		streams:      make([]stream, placesFor(l.config.InFlight)),
 		nextID:       1,
-		limit:        l.config.InFlight,
 		window:       65_535,
 		streamWindow: 65_535,
 		frameMax:     frameMax,
-		gone:         make(chan struct{}),
 	}
+	c.dialect = c
 	c.fr = http2.NewFramer((*outbox)(c), &c.frame)
 	c.fr.SetMaxReadFrameSize(frameMax)
 	c.headers.dec = hpack.NewDecoder(4096, c.headers.field)
@@ -195,8 +147,7 @@ func (c *conn) open(start int64, attempts uint8) {
 	s.answered, s.status, s.outcome = false, -1, outcome{}
 	s.window = c.streamWindow
 	s.partial = s.partial[:0]
-	c.active++
-	c.l.active++
+	c.began()
 
 	if c.call != nil {
 		c.send(s)
@@ -253,6 +204,9 @@ func (c *conn) find(id uint32) *stream {
 // waits for a window of its own, but none is opened only to wait for the
 // connection's.
 func (c *conn) canOpen() bool {
+	if c.usedUp() {
+		c.retire()
+	}
 	if c.call != nil && !c.canSend() {
 		return false
 	}
@@ -299,50 +253,17 @@ func grow(window *int64, by int64) bool {
 	return *window <= math.MaxInt32
 }
 
-// retire makes c take no new requests. The lane then connects anew.
-func (c *conn) retire() {
-	if !c.retired {
-		c.retired = true
-		close(c.gone)
-	}
-	if c.l.current == c {
-		c.l.current = nil
-	}
+// leave ends our side of a call.
+func (c *conn) leave() {
 	if c.call != nil {
 		c.halfClose()
 	}
 }
 
-// flush writes what waits in out, unless somebody is about to. It is called with
-// the lane's mutex held and gives it up while it writes.
-func (c *conn) flush() {
-	if c.writing {
-		return
-	}
-	c.writing = true
-	for len(c.out) > 0 {
-		b := c.out
-		c.out, c.control = c.spare[:0], 0
-		c.l.mu.Unlock()
-		_, err := c.nc.Write(b)
-		c.l.mu.Lock()
-		c.spare = b[:0]
-		if err != nil {
-			c.hangUp() // the reader sees it, and ends c
-			break
-		}
-	}
-	c.writing = false
-}
-
-// hangUp closes the connection; whoever reads or writes it returns.
-func (c *conn) hangUp() { _ = c.nc.Close() }
-
 // free ends s.
 func (c *conn) free(s *stream) {
 	s.id = 0
-	c.active--
-	c.l.active--
+	c.ended()
 }
 
 // fail ends s without an answer.
@@ -361,16 +282,8 @@ func (c *conn) repeat(s *stream) {
 	c.free(s)
 }
 
-// end accounts for what will not be answered any more.
-func (c *conn) end(cause error) {
-	c.retire()
-	if c.active > 0 && !c.l.over {
-		c.l.trouble = cause
-	}
-	f := faultLost
-	if c.l.aborted {
-		f = faultTimeout
-	}
+// abandon accounts for what will not be answered any more.
+func (c *conn) abandon(f fault) {
 	for i := range c.streams {
 		if s := &c.streams[i]; s.id != 0 {
 			c.fail(s, f)

@@ -360,7 +360,7 @@ func offlineWith(tb testing.TB, r io.Reader, cfg *Config) *conn {
 	c := newConn(l, discard{})
 	c.br = bufio.NewReaderSize(r, 4*frameMax)
 	c.window = 1 << 40
-	l.current = c
+	l.current = &c.link
 	return c
 }
 

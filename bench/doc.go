@@ -4,10 +4,11 @@
 //
 // It is not a client library and not a benchmark of this repository's packages:
 // it drives any server that speaks Envoy's rate limit service v3 or headgate.v1
-// over HTTP/2, in cleartext or over TLS. It has its own small HTTP/2 client, so
-// that the generator is not what is measured; that client follows GOAWAY,
-// SETTINGS, flow control, PING and RST_STREAM, and makes unary gRPC calls and one
-// kind of stream.
+// over HTTP/2, or POST /v1/check over HTTP/1.1, in cleartext or over TLS. It has its
+// own small clients, so that the generator is not what is measured: that of HTTP/2
+// follows GOAWAY, SETTINGS, flow control, PING and RST_STREAM, and makes unary gRPC
+// calls and one kind of stream; that of HTTP/1.1 keeps connections, and reads
+// statuses.
 //
 // The entries are [Run], which measures one target, and [Compare], which
 // alternates between two. Both take a [Config]; they may run concurrently, but

@@ -16,31 +16,12 @@ type frameHeader struct {
 	stream uint32
 }
 
-// read is the reader of c: it returns when the connection is over.
-func (c *conn) read() {
-	l := c.l
-	l.mu.Lock()
-	err := c.onArrived()
-	for err == nil {
-		// Everything that has arrived is dealt with.
-		l.turn(c)
-		if c.retired && c.active == 0 {
-			break
-		}
-		n := c.need()
-		l.mu.Unlock()
-		_, err = c.br.Peek(n)
-		now := l.now()
-		l.mu.Lock()
-		c.now = now
-		if err == nil {
-			err = c.onArrived()
-		}
+// arrived handles what has arrived.
+func (c *conn) arrived() (need int, err error) {
+	if err := c.onArrived(); err != nil {
+		return 0, err
 	}
-	c.hangUp()
-	c.end(err)
-	l.turn(c) // what was refused goes out on the next connection
-	l.mu.Unlock()
+	return c.need(), nil
 }
 
 // need returns how many bytes must have arrived before a frame can be read

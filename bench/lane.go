@@ -31,8 +31,8 @@ type lane struct {
 
 	mu      sync.Mutex // guards all below, and the connections
 	keys    *keyGenerator
-	current *conn
-	conns   []*conn // that are not over
+	current *link
+	conns   []*link // that are not over
 	active  int     // requests in flight on them
 	repeats []repeat
 	arrival int64 // the next of the schedule
@@ -64,7 +64,7 @@ func newLane(p *plan, number int) *lane {
 	l := &lane{
 		plan:    p,
 		number:  number,
-		inline:  p.config.InFlight*(len(p.workload.body)+128) <= inlineMax,
+		inline:  p.config.inFlight()*(len(p.workload.body)+128) <= inlineMax,
 		keys:    newKeyGenerator(p.config, p.workload.keys, number),
 		latency: newHistogram(),
 		wake:    make(chan struct{}, 1),
@@ -77,7 +77,7 @@ func newLane(p *plan, number int) *lane {
 }
 
 // start begins to make requests on c. ctx ends the lane's attempts to connect.
-func (l *lane) start(ctx context.Context, c *conn) {
+func (l *lane) start(ctx context.Context, c *link) {
 	l.mu.Lock()
 	l.attach(c)
 	l.mu.Unlock()
@@ -86,7 +86,7 @@ func (l *lane) start(ctx context.Context, c *conn) {
 }
 
 // attach makes c the connection that takes requests.
-func (l *lane) attach(c *conn) {
+func (l *lane) attach(c *link) {
 	l.current = c
 	l.conns = append(l.conns, c)
 	l.wg.Go(func() {
@@ -103,7 +103,7 @@ func (l *lane) attach(c *conn) {
 }
 
 // keepConnected replaces the connection whenever it takes no more requests.
-func (l *lane) keepConnected(ctx context.Context, c *conn) {
+func (l *lane) keepConnected(ctx context.Context, c *link) {
 	for {
 		select {
 		case <-l.end:
@@ -181,7 +181,7 @@ func (l *lane) signal() {
 
 // turn follows whatever the reader of c has done: it makes the requests that
 // have become possible and writes what waits. The mutex is held.
-func (l *lane) turn(c *conn) {
+func (l *lane) turn(c *link) {
 	now := l.now()
 	l.fill(now)
 	if c != l.current || l.inline {
@@ -195,12 +195,7 @@ func (l *lane) turn(c *conn) {
 
 // fill makes the requests that are due and possible.
 func (l *lane) fill(now int64) {
-	c := l.current
-	if c != nil && c.usedUp() {
-		c.retire()
-		c = nil
-	}
-	for c != nil && c.canOpen() {
+	for c := l.current; c != nil && c.canOpen(); {
 		start, attempts, ok := l.next(now)
 		if !ok {
 			return

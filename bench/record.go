@@ -34,6 +34,13 @@ func (l *lane) recordStatus(start int64, code int) {
 	t.codes[code] += uint64(l.workload.checks)
 }
 
+// recordHTTP records an answer without a verdict.
+func (l *lane) recordHTTP(start int64, status int) {
+	t := l.phase(start)
+	t.requests++
+	t.statuses[status]++
+}
+
 func (l *lane) recordFault(start int64, f fault) {
 	if l.forget {
 		return

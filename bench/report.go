@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,11 +34,11 @@ type Report struct {
 	DecisionsPerSecond  float64 `json:"decisions_per_second"` // verdicts that came within the measurement
 	Requests            uint64  `json:"requests"`
 	Verdicts            Verdict `json:"verdicts"`
-	LatencyNanoseconds  Latency `json:"latency_ns"` // of answers with gRPC status OK
+	LatencyNanoseconds  Latency `json:"latency_ns"` // of answers with gRPC status OK, or a verdict over HTTP
 	ClientCPUPerMillion float64 `json:"client_cpu_seconds_per_million"`
 
-	// Errors has the checks that got a gRPC status instead of a verdict, by the
-	// status's name. TransportErrors has those that got neither: connection_lost,
+	// Errors has the checks that got a status instead of a verdict, by the name of
+	// gRPC's or the number of HTTP's. TransportErrors has those that got neither: connection_lost,
 	// stream_reset, bad_response, timeout; and connect, in attempts.
 	Errors          map[string]uint64 `json:"errors"`
 	TransportErrors map[string]uint64 `json:"transport_errors"`
@@ -118,7 +119,7 @@ func (r *run) report() *Report {
 	inWindow := phases[0].inWindow + t.inWindow
 	rep := &Report{
 		Target: r.target, Protocol: c.Protocol, Loop: "closed", Began: r.began, Interrupted: r.interrupted,
-		Connections: c.Connections, InFlight: c.InFlight, Batch: r.workload.checks,
+		Connections: c.Connections, InFlight: c.inFlight(), Batch: r.workload.checks,
 		Keys: r.workload.keys, Distribution: string(c.Distribution), Headers: c.Headers,
 		MeasuredSeconds:    seconds,
 		RequestsPerSecond:  float64(phases[0].requestsInWindow+t.requestsInWindow) / seconds,
@@ -137,6 +138,11 @@ func (r *run) report() *Report {
 	for code, n := range t.codes {
 		if n > 0 {
 			rep.Errors[codeName(code)] = n
+		}
+	}
+	for status, n := range t.statuses {
+		if n > 0 {
+			rep.Errors[strconv.Itoa(status)] = n
 		}
 	}
 	for f, n := range t.faults {

@@ -12,7 +12,7 @@ import (
 )
 
 // ErrConnect is in the chain of the error of a run whose target could not be
-// reached, or does not speak HTTP/2 in cleartext.
+// reached, or does not speak what it should.
 var ErrConnect = errors.New("no connection")
 
 // Run measures c.Target and reports. It writes a line a second to progress,
@@ -128,8 +128,8 @@ func measure(ctx context.Context, c *Config, s subject, progress io.Writer) (*Re
 }
 
 // connect connects all lanes at once, or none.
-func (r *run) connect(ctx context.Context) ([]*conn, error) {
-	conns := make([]*conn, len(r.lanes))
+func (r *run) connect(ctx context.Context) ([]*link, error) {
+	conns := make([]*link, len(r.lanes))
 	errs := make([]error, len(r.lanes))
 	var wg sync.WaitGroup
 	for i, l := range r.lanes {

@@ -170,7 +170,12 @@ func TestMaxConcurrentStreamsIsRespected(t *testing.T) {
 }
 
 func TestAServerThatDiesIsCountedAndDoesNotHang(t *testing.T) {
+	var asked atomic.Int64
+	enough := make(chan struct{})
 	f := &fake{answer: func(ctx context.Context, _ string) (bool, error) {
+		if asked.Add(1) == 50 {
+			close(enough)
+		}
 		time.Sleep(time.Millisecond)
 		return false, ctx.Err()
 	}}
@@ -178,7 +183,7 @@ func TestAServerThatDiesIsCountedAndDoesNotHang(t *testing.T) {
 	s := newServer(f)
 	var wg sync.WaitGroup
 	wg.Go(func() { serve(t, s, l) })
-	wg.Go(func() { time.Sleep(150 * time.Millisecond); s.Stop() })
+	wg.Go(func() { <-enough; s.Stop() })
 	c := small(l.Addr().String())
 	began := time.Now()
 	r := mustRun(t, c)

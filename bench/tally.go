@@ -2,7 +2,7 @@ package bench
 
 import "github.com/HdrHistogram/hdrhistogram-go"
 
-// A fault is a way in which a request ends without a gRPC status.
+// A fault is a way in which a request ends without a status.
 type fault int
 
 const (
@@ -33,7 +33,8 @@ func codeName(code int) string {
 type tally struct {
 	requests          uint64 // ended, in whichever way
 	ok, over, unknown uint64
-	codes             [codesMax]uint64 // checks without a verdict, by gRPC status code
+	codes             [codesMax]uint64    // checks without a verdict, by gRPC status code
+	statuses          [statusesMax]uint64 // by HTTP status, over HTTP
 	faults            [faultsMax]uint64
 	inWindow          uint64 // verdicts that arrived within the measurement, whenever they were asked for
 	requestsInWindow  uint64 // answers with status OK that did
@@ -44,6 +45,9 @@ func (t *tally) verdicts() uint64 { return t.ok + t.over + t.unknown }
 
 func (t *tally) errors() (n uint64) {
 	for _, c := range t.codes {
+		n += c
+	}
+	for _, c := range t.statuses {
 		n += c
 	}
 	for _, f := range t.faults {
@@ -59,6 +63,9 @@ func (t *tally) add(o *tally) {
 	t.unknown += o.unknown
 	for i, n := range o.codes {
 		t.codes[i] += n
+	}
+	for i, n := range o.statuses {
+		t.statuses[i] += n
 	}
 	for i, n := range o.faults {
 		t.faults[i] += n

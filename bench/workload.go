@@ -20,6 +20,7 @@ const (
 	checkPath  = "/headgate.v1.DecisionService/Check"
 	batchPath  = "/headgate.v1.DecisionService/CheckBatch"
 	streamPath = "/headgate.v1.DecisionService/CheckStream"
+	httpPath   = "/v1/check"
 )
 
 // placeholder stands for the key's number in a descriptor's value.
@@ -33,13 +34,13 @@ const grpcPrefixLen = 5
 // keys are the only thing that differs. Immutable; shared by all lanes.
 type workload struct {
 	path    string
-	body    []byte                      // gRPC prefix and message
+	body    []byte                      // gRPC prefix and message; over HTTP the JSON
 	digits  []int                       // where in body each number begins, in order
 	width   int                         // of a number, in digits
 	keys    uint64                      // how many numbers there are; 1 without a placeholder
 	checks  int                         // how many a request carries
 	perItem bool                        // checks may fail one by one
-	decode  func([]byte, *outcome) bool // nil for a stream
+	decode  func([]byte, *outcome) bool // nil for a stream, and over HTTP
 	ids     *checkIDs                   // of a stream
 }
 
@@ -61,10 +62,13 @@ func newWorkload(c *Config) (*workload, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.body = make([]byte, grpcPrefixLen, grpcPrefixLen+len(zeros))
-	binary.BigEndian.PutUint32(w.body[1:], uint32(len(zeros)))
+	if c.Protocol != HTTP {
+		w.body = make([]byte, grpcPrefixLen, grpcPrefixLen+len(zeros))
+		binary.BigEndian.PutUint32(w.body[1:], uint32(len(zeros)))
+	}
+	prefix := len(w.body)
 	w.body = append(w.body, zeros...)
-	w.digits = differences(zeros, ones, w.width)
+	w.digits = differences(zeros, ones, w.width, prefix)
 	if len(w.digits) == 0 {
 		w.keys = 1
 	}
@@ -73,17 +77,17 @@ func newWorkload(c *Config) (*workload, error) {
 		if err != nil {
 			return nil, err
 		}
-		w.ids.at = differences(zeros, other, w.ids.width)
+		w.ids.at = differences(zeros, other, w.ids.width, prefix)
 	}
 	return w, nil
 }
 
 // differences returns where a and b differ, as the beginnings of runs of width
-// bytes in a body.
-func differences(a, b []byte, width int) (at []int) {
+// bytes in a body, in which they come after a prefix.
+func differences(a, b []byte, width, prefix int) (at []int) {
 	for i := 0; i < len(a); i++ {
 		if a[i] != b[i] {
-			at = append(at, grpcPrefixLen+i)
+			at = append(at, prefix+i)
 			i += width - 1
 		}
 	}
@@ -95,6 +99,9 @@ func differences(a, b []byte, width int) (at []int) {
 func (w *workload) message(c *Config, number string, id uint64) ([]byte, error) {
 	var m proto.Message
 	switch c.Protocol {
+	case HTTP:
+		w.path = httpPath
+		return checkJSON(c, number)
 	case RLS:
 		w.path, w.decode = rlsPath, decodeRLS
 		r := &rls.RateLimitRequest{Domain: c.Domain}

@@ -23,8 +23,8 @@ func newBench() *cobra.Command {
 		Short: "Measure a rate-limit server",
 		Long: `Bench asks a server for decisions and reports throughput, latencies, verdicts,
 errors and CPU. It drives any server of Envoy's rate-limit service v3 (--protocol
-rls), or Headgate's own API (native, batch, stream), over HTTP/2,
-in cleartext unless a --tls flag is given.
+rls) or Headgate's own API (native, batch, stream) over HTTP/2, or POST /v1/check
+over HTTP/1.1 (http), in cleartext unless a --tls flag is given.
 
 Without --rate the loop is closed: the next request is made when one is answered.
 With --rate it is open: requests are made on time whatever the server does, and
@@ -36,6 +36,7 @@ Exit codes: 0 measured, 2 misuse, 3 the server can't be reached.`,
   headgate bench --rate 5000 --duration 30s --keys 1000000 127.0.0.1:8081
   headgate bench --domain shop --descriptor remote_address=10.0.%d --distribution zipf 127.0.0.1:8081
   headgate bench --protocol batch --batch 1000 -o json 127.0.0.1:8081
+  headgate bench --protocol http --connections 64 127.0.0.1:8080
   headgate bench --versus 127.0.0.1:9081 --rounds 5 127.0.0.1:8081`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -66,7 +67,7 @@ Exit codes: 0 measured, 2 misuse, 3 the server can't be reached.`,
 // benchFlags gives cmd a flag for each setting of c, whose value is the default.
 func benchFlags(cmd *cobra.Command, c *bench.Config) {
 	f := cmd.Flags()
-	f.StringVar((*string)(&c.Protocol), "protocol", string(c.Protocol), "`call` to make: rls, native, batch or stream")
+	f.StringVar((*string)(&c.Protocol), "protocol", string(c.Protocol), "`call` to make: rls, native, batch, stream or http")
 	f.StringVar(&c.Domain, "domain", c.Domain, "domain to ask")
 	f.StringArrayVar(&c.Descriptors, "descriptor", c.Descriptors, "`KEY=VALUE[,KEY=VALUE...]` to ask about; %d is the key's number; repeat for several")
 	f.IntVar(&c.Keys, "keys", c.Keys, "how many different keys")
@@ -76,7 +77,7 @@ func benchFlags(cmd *cobra.Command, c *bench.Config) {
 	f.StringVar((*string)(&c.Headers), "headers", string(c.Headers), "request `headers`: minimal, or envoy, which are as a real Envoy sends them")
 	f.IntVar(&c.Batch, "batch", c.Batch, "checks in one request of --protocol batch, or one message of stream")
 	f.IntVar(&c.Connections, "connections", c.Connections, "connections to keep open")
-	f.IntVar(&c.InFlight, "in-flight", c.InFlight, "requests unanswered on a connection at most")
+	f.IntVar(&c.InFlight, "in-flight", c.InFlight, "requests unanswered on a connection at most; 1 with --protocol http")
 	f.Float64Var(&c.Rate, "rate", c.Rate, "requests a second; 0 is as fast as answers come")
 	f.IntVar(&c.Backlog, "backlog", c.Backlog, "due requests that may wait, with --rate")
 	f.DurationVar(&c.Warmup, "warmup", c.Warmup, "run this long before measuring")

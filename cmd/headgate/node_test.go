@@ -21,7 +21,7 @@ type scriptNode struct {
 }
 
 // startNode runs `headgate serve ARGUMENT...` on free loopback ports until
-// stopnode, or the script's end, and sets $GRPC and $ADMIN to where it listens.
+// stopnode, or the script's end, and sets $GRPC, $HTTP and $ADMIN to where it listens.
 func startNode(ts *testscript.TestScript, neg bool, args []string) {
 	n := ts.Value(scriptNode{}).(*scriptNode)
 	if neg || n.cmd != nil {
@@ -38,13 +38,13 @@ func startNode(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(w.Close())
 	ts.Defer(func() { n.stop() })
 
-	ready := make(chan [2]string, 1)
+	ready := make(chan []string, 1)
 	n.logs.Go(func() {
 		defer r.Close() //nolint:errcheck // only read from
-		re := regexp.MustCompile(`msg="headgate is ready" grpc=(\S+) .*admin=(\S+)`)
+		re := regexp.MustCompile(`msg="headgate is ready" grpc=(\S+) http=(\S+) .*admin=(\S+)`)
 		for scan := bufio.NewScanner(r); scan.Scan(); {
 			if m := re.FindStringSubmatch(scan.Text()); m != nil {
-				ready <- [2]string{m[1], m[2]}
+				ready <- m[1:]
 			}
 		}
 		close(ready)
@@ -56,7 +56,8 @@ func startNode(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("the node ended: %v", n.stop())
 		}
 		ts.Setenv("GRPC", addresses[0])
-		ts.Setenv("ADMIN", addresses[1])
+		ts.Setenv("HTTP", addresses[1])
+		ts.Setenv("ADMIN", addresses[2])
 	case <-time.After(30 * time.Second):
 		ts.Fatalf("the node was not ready within 30 s")
 	}
