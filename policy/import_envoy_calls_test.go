@@ -13,10 +13,12 @@ import (
 //	path=/a,user=ann ; user=ann hits=2  => OVER | OK 4/60s | OVER 0/60s
 //
 // Descriptors are separated by ";", statuses by "|" after the overall answer.
-// A status is OK (no limit), OK max (unlimited), or CODE REMAINING/RESET.
+// A status is OK (no limit), OK max (unlimited), or CODE REMAINING/RESET. A request
+// with "20 times " before it is made as often, with the same answer.
 type callStep struct {
 	line  int
 	at    float64
+	times int
 	calls []refCall
 	want  string
 }
@@ -42,7 +44,14 @@ func parseCalls(text string) ([]callStep, error) {
 		if !ok {
 			return nil, fmt.Errorf("line %d: no =>", i+1)
 		}
-		step := callStep{line: i + 1, at: at, want: strings.TrimSpace(want)}
+		step := callStep{line: i + 1, at: at, times: 1, want: strings.TrimSpace(want)}
+		if times, rest, ok := strings.Cut(request, " times "); ok {
+			n, err := strconv.Atoi(times)
+			if err != nil {
+				return nil, fmt.Errorf("line %d: %w", i+1, err)
+			}
+			step.times, request = n, rest
+		}
 		for _, d := range strings.Split(request, ";") {
 			c, err := parseCall(strings.TrimSpace(d))
 			if err != nil {
