@@ -200,7 +200,9 @@ type stepReader struct {
 	*testsReader
 	step                       *Step
 	at, after                  *field
-	giveBack, peek, hasCost    bool
+	hasCost                    bool
+	ops                        []string // the keys that say what is done, if it is no charge
+	cost, lifetime             *field
 	attributes, descriptorList *field
 }
 
@@ -224,13 +226,27 @@ func stepKeys() keys[*stepReader] {
 			func(s *stepReader, f *field) { s.descriptorList = f },
 		},
 		{"cost", "Units that the request costs. Default: 1. 0 only looks.", func() schema { return formNumber(0) }, func(s *stepReader, f *field) {
+			s.cost = f
 			s.step.Cost, s.hasCost = s.number(&f.node)
 			if s.step.Cost > limiter.CostMax {
 				s.fail(&f.node, &flaw{message: "too large", expected: fmt.Sprintf("at most %d", uint64(limiter.CostMax))})
 			}
 		}},
-		flagKey("give_back", "Give the units back instead of charging them.", func(s *stepReader, b bool) { s.giveBack = b }),
-		flagKey("peek", "Only look: would the cost pass?", func(s *stepReader, b bool) { s.peek = b }),
+		flagKey("give_back", "Give the units back instead of charging them.", func(s *stepReader, b bool) {
+			if b {
+				s.does("give_back", limiter.OpGiveBack)
+			}
+		}),
+		flagKey("peek", "Only look: would the cost pass?", func(s *stepReader, b bool) {
+			if b {
+				s.does("peek", limiter.OpPeek)
+			}
+		}),
+		holderKey("acquire", "Id that acquires slots of concurrency limits. Without it slots are anonymous.", limiter.OpCharge),
+		holderKey("renew", "Id whose slots are renewed.", limiter.OpRenew),
+		holderKey("release", "Id whose slots are released.", limiter.OpRelease),
+		{"lifetime", "How long the slots of acquire or renew live. Default: as long as their limits say.", formSpan, func(s *stepReader, f *field) { s.lifetime = f }},
+		flagKey("can_wait", "Does the caller wait as long as a pace says? Default: true.", func(s *stepReader, b bool) { s.step.CanWait = b }),
 		{"repeat", "How often it is asked. Default: 1.", func() schema { return formNumber(1) }, func(s *stepReader, f *field) {
 			n, _ := s.positive(&f.node)
 			if n > RepeatMax {
@@ -249,7 +265,7 @@ func stepKeys() keys[*stepReader] {
 
 // step reads one item of `steps`; now is when the step before ended.
 func (t *testsReader) step(n *node, now time.Duration) Step {
-	step := Step{Domain: t.domain, Cost: 1, Repeat: 1, At: now, Pos: t.position(n.value)}
+	step := Step{Domain: t.domain, Cost: 1, Repeat: 1, CanWait: true, At: now, Pos: t.position(n.value)}
 	fs, ok := t.mapping(n, t.g.step.names())
 	if !ok {
 		return step
@@ -260,18 +276,59 @@ func (t *testsReader) step(n *node, now time.Duration) Step {
 	}
 	s.time(now)
 	s.request(n)
-	switch {
-	case s.giveBack && s.peek:
-		t.fail(n, &flaw{message: "gives back and peeks", expected: "one of give_back and peek"})
-	case s.giveBack:
-		step.Op = limiter.OpGiveBack
-	case s.peek || (s.hasCost && step.Cost == 0):
-		step.Op = limiter.OpPeek
-	}
+	s.slots(n)
 	if t.asks += step.Repeat; t.asks > AsksMax && t.asks-step.Repeat <= AsksMax {
 		t.fail(n, &flaw{message: "the file asks too often", expected: fmt.Sprintf("at most %d requests in all steps", AsksMax)})
 	}
 	return step
+}
+
+// holderKey is a key whose value is the id of a holder of slots.
+func holderKey(name, help string, op limiter.Op) key[*stepReader] {
+	form := func() schema {
+		id := formText()
+		id["maxLength"] = limiter.HolderBytesMax
+		return id
+	}
+	return key[*stepReader]{name, help, form, func(s *stepReader, f *field) {
+		id, _ := s.text(&f.node)
+		if len(id) > limiter.HolderBytesMax {
+			s.fail(&f.node, &flaw{message: "too long", expected: fmt.Sprintf("at most %d bytes", limiter.HolderBytesMax)})
+		}
+		s.step.Holder = id
+		s.does(name, op)
+	}}
+}
+
+// does has the step do op, as the key says.
+func (s *stepReader) does(name string, op limiter.Op) {
+	s.ops = append(s.ops, name)
+	s.step.Op = op
+}
+
+// slots checks what the step does, and reads how long its slots live.
+func (s *stepReader) slots(n *node) {
+	op := s.step.Op
+	if len(s.ops) > 1 {
+		s.fail(n, &flaw{message: "has " + strings.Join(s.ops, " and "), expected: "one of give_back, peek, acquire, renew and release"})
+	}
+	if s.cost != nil && (op == limiter.OpRenew || op == limiter.OpRelease) {
+		s.failKey(s.cost, &flaw{message: "can't stand beside " + s.ops[0]})
+	}
+	if op == limiter.OpCharge && s.hasCost && s.step.Cost == 0 {
+		s.step.Op = limiter.OpPeek
+	}
+	if s.lifetime == nil {
+		return
+	}
+	if s.step.Holder == "" || op == limiter.OpRelease {
+		s.failKey(s.lifetime, &flaw{message: "can only stand beside acquire or renew"})
+		return
+	}
+	var ok bool
+	if s.step.Lifetime, ok = s.readSpan(&s.lifetime.node); ok && (s.step.Lifetime == 0 || s.step.Lifetime > limiter.LifetimeMax) {
+		s.fail(&s.lifetime.node, &flaw{message: "is out of bounds", expected: "1ms to 24h"})
+	}
 }
 
 // time sets when the step is.
@@ -366,6 +423,11 @@ func expectKeys() keys[*expectReader] {
 				to.e.RetryAfter = &Expected[time.Duration]{limiter.Never, to.position(f.keyNode)}
 			} else if span, ok := to.readSpan(&f.node); ok {
 				to.e.RetryAfter = &Expected[time.Duration]{span, to.position(f.keyNode)}
+			}
+		}},
+		{"wait", "How long the last request that is allowed waits, rounded up to milliseconds; 0s if it starts at once.", formSpan, func(to *expectReader, f *field) {
+			if span, ok := to.readSpan(&f.node); ok {
+				to.e.Wait = &Expected[time.Duration]{span, to.position(f.keyNode)}
 			}
 		}},
 		{

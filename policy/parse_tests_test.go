@@ -29,7 +29,7 @@ func TestATestFileIsReadAsItSays(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	if len(got.Tests) != 1 || len(got.Tests[0].Steps) != 3 || got.Start.Time().UTC().Format(time.RFC3339) != "2026-02-28T23:00:30Z" {
+	if len(got.Tests) != 1 || len(got.Tests[0].Steps) != 6 || got.Start.Time().UTC().Format(time.RFC3339) != "2026-02-28T23:00:30Z" {
 		t.Fatalf("%+v", got)
 	}
 	steps := got.Tests[0].Steps
@@ -48,8 +48,17 @@ func TestATestFileIsReadAsItSays(t *testing.T) {
 		second.Domain != "shop" || second.Expect.RetryAfter.Want != limiter.Never || len(second.Expect.Limits.Want) != 0 {
 		t.Errorf("%+v", second)
 	}
-	if third := steps[2]; third.At != second.At || third.Op != limiter.OpGiveBack || third.Cost != 1 || third.Repeat != 1 {
+	if third := steps[2]; third.At != second.At || third.Op != limiter.OpGiveBack || third.Cost != 1 || third.Repeat != 1 || !third.CanWait || third.Holder != "" {
 		t.Errorf("%+v", third)
+	}
+	if s := steps[3]; s.Op != limiter.OpCharge || s.Holder != "job-1" || s.Cost != 2 || s.Lifetime != 30*time.Second || s.Expect.Wait.Want != 100*time.Millisecond {
+		t.Errorf("%+v", s)
+	}
+	if s := steps[4]; s.Op != limiter.OpRenew || s.Holder != "job-1" || s.Cost != 1 || s.Lifetime != 24*time.Hour || s.Repeat != 2 {
+		t.Errorf("%+v", s)
+	}
+	if s := steps[5]; s.Op != limiter.OpRelease || s.Holder != "job-1" || s.Lifetime != 0 || s.CanWait {
+		t.Errorf("%+v", s)
 	}
 }
 

@@ -44,8 +44,12 @@ type Step struct {
 	Descriptors [][]Label
 	Op          limiter.Op
 	Cost        uint64
-	Repeat      uint64        // how often it is asked, at least 1
-	Every       time.Duration // between two of them
+	// Holder is the id that acquires, renews or releases slots; "": they are anonymous.
+	Holder   string
+	Lifetime time.Duration // of the holder's slots; 0: as long as their limits say
+	CanWait  bool          // the caller waits as long as a pace says
+	Repeat   uint64        // how often it is asked, at least 1
+	Every    time.Duration // between two of them
 
 	Expect Expectation
 	Pos    Position
@@ -59,6 +63,7 @@ type Expectation struct {
 	Denied     *Expected[uint64]
 	DeniedBy   *Expected[string]        // limit that the last denial names
 	RetryAfter *Expected[time.Duration] // of the last denial, rounded up to milliseconds
+	Wait       *Expected[time.Duration] // of the last request that is allowed, rounded up to milliseconds
 	Remaining  *Expected[uint64]        // the least of the enforced limits, after the last request
 	Limits     *Expected[[]string]      // that the last request reached, in any order
 }

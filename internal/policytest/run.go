@@ -83,6 +83,7 @@ type seen struct {
 	allowed, denied uint64
 	deniedBy        string        // by the last denial
 	retryAfter      time.Duration // of the last denial
+	wait            time.Duration // of the last request that is allowed
 	remaining       uint64        // after the last request
 	bounded         bool          // some enforced limit has a remaining
 	limits          []string      // that the last request reached, sorted
@@ -106,6 +107,9 @@ func (r *run) step(n int, s *policy.Step) {
 func (r *run) ask(x *api.Exchange, s *policy.Step, now limiter.Instant, got *seen) bool {
 	x.Reset()
 	x.Req.Domain = []byte(s.Domain)
+	if s.Holder != "" {
+		x.Req.Holder, x.Req.Lifetime = []byte(s.Holder), s.Lifetime
+	}
 	for _, labels := range s.Descriptors {
 		d := x.Req.AddDescriptor()
 		d.Op, d.Cost = s.Op, s.Cost
@@ -113,7 +117,11 @@ func (r *run) ask(x *api.Exchange, s *policy.Step, now limiter.Instant, got *see
 			x.Req.AddEntry([]byte(l.Key), []byte(l.Value)) // ParseTests has checked that they fit
 		}
 	}
-	if !r.gate.Begin(now, x) {
+	r.gate.Match(x)
+	if s.CanWait {
+		x.Call.Patience = limiter.Never
+	}
+	if !r.gate.Charge(now, x) {
 		r.fail(s.Pos, "decision", "one at once", "none: the counter table is expected never to wait")
 		return false
 	}
@@ -140,6 +148,7 @@ func (r *run) ask(x *api.Exchange, s *policy.Step, now limiter.Instant, got *see
 		got.deniedBy, got.retryAfter = charges[by].Limit.Name, charges[by].Decision.RetryAfter
 	} else {
 		got.allowed++
+		got.wait = x.Call.Wait()
 	}
 	return true
 }
@@ -159,6 +168,13 @@ func (r *run) compare(s *policy.Step, got *seen) {
 	r.count(e.Allowed, "allowed", got.allowed)
 	r.count(e.Denied, "denied", got.denied)
 	r.compareDenial(e, got)
+	if x := e.Wait; x != nil && (got.allowed == 0 || roundUp(got.wait) != x.Want) {
+		text := "none: nothing was allowed"
+		if got.allowed > 0 {
+			text = span(roundUp(got.wait))
+		}
+		r.fail(x.Pos, "wait", span(x.Want), text)
+	}
 	if x := e.Remaining; x != nil && (!got.bounded || got.remaining != x.Want) {
 		text := "none: no enforced limit was reached"
 		if got.bounded {

@@ -79,6 +79,59 @@ func TestWhatIsExpectedWronglyFails(t *testing.T) {
 	}
 }
 
+const partners = `
+domain: shop
+limits:
+  - {name: turn, by: [partner], pace: 10/s, max_wait: 250ms}
+  - {name: exports, by: [tenant], concurrency: 2, lifetime: 1min}
+`
+
+func TestWaitsAreCompared(t *testing.T) {
+	if failures := failuresOf(t, partners,
+		"{attributes: {partner: p}, expect: {wait: 0s}}",
+		"{attributes: {partner: p}, repeat: 2, expect: {allowed: 2, wait: 200ms}}",
+		"{attributes: {partner: p}, expect: {denied_by: turn, retry_after: 50ms}}",
+		"{attributes: {partner: p}, can_wait: false, expect: {denied_by: turn, retry_after: 300ms}}",
+		"{after: 50ms, attributes: {partner: p}, peek: true, expect: {wait: 250ms}}",
+		"{attributes: {partner: p}, repeat: 20, every: 100ms, expect: {allowed: 20, wait: 250ms}}",
+		"{after: 350ms, attributes: {partner: p}, can_wait: false, expect: {wait: 0s}}",
+	); len(failures) > 0 {
+		t.Error(strings.Join(failures, "\n"))
+	}
+	for want, step := range map[string]string{
+		"t.yaml:6: step 1: wait: expected 100ms, got 0s":                             "{attributes: {partner: p}, expect: {wait: 100ms}}",
+		"t.yaml:6: step 1: wait: expected 0s, got 100ms":                             "{attributes: {partner: p}, repeat: 2, expect: {wait: 0s}}",
+		"t.yaml:6: step 1: wait: expected 1s, got none: nothing was allowed":         "{attributes: {partner: p}, cost: 9, expect: {wait: 1s}}",
+		"t.yaml:6: step 1: verdict: expected allowed, got 1 allowed, 1 denied (the ": "{attributes: {partner: p}, repeat: 2, can_wait: false, expect: {verdict: allowed}}",
+	} {
+		if failures := failuresOf(t, partners, step); len(failures) != 1 || !strings.HasPrefix(failures[0], want) {
+			t.Errorf("%s:\ngot  %q\nwant %q", step, failures, want)
+		}
+	}
+}
+
+func TestSlotsAreAcquiredRenewedAndReleased(t *testing.T) {
+	if failures := failuresOf(t, partners,
+		"{attributes: {tenant: t}, acquire: a, expect: {verdict: allowed, remaining: 1}}",
+		"{attributes: {tenant: t}, acquire: a, expect: {verdict: allowed, remaining: 1}}", // again: the same slot
+		"{attributes: {tenant: t}, acquire: b, lifetime: 10s, expect: {remaining: 0}}",
+		"{attributes: {tenant: t}, acquire: c, expect: {denied_by: exports, retry_after: 10s}}",
+		"{attributes: {tenant: t}, expect: {denied_by: exports}}", // an anonymous one
+		"{after: 9s, attributes: {tenant: t}, renew: b, expect: {verdict: allowed}}",
+		"{after: 59s, attributes: {tenant: t}, renew: a, expect: {verdict: denied, denied_by: exports}}", // expired at 1min
+		"{attributes: {tenant: t}, release: b, expect: {verdict: allowed, remaining: 2}}",
+		"{attributes: {tenant: t}, release: nobody, expect: {verdict: allowed, remaining: 2}}",
+		"{attributes: {tenant: t}, cost: 2, expect: {verdict: allowed, remaining: 0}}",
+		"{attributes: {tenant: t}, give_back: true, expect: {remaining: 1}}",
+	); len(failures) > 0 {
+		t.Error(strings.Join(failures, "\n"))
+	}
+	const want = "t.yaml:6: step 1: request: expected a decision, got lifetime: 2m0s: at most 1m0s"
+	if failures := failuresOf(t, partners, "{attributes: {tenant: t}, acquire: a, lifetime: 2min}"); len(failures) != 1 || !strings.HasPrefix(failures[0], want) {
+		t.Errorf("%q", failures)
+	}
+}
+
 func TestEachTestHasFreshCounters(t *testing.T) {
 	docs, _ := policy.Parse([]policy.Source{{Name: "shop.yaml", Text: []byte(shop)}})
 	const one = "  - {name: a, steps: [{attributes: {user: ann}, cost: 4, expect: {verdict: allowed}}]}\n"
