@@ -15,6 +15,7 @@ type Sources struct {
 	Status func() Status
 	Config func() string // the settings in force, as YAML
 	Policy func() Policy
+	Lines  func() string // the limits in force, as the reference service's /rlconfig has them
 	Top    func() Top
 	Table  func() Table
 
@@ -89,6 +90,7 @@ type Table struct {
 //
 //	GET /v1/status   GET /v1/policy   GET /v1/keys   GET /v1/table
 //	GET /v1/config   (YAML)           GET /debug/pprof/
+//	GET /rlconfig    (text)
 //	GET /v1/mode     POST /v1/mode    GET /v1/audit (also /audit)
 func Handler(s *Sources) http.Handler {
 	mux := http.NewServeMux()
@@ -99,6 +101,10 @@ func Handler(s *Sources) http.Handler {
 	mux.HandleFunc("GET /v1/config", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/yaml")
 		_, _ = w.Write([]byte(s.Config()))
+	})
+	mux.HandleFunc("GET /rlconfig", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte(s.Lines()))
 	})
 	mux.HandleFunc("GET /v1/mode", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.Modes()) })
 	mux.HandleFunc("POST /v1/mode", change(s.ReadOnly, func(who Caller, in *ModeChange) (any, error) { return s.SetMode(who, in) }))

@@ -15,6 +15,7 @@ func handler() http.Handler {
 	return admin.Handler(&admin.Sources{
 		Status: func() admin.Status { return admin.Status{State: "serving", Ready: true} },
 		Config: func() string { return "grpc:\n" },
+		Lines:  func() string { return "shop.user: unit=SECOND\n" },
 		Policy: func() admin.Policy { return admin.Policy{Version: 3, Refused: true, Problems: []string{"p"}} },
 		Top:    func() admin.Top { return admin.Top{Hot: []admin.TopKey{{Limit: "l", Count: 2}}} },
 		Table:  func() admin.Table { return admin.Table{Entries: 5, Domains: map[string]int64{"shop": 5}} },
@@ -56,6 +57,9 @@ func TestEachPathSaysWhatItsSourceSays(t *testing.T) {
 	}
 	if code, body := get(t, "GET", "127.0.0.1:8082", "/v1/config"); code != 200 || body != "grpc:\n" {
 		t.Errorf("config: %d %s", code, body)
+	}
+	if code, body := get(t, "GET", "127.0.0.1:8082", "/rlconfig"); code != 200 || body != "shop.user: unit=SECOND\n" {
+		t.Errorf("rlconfig: %d %s", code, body)
 	}
 	if code, body := get(t, "GET", "127.0.0.1:8082", "/debug/pprof/"); code != 200 || !strings.Contains(body, "goroutine") {
 		t.Errorf("pprof: %d %s", code, body)

@@ -53,7 +53,7 @@ func (h *Headers) Append(dst []byte, x *api.Exchange) []byte {
 	dst = append(dst, tagOverallCode, overall)
 
 	charges := x.Call.Charges()
-	var strictest [policy.DescriptorsMax]*limiter.Charge
+	var strictest [policy.DescriptorsMax]*limiter.Charge // by descriptor
 	for i := range charges {
 		ch := &charges[i]
 		for bits, d := ch.Descriptors, 0; bits != 0; bits, d = bits>>1, d+1 {
@@ -73,7 +73,11 @@ func (h *Headers) Append(dst []byte, x *api.Exchange) []byte {
 		}
 		dst = append(dst, tagStatus, 2, tagStatusCode, code)
 	}
-	return h.appendHeaders(dst, x, verdict)
+	dst = h.appendHeaders(dst, x, verdict)
+	if x.Req.Headers == 0 && (h.Amount != "" || h.Remaining != "" || h.Reset != "") {
+		dst = h.appendClosest(dst, strictest[:len(x.Req.Descriptors())])
+	}
+	return dst
 }
 
 // appendStatus appends a DescriptorStatus. As in Envoy's own service, a shadow
@@ -173,6 +177,42 @@ func (h *Headers) appendHeaders(dst []byte, x *api.Exchange, verdict limiter.Ver
 	}
 	if chosen &^= policy.HeadersChosen | policy.HeadersRetryAfter; chosen != 0 {
 		dst = appendFamilies(dst, x, chosen)
+	}
+	return dst
+}
+
+// appendClosest appends the headers of the status that is closest to its limit, as
+// Envoy's own service chooses it: the last that is over, if it is not one of several
+// any_of; else the first of those with the least left.
+func (h *Headers) appendClosest(dst []byte, statuses []*limiter.Charge) []byte {
+	var closest *limiter.Charge
+	least := uint64(math.MaxUint32)
+	for _, ch := range statuses {
+		if ch == nil || ch.Limit.Kind == limiter.KindUnlimited {
+			continue
+		}
+		if over := headers.Denies(ch) && !ch.Limit.AnyOf; over {
+			closest, least = ch, 0
+		} else if left := ch.Decision.Remaining; left < least {
+			closest, least = ch, left
+		}
+	}
+	if closest == nil {
+		return dst
+	}
+	amount, _, _ := perUnit(closest.Limit)
+	for _, f := range [...]struct {
+		name  string
+		value uint64
+	}{
+		{h.Amount, amount},
+		{h.Remaining, clamp(closest.Decision.Remaining)},
+		{h.Reset, headers.Seconds(closest.Decision.ResetAfter)},
+	} {
+		if f.name != "" {
+			var digits [20]byte
+			dst = appendHeader(dst, f.name, strconv.AppendUint(digits[:0], f.value, 10))
+		}
 	}
 	return dst
 }

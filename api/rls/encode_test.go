@@ -270,9 +270,69 @@ func TestPeriodsInTheWordsOfEnvoy(t *testing.T) {
 	}
 }
 
-// modelAnswer is the dumb model of Append.
-func modelAnswer(x *api.Exchange) *rlsv3.RateLimitResponse {
+// closestHeaders are Amount, Remaining and Reset of withClosest.
+func closestHeaders(amount, remaining uint32, reset int64) []*corev3.HeaderValue {
+	return []*corev3.HeaderValue{
+		{Key: "ratelimit-limit", Value: fmt.Sprint(amount)},
+		{Key: "ratelimit-remaining", Value: fmt.Sprint(remaining)},
+		{Key: "ratelimit-reset", Value: fmt.Sprint(reset)},
+	}
+}
+
+// withClosest returns h with the headers of the status closest to its limit.
+func withClosest(h Headers) Headers {
+	h.Amount, h.Remaining, h.Reset = "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"
+	return h
+}
+
+func TestTheHeadersOfEnvoysServiceTellOfTheClosestLimit(t *testing.T) {
+	spec := func(amount uint64, more ...func(*limiter.Spec)) limiter.Spec {
+		s := limiter.Spec{Name: "l", Kind: limiter.KindFixed, Amount: amount, Period: time.Minute}
+		for _, f := range more {
+			f(&s)
+		}
+		return s
+	}
+	anyOf := func(s *limiter.Spec) { s.AnyOf = true }
+	shadow := func(s *limiter.Spec) { s.Shadow = true }
+	left := func(n uint64) limiter.Decision {
+		return limiter.Decision{Verdict: allowed, Remaining: n, ResetAfter: 1500 * time.Millisecond}
+	}
+	none := limiter.Decision{Verdict: denied, RetryAfter: time.Second, ResetAfter: time.Minute}
+	for _, c := range []struct {
+		name    string
+		charges []limiter.Charge
+		want    []*corev3.HeaderValue
+	}{
+		{"no limit", nil, nil},
+		{"one limit", []limiter.Charge{charge(1, spec(10), left(7))}, closestHeaders(10, 7, 2)},
+		{"the one with the least left", []limiter.Charge{charge(1, spec(10), left(7)), charge(2, spec(5), left(4))}, closestHeaders(5, 4, 2)},
+		{"the first of two alike", []limiter.Charge{charge(1, spec(10), left(4)), charge(2, spec(5), left(4))}, closestHeaders(10, 4, 2)},
+		{"the last that is over", []limiter.Charge{charge(1, spec(10), none), charge(2, spec(5), none), charge(4, spec(3), left(0))}, closestHeaders(5, 0, 60)},
+		{"of several any_of limits the first that is over", []limiter.Charge{charge(1, spec(10, anyOf), none), charge(2, spec(5, anyOf), none)}, closestHeaders(10, 0, 60)},
+		{"a shadow limit, too", []limiter.Charge{charge(1, spec(10, shadow), none), charge(2, spec(5), left(4))}, closestHeaders(10, 0, 60)},
+		{"no unlimited one", []limiter.Charge{charge(1, limiter.Spec{Name: "u", Kind: limiter.KindUnlimited}, left(0))}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := withClosest(Headers{})
+			x := exchange(3, policy.Matched, c.charges...)
+			if got := answer(t, &h, x).GetResponseHeadersToAdd(); !slices.EqualFunc(got, c.want, func(a, b *corev3.HeaderValue) bool { return proto.Equal(a, b) }) {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+			x.Req.Headers = policy.HeadersChosen // headers: none
+			if got := answer(t, &h, x).GetResponseHeadersToAdd(); len(got) > 0 {
+				t.Errorf("the policy chose none, got %v", got)
+			}
+		})
+	}
+}
+
+// modelAnswer is the dumb model of Append. With closest it has the three headers
+// that Envoy's service can add, by that service's rule.
+func modelAnswer(x *api.Exchange, closest bool) *rlsv3.RateLimitResponse {
 	resp := &rlsv3.RateLimitResponse{OverallCode: ok}
+	var told *rlsv3.RateLimitResponse_DescriptorStatus
+	least := uint32(math.MaxUint32)
 	v, by := x.Call.Verdict()
 	for d := range x.Req.Descriptors() {
 		var mine []limiter.Charge
@@ -306,6 +366,12 @@ func modelAnswer(x *api.Exchange) *rlsv3.RateLimitResponse {
 				s.CurrentLimit.UnitMultiplier = wrapperspb.UInt32(uint32(multiplier))
 			}
 			s.DurationUntilReset = &durationpb.Duration{Seconds: int64(math.Ceil(ch.Decision.ResetAfter.Seconds()))}
+			if s.LimitRemaining < least {
+				told, least = s, s.LimitRemaining
+			}
+			if s.Code == over && !ch.Limit.AnyOf {
+				told, least = s, 0
+			}
 		}
 		resp.Statuses = append(resp.Statuses, s)
 	}
@@ -315,6 +381,9 @@ func modelAnswer(x *api.Exchange) *rlsv3.RateLimitResponse {
 			resp.ResponseHeadersToAdd = append(resp.ResponseHeadersToAdd, &corev3.HeaderValue{Key: "retry-after", Value: fmt.Sprint(max(1, int64(math.Ceil(wait.Seconds()))))})
 		}
 		resp.ResponseHeadersToAdd = append(resp.ResponseHeadersToAdd, &corev3.HeaderValue{Key: "x-headgate-limit", Value: x.Call.Charges()[by].Limit.Name})
+	}
+	if closest && told != nil {
+		resp.ResponseHeadersToAdd = append(resp.ResponseHeadersToAdd, closestHeaders(told.GetCurrentLimit().GetRequestsPerUnit(), told.GetLimitRemaining(), told.GetDurationUntilReset().GetSeconds())...)
 	}
 	return resp
 }
@@ -345,13 +414,16 @@ func TestAppendSaysWhatTheGeneratedMessageSays(t *testing.T) {
 			}
 			x.Call.Add(charge(rapid.Uint32().Draw(t, "bits")&(1<<n-1), s, d))
 		}
-		h := DefaultHeaders()
+		h, closest := DefaultHeaders(), rapid.Bool().Draw(t, "closest")
+		if closest {
+			h = withClosest(h)
+		}
 		b := h.Append(nil, x)
 		var got rlsv3.RateLimitResponse
 		if err := proto.Unmarshal(b, &got); err != nil {
 			t.Fatal(err)
 		}
-		if want := modelAnswer(x); !proto.Equal(&got, want) {
+		if want := modelAnswer(x, closest); !proto.Equal(&got, want) {
 			t.Fatalf("\n got %v\nwant %v", &got, want)
 		}
 		if len(got.ProtoReflect().GetUnknown()) > 0 {
@@ -368,8 +440,8 @@ func TestHeadersValidate(t *testing.T) {
 	if err := (&Headers{}).Validate(); err != nil {
 		t.Fatal(err)
 	}
-	err := (&Headers{RetryAfter: "Retry-After", Limit: "x limit", Degraded: "ok"}).Validate()
-	if err == nil || !strings.Contains(err.Error(), "headers.retry_after") || !strings.Contains(err.Error(), "headers.limit") || strings.Contains(err.Error(), "degraded") {
+	err := (&Headers{RetryAfter: "Retry-After", Limit: "x limit", Degraded: "ok", Reset: "é"}).Validate()
+	if err == nil || !strings.Contains(err.Error(), "headers.reset:") || !strings.Contains(err.Error(), "headers.retry_after") || !strings.Contains(err.Error(), "headers.limit") || strings.Contains(err.Error(), "degraded") {
 		t.Fatalf("got %v", err)
 	}
 }

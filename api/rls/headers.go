@@ -13,6 +13,11 @@ type Headers struct {
 	RetryAfter string
 	// Limit holds, on a denial, the name of the limit that denied.
 	Limit string
+	// Amount, Remaining and Reset hold what the status says that is closest to its
+	// limit: the amount, the units left and the whole seconds until the reset. They
+	// are those that Envoy's own service can add, on every answer that a limit
+	// counted for, unless the domain's policy chooses its headers.
+	Amount, Remaining, Reset string
 	// Degraded holds why a decision was made without its counter, on denials
 	// and on allowed answers.
 	Degraded string
@@ -29,6 +34,9 @@ func (h *Headers) Validate() error {
 	for _, f := range []struct{ path, name string }{
 		{"headers.retry_after", h.RetryAfter},
 		{"headers.limit", h.Limit},
+		{"headers.amount", h.Amount},
+		{"headers.remaining", h.Remaining},
+		{"headers.reset", h.Reset},
 		{"headers.degraded", h.Degraded},
 	} {
 		for _, c := range []byte(f.name) {

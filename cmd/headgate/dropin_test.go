@@ -58,7 +58,7 @@ func TestUnderItsOtherNameItServesEnvoyGateway(t *testing.T) {
 	if err := os.Symlink(self, link); err != nil {
 		t.Fatal(err)
 	}
-	web, rpc, metrics := freePort(t), freePort(t), freePort(t)
+	web, rpc, metrics, debug := freePort(t), freePort(t), freePort(t), freePort(t)
 	cmd := exec.Command(link)
 	cmd.Env = []string{
 		"RUNTIME_ROOT=/data", "RUNTIME_SUBDIRECTORY=ratelimit", "RUNTIME_IGNOREDOTFILES=true", "RUNTIME_WATCH_ROOT=false",
@@ -69,7 +69,7 @@ func TestUnderItsOtherNameItServesEnvoyGateway(t *testing.T) {
 		"CONFIG_GRPC_XDS_SERVER_TLS_CACERT=" + ca, "FORCE_START_WITHOUT_INITIAL_CONFIG=true",
 		"REDIS_SOCKET_TYPE=tcp", "REDIS_URL=redis.redis.svc:6379", "USE_PROMETHEUS=true", "PROMETHEUS_ADDR=127.0.0.1:" + metrics,
 		"PROMETHEUS_MAPPER_YAML=/etc/statsd-exporter/conf.yaml",
-		"HOST=127.0.0.1", "PORT=" + web, "GRPC_HOST=127.0.0.1", "GRPC_PORT=" + rpc, "DEBUG_PORT=" + freePort(t),
+		"HOST=127.0.0.1", "PORT=" + web, "GRPC_HOST=127.0.0.1", "GRPC_PORT=" + rpc, "DEBUG_PORT=" + debug,
 		"HEADGATE_DATA_DIR=" + filepath.Join(dir, "data"),
 	}
 	log, err := os.Create(filepath.Join(dir, "log"))
@@ -133,6 +133,10 @@ func TestUnderItsOtherNameItServesEnvoyGateway(t *testing.T) {
 		if err != nil || resp.GetOverallCode() != want || len(resp.GetResponseHeadersToAdd()) > 0 {
 			t.Errorf("request %d: %v, %v", i+1, resp, err)
 		}
+	}
+	if status, body := webGet("http://127.0.0.1:" + debug + "/rlconfig"); status != 200 ||
+		!strings.Contains(body, "default/eg/http.first-route_first-route.rule-0-match-0: unit=HOUR requests_per_unit=5, shadow_mode: false, quota_mode: false\n") {
+		t.Errorf("/rlconfig: %d\n%s", status, body)
 	}
 	const request = `{"domain":"default/eg/http","descriptors":[{"entries":[{"key":"first-route","value":"first-route"},{"key":"rule-0-match-0","value":"ann"}]}]}`
 	r, err := http.Post("http://127.0.0.1:"+web+"/json", "application/json", strings.NewReader(request))

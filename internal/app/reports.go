@@ -6,6 +6,7 @@ import (
 	"github.com/headgate/headgate/api/admin"
 	"github.com/headgate/headgate/api/h2"
 	"github.com/headgate/headgate/internal/obs"
+	"github.com/headgate/headgate/policy"
 )
 
 // metricsConfig says where metrics read from. Nothing is read before build has
@@ -52,6 +53,10 @@ func (n *node) adminSources() *admin.Sources {
 		Status: n.status,
 		Config: func() string { return settings },
 		Policy: n.policyReport,
+		Lines: func() string {
+			snapshot, _ := n.policies.snapshot()
+			return policy.EnvoyLines(snapshot)
+		},
 		Top: func() admin.Top {
 			return admin.Top{Hot: topKeys(n.metrics.Hot), Denied: topKeys(n.metrics.Denied)}
 		},

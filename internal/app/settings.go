@@ -45,6 +45,9 @@ func rpcConfig(c *config.Config) *rpc.Config {
 	r.Headers = rls.Headers{
 		RetryAfter: c.RLS.RetryAfterHeader,
 		Limit:      c.RLS.LimitHeader,
+		Amount:     c.RLS.AmountHeader,
+		Remaining:  c.RLS.RemainingHeader,
+		Reset:      c.RLS.ResetHeader,
 		Degraded:   c.RLS.DegradedHeader,
 	}
 	r.Reflection = c.GRPC.Reflection

@@ -98,6 +98,9 @@ type GRPC struct {
 type RLS struct {
 	RetryAfterHeader string `yaml:"retry_after_header" kind:"header" doc:"Response header that says on a denial after how many seconds the same cost could pass. Empty: none."`
 	LimitHeader      string `yaml:"limit_header" kind:"header" doc:"Response header that names on a denial the limit that denied. Empty: none."`
+	AmountHeader     string `yaml:"amount_header" kind:"header" doc:"Response header with the amount of the limit that is closest to being used up, on every answer that a limit counted for, if the policy chooses no headers. Empty: none."`
+	RemainingHeader  string `yaml:"remaining_header" kind:"header" doc:"Response header with the units that this limit has left. Empty: none."`
+	ResetHeader      string `yaml:"reset_header" kind:"header" doc:"Response header with the seconds until its counter is as if unused. Empty: none."`
 	DegradedHeader   string `yaml:"degraded_header" kind:"header" doc:"Response header that says why a decision was made without its counter. Empty: none."`
 }
 

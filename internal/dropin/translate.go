@@ -30,7 +30,6 @@ func ignored() []string {
 		"EXTRA_TAGS", "STATS_FLUSH_INTERVAL", "DISABLE_STATS", "PROMETHEUS_MAPPER_YAML",
 		"PROMETHEUS_RESPONSE_TIME_AS_MILLISECONDS", "EXPIRATION_JITTER_MAX_SECONDS", "LOCAL_CACHE_SIZE_IN_BYTES",
 		"NEAR_LIMIT_RATIO", "CACHE_KEY_PREFIX", "BACKEND_TYPE", "RESPONSE_DYNAMIC_METADATA",
-		"LIMIT_RESPONSE_HEADERS_ENABLED", "LIMIT_LIMIT_HEADER", "LIMIT_REMAINING_HEADER", "LIMIT_RESET_HEADER",
 		"CONFIG_GRPC_XDS_SERVER_CONNECT_RETRY_INTERVAL", "XDS_CLIENT_BACKOFF_RANDOM_FACTOR", "XDS_CLIENT_BACKOFF_JITTER",
 		"GRPC_SERVER_TLS_CA_CERT", "GRPC_MAX_CONNECTION_AGE_GRACE", "RUNTIME_WATCH_ROOT",
 	}
@@ -63,6 +62,7 @@ func Translate(env []string) (Result, error) {
 	t.log()
 	t.encryption()
 	t.limits()
+	t.headers()
 	if t.oneOf("CONFIG_TYPE", "FILE", "GRPC_XDS_SOTW") == "GRPC_XDS_SOTW" {
 		t.controlPlane()
 	} else {
@@ -192,9 +192,31 @@ func (t *translator) limits() {
 	} {
 		t.set(f[1], strconv.FormatBool(t.boolean(f[0])))
 	}
+	// The service answers late, and has Envoy's timeout and failure_mode_deny say
+	// what becomes of the request.
+	t.set("grpc.behind_max", "0")
+}
+
+// headers are those that answers have Envoy add.
+func (t *translator) headers() {
 	// The service adds none of these.
 	t.set("rls.retry_after_header", "")
 	t.set("rls.limit_header", "")
+	if !t.boolean("LIMIT_RESPONSE_HEADERS_ENABLED") {
+		return
+	}
+	for _, f := range [][3]string{
+		{"LIMIT_LIMIT_HEADER", "RateLimit-Limit", "rls.amount_header"},
+		{"LIMIT_REMAINING_HEADER", "RateLimit-Remaining", "rls.remaining_header"},
+		{"LIMIT_RESET_HEADER", "RateLimit-Reset", "rls.reset_header"},
+	} {
+		name := strings.ToLower(t.text(f[0], f[1])) // HTTP/2 has no other
+		if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+			t.problem(f[0], name, "must be a header name: letters, digits, '-', '_' and '.'")
+			continue
+		}
+		t.set(f[2], name)
+	}
 }
 
 func (t *translator) files() {

@@ -45,6 +45,7 @@ func TestEnvoyGatewaysEnvironment(t *testing.T) {
 	want.GRPC.TLS.CertFile, want.GRPC.TLS.KeyFile = "/certs/tls.crt", "/certs/tls.key"
 	want.Metrics.Addr = ":19001"
 	want.RLS.RetryAfterHeader, want.RLS.LimitHeader = "", ""
+	want.GRPC.BehindMax = 0
 	x := &want.Policy.XDS
 	x.Server, x.NodeID, x.AwaitInitial = "envoy-gateway:18001", "envoy-ratelimit", false
 	x.NodeMetadata, x.Headers = []string{}, []string{}
@@ -77,6 +78,30 @@ func TestOthersEnvironments(t *testing.T) {
 	if !reflect.DeepEqual(x.NodeMetadata, []string{"a=b", "c=d=e"}) || !reflect.DeepEqual(x.Headers, []string{"x-key=v:w", "y="}) ||
 		x.MessageBytesMax != 2048 || !x.AwaitInitial || x.BackoffMin != 2e9 || c.GRPC.TLS.ClientAuth != "require" || c.Admin.Addr != "[::1]:6071" {
 		t.Errorf("%s", c.YAML())
+	}
+}
+
+func TestTheServicesHeadersAreAddedIfAsked(t *testing.T) {
+	for _, tc := range []struct {
+		env  []string
+		want [3]string
+	}{
+		{nil, [3]string{}},
+		{[]string{"LIMIT_LIMIT_HEADER=X-Limit"}, [3]string{}},
+		{[]string{"LIMIT_RESPONSE_HEADERS_ENABLED=true"}, [3]string{"ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"}},
+		{
+			[]string{"LIMIT_RESPONSE_HEADERS_ENABLED=1", "LIMIT_LIMIT_HEADER=X-RateLimit-Limit", "LIMIT_RESET_HEADER=x_reset"},
+			[3]string{"x-ratelimit-limit", "ratelimit-remaining", "x_reset"},
+		},
+	} {
+		c, r := settings(t, tc.env...)
+		if got := [3]string{c.RLS.AmountHeader, c.RLS.RemainingHeader, c.RLS.ResetHeader}; got != tc.want || len(r.Ignored) > 0 {
+			t.Errorf("%v: %q, ignored %v", tc.env, got, r.Ignored)
+		}
+	}
+	_, err := Translate([]string{"LIMIT_RESPONSE_HEADERS_ENABLED=true", "LIMIT_RESET_HEADER=re set"})
+	if err == nil || !strings.Contains(err.Error(), `LIMIT_RESET_HEADER: "re set": must be a header name`) {
+		t.Error(err)
 	}
 }
 
