@@ -49,6 +49,11 @@ func Table() []Layer {
 		// The cluster.
 		{Path: "cluster/consensus", Times: true},
 
+		// What is on disk.
+		{Path: "storage"},
+		{Path: "storage/raftlog", Ours: []string{"storage"}},
+		{Path: "storage/storagetest"},
+
 		// The edge.
 		{Path: "api", Ours: []string{lim, pol}},
 		{Path: "api/rpc", Ours: append([]string{"api/rls", "api/authz", "api/decision", "api/gubernator", "api/h2"}, door...)},

@@ -1,0 +1,36 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What Open and the operations of a DB report, for errors.Is.
+var (
+	// ErrNewerFormat: a later version of Headgate wrote the directory.
+	ErrNewerFormat = errors.New("written by a newer version of Headgate")
+	// ErrOtherNode: the directory is another node's.
+	ErrOtherNode = errors.New("the directory belongs to another node")
+	// ErrFull: the disk has no room. Reads go on; see [DB.Recheck].
+	ErrFull = errors.New("the disk is full: free space and writes go on by themselves")
+	// ErrFailed: a write that had to last did not. It stays until another
+	// process opens the directory.
+	ErrFailed = errors.New("the disk failed: nothing is written any more; repair or replace it and restart the node")
+)
+
+// A DamagedError says that a directory's content can't be what was written.
+type DamagedError struct {
+	// Dir is the directory, as in Config.Dir.
+	Dir string
+	// Cause says what is damaged.
+	Cause error
+}
+
+// Error says what is damaged and the two ways to go on.
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("storage: %s is damaged: %v; keep a copy of it, then either restore a backup into an empty directory, "+
+		"or, if the other members of the cluster are healthy, remove this node from the cluster and let it join again with an empty one", e.Dir, e.Cause)
+}
+
+// Unwrap returns the cause.
+func (e *DamagedError) Unwrap() error { return e.Cause }
