@@ -3,8 +3,6 @@ package authz
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -16,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/internal/apitest"
 	"github.com/headgate/headgate/limiter"
 )
 
@@ -179,26 +178,8 @@ func services(tb testing.TB) []*Service {
 	return []*Service{newService(tb, api.DefaultBounds(), "shop"), newService(tb, api.DefaultBounds(), ""), newService(tb, tightBounds(), "edge")}
 }
 
-// recorded returns the requests that a real Envoy sent, by name.
-func recorded(tb testing.TB) map[string][]byte {
-	tb.Helper()
-	paths, err := filepath.Glob("testdata/envoy-recorded/*.bin")
-	if err != nil || len(paths) == 0 {
-		tb.Fatalf("no recorded requests: %v", err)
-	}
-	requests := make(map[string][]byte, len(paths))
-	for _, path := range paths {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		requests[strings.TrimSuffix(filepath.Base(path), ".bin")] = b
-	}
-	return requests
-}
-
 func FuzzDecode(f *testing.F) {
-	for _, b := range recorded(f) {
+	for _, b := range apitest.Recorded(f) {
 		f.Add(b)
 	}
 	f.Add(full(f, map[string]string{"domain": "edge", "headers": "api_key=x-api-key, x-user", "cost": "3", "deny_status": "403", "plan": "free"}))
@@ -400,7 +381,7 @@ func TestSettingsHaveBounds(t *testing.T) {
 }
 
 func TestRecordedRequestsHaveWhatTheGuidePromises(t *testing.T) {
-	for name, b := range recorded(t) {
+	for name, b := range apitest.Recorded(t) {
 		x := new(api.Exchange)
 		if err := newService(t, api.DefaultBounds(), "").Decode(b, x); err != nil {
 			t.Fatalf("%s: %v", name, err)

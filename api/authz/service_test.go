@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,9 +15,8 @@ import (
 
 	"github.com/headgate/headgate/api"
 	"github.com/headgate/headgate/api/authz"
+	"github.com/headgate/headgate/internal/apitest"
 	"github.com/headgate/headgate/limiter"
-	"github.com/headgate/headgate/limiter/table"
-	"github.com/headgate/headgate/policy"
 )
 
 const edge = `
@@ -42,27 +40,12 @@ type door struct {
 
 func newDoor(tb testing.TB) *door {
 	tb.Helper()
-	docs, problems := policy.Parse([]policy.Source{{Name: "edge.yaml", Text: []byte(edge)}})
-	if len(problems) > 0 {
-		tb.Fatal(problems)
-	}
-	snapshot, problems := policy.Compile(docs, policy.Options{OnUnknownDomain: policy.UnknownDomainError})
-	if len(problems) > 0 {
-		tb.Fatal(problems)
-	}
-	counters, err := table.New(table.Config{EntriesMax: 1 << 16})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	counters.Install(snapshot.Limits())
-	var p atomic.Pointer[policy.Snapshot]
-	p.Store(snapshot)
 	s, err := authz.New(authz.Config{Bounds: api.DefaultBounds()})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	now := func() limiter.Instant { return limiter.Instant(1_800_000_000 * time.Second) }
-	return &door{s, api.NewDesk(&api.Gate{Policies: &p, Decider: counters}, now, time.Second)}
+	return &door{s, api.NewDesk(apitest.Gate(tb, edge, apitest.Strict(), nil), now, time.Second)}
 }
 
 // serve appends the answer to b.

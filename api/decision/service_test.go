@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,8 +16,8 @@ import (
 	"github.com/headgate/headgate/api"
 	"github.com/headgate/headgate/api/decision"
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
+	"github.com/headgate/headgate/internal/apitest"
 	"github.com/headgate/headgate/limiter"
-	"github.com/headgate/headgate/limiter/table"
 	"github.com/headgate/headgate/policy"
 )
 
@@ -54,27 +53,9 @@ const noon = limiter.Instant(1_800_000_000 * int64(time.Second) / int64(time.Hou
 // unless somebody waits.
 func newService(tb testing.TB, d api.Decider, unknown policy.Outcome) *generated {
 	tb.Helper()
-	docs, problems := policy.Parse([]policy.Source{{Name: "shop.yaml", Text: []byte(shop)}})
-	if len(problems) > 0 {
-		tb.Fatal(problems)
-	}
-	snapshot, problems := policy.Compile(docs, policy.Options{Version: 7, OnUnknownDomain: unknown})
-	if len(problems) > 0 {
-		tb.Fatal(problems)
-	}
-	if d == nil {
-		counters, err := table.New(table.Config{EntriesMax: 1 << 16})
-		if err != nil {
-			tb.Fatal(err)
-		}
-		counters.Install(snapshot.Limits())
-		d = counters
-	}
-	var p atomic.Pointer[policy.Snapshot]
-	p.Store(snapshot)
 	start := time.Now()
 	clock := func() limiter.Instant { return noon.Add(time.Since(start)) }
-	desk := api.NewDesk(&api.Gate{Policies: &p, Decider: d}, clock, time.Second)
+	desk := api.NewDesk(apitest.Gate(tb, shop, policy.Options{OnUnknownDomain: unknown}, d), clock, time.Second)
 	return &generated{&decision.Service{Desk: desk, Bounds: api.DefaultBounds()}}
 }
 

@@ -7,16 +7,14 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/headgate/headgate/api"
 	"github.com/headgate/headgate/api/rest"
 	"github.com/headgate/headgate/api/rls"
+	"github.com/headgate/headgate/internal/apitest"
 	"github.com/headgate/headgate/limiter"
-	"github.com/headgate/headgate/limiter/table"
-	"github.com/headgate/headgate/policy"
 )
 
 const shop = `
@@ -48,26 +46,10 @@ const noon = limiter.Instant(1_800_000_000_000_000_000)
 
 func config(tb testing.TB, d func(api.Decider) api.Decider) rest.Config {
 	tb.Helper()
-	docs, problems := policy.Parse([]policy.Source{{Name: "shop.yaml", Text: []byte(shop)}})
-	if len(problems) > 0 {
-		tb.Fatal(problems)
-	}
-	snapshot, problems := policy.Compile(docs, policy.Options{Version: 7, OnUnknownDomain: policy.UnknownDomainError})
-	if len(problems) > 0 {
-		tb.Fatal(problems)
-	}
-	counters, err := table.New(table.Config{EntriesMax: 1 << 16})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	counters.Install(snapshot.Limits())
-	var p atomic.Pointer[policy.Snapshot]
-	p.Store(snapshot)
-	var decider api.Decider = counters
+	gate := apitest.Gate(tb, shop, apitest.Strict(), nil)
 	if d != nil {
-		decider = d(counters)
+		gate.Decider = d(gate.Decider)
 	}
-	gate := &api.Gate{Policies: &p, Decider: decider}
 	return rest.Config{
 		Desk:   api.NewDesk(gate, func() limiter.Instant { return noon }, 20*time.Millisecond),
 		Bounds: api.DefaultBounds(), RLS: rls.DefaultHeaders(), DenyStatus: 429,

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -19,27 +17,10 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/internal/apitest"
 	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/policy"
 )
-
-// recorded returns the requests that a real Envoy sent, by name.
-func recorded(tb testing.TB) map[string][]byte {
-	tb.Helper()
-	paths, err := filepath.Glob("testdata/envoy-recorded/*.bin")
-	if err != nil || len(paths) == 0 {
-		tb.Fatalf("no recorded requests: %v", err)
-	}
-	requests := make(map[string][]byte, len(paths))
-	for _, path := range paths {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		requests[strings.TrimSuffix(filepath.Base(path), ".bin")] = b
-	}
-	return requests
-}
 
 // A plain request is what a RateLimitRequest means.
 type plain struct {
@@ -168,7 +149,7 @@ func tightBounds() *api.Bounds {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, b := range recorded(f) {
+	for _, b := range apitest.Recorded(f) {
 		f.Add(b)
 	}
 	for _, c := range decodeCases() {
@@ -366,7 +347,7 @@ func TestDecode(t *testing.T) {
 
 func TestDecodeRecorded(t *testing.T) {
 	bounds := api.DefaultBounds()
-	for name, b := range recorded(t) {
+	for name, b := range apitest.Recorded(t) {
 		t.Run(name, func(t *testing.T) {
 			var r policy.Request
 			if err := Decode(b, &bounds, &r); err != nil {

@@ -2,10 +2,7 @@ package rls_test
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,8 +14,8 @@ import (
 
 	"github.com/headgate/headgate/api"
 	"github.com/headgate/headgate/api/rls"
+	"github.com/headgate/headgate/internal/apitest"
 	"github.com/headgate/headgate/limiter"
-	"github.com/headgate/headgate/limiter/table"
 	"github.com/headgate/headgate/policy"
 )
 
@@ -41,22 +38,7 @@ func service(tb testing.TB) *rls.Service {
 
 func serviceOf(tb testing.TB, text string) *rls.Service {
 	tb.Helper()
-	docs, problems := policy.Parse([]policy.Source{{Name: "edge.yaml", Text: []byte(text)}})
-	if len(problems) > 0 {
-		tb.Fatal(problems)
-	}
-	snapshot, problems := policy.Compile(docs, policy.Options{OnUnknownDomain: policy.UnknownDomainError})
-	if len(problems) > 0 {
-		tb.Fatal(problems)
-	}
-	counters, err := table.New(table.Config{EntriesMax: 1 << 16})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	counters.Install(snapshot.Limits())
-	var p atomic.Pointer[policy.Snapshot]
-	p.Store(snapshot)
-	desk := api.NewDesk(&api.Gate{Policies: &p, Decider: counters}, wallClock, time.Second)
+	desk := api.NewDesk(apitest.Gate(tb, text, apitest.Strict(), nil), wallClock, time.Second)
 	return &rls.Service{Desk: desk, Bounds: api.DefaultBounds(), Headers: rls.DefaultHeaders()}
 }
 
@@ -67,16 +49,8 @@ func wallClock() limiter.Instant { return limiter.Instant(time.Now().UnixNano())
 func requests(tb testing.TB) map[string][]byte {
 	tb.Helper()
 	all := map[string][]byte{}
-	paths, err := filepath.Glob("testdata/envoy-recorded/*.bin")
-	if err != nil || len(paths) == 0 {
-		tb.Fatalf("no recorded requests: %v", err)
-	}
-	for _, path := range paths {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		all["recorded/"+strings.TrimSuffix(filepath.Base(path), ".bin")] = b
+	for name, b := range apitest.Recorded(tb) {
+		all["recorded/"+name] = b
 	}
 	all["one entry"] = request(tb, "edge", descriptor("remote_address", "192.0.2.7"))
 	all["six descriptors"] = request(tb, "edge",

@@ -6,17 +6,14 @@ package rpc
 
 import (
 	"os"
-	"sync/atomic"
 	"testing"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 
-	"github.com/headgate/headgate/api"
 	"github.com/headgate/headgate/api/h2"
+	"github.com/headgate/headgate/internal/apitest"
 	"github.com/headgate/headgate/limiter"
-	"github.com/headgate/headgate/limiter/table"
-	"github.com/headgate/headgate/policy"
 )
 
 // From the bytes of a message that a real Envoy sent to those of its answer; that
@@ -39,27 +36,13 @@ func TestARecordedRequestAllocatesNothing(t *testing.T) {
 
 func allocatesNothing(t *testing.T, method string, in []byte) {
 	t.Helper()
-	docs, problems := policy.Parse([]policy.Source{{Name: "edge.yaml", Text: []byte(`
+	gate := apitest.Gate(t, `
 domain: edge
 limits:
   - {name: per-path, by: [path], rate: 1000000/s}
   - {name: per-key, by: [api_key], rate: 1000000/s}
   - {name: client, by: [remote_address], rate: 1000000/s}
-`)}})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	snapshot, problems := policy.Compile(docs, policy.Options{OnUnknownDomain: policy.UnknownDomainError})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	counters, err := table.New(table.Config{EntriesMax: 1 << 16})
-	if err != nil {
-		t.Fatal(err)
-	}
-	counters.Install(snapshot.Limits())
-	gate := &api.Gate{Policies: new(atomic.Pointer[policy.Snapshot]), Decider: counters}
-	gate.Policies.Store(snapshot)
+`, apitest.Strict(), nil)
 	c := Default()
 	now := limiter.Instant(1e18)
 	s, err := New(&c, gate, func() limiter.Instant { return now }, Events{})

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
+	"github.com/headgate/headgate/internal/apitest"
 )
 
 const explained = `
@@ -44,7 +45,7 @@ func TestExplainSaysWhyAndChargesNothing(t *testing.T) {
 			t.Fatalf("%v", e)
 		}
 		for _, l := range limits {
-			if x := l.GetExplanation(); x.GetFile() != "policy.yaml" || x.GetLine() == 0 || len(x.GetKeyFingerprint()) != 16 || x.GetSelector() == "" {
+			if x := l.GetExplanation(); x.GetFile() != apitest.File || x.GetLine() == 0 || len(x.GetKeyFingerprint()) != 16 || x.GetSelector() == "" {
 				t.Errorf("%s: %v", l.GetName(), x)
 			}
 			if l.GetShadow() != (l.GetName() == "trial") || (l.GetKind() == headgatev1.LimitKind_LIMIT_KIND_UNLIMITED) != (l.GetName() == "staff") {

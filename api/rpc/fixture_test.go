@@ -3,7 +3,6 @@ package rpc_test
 import (
 	"context"
 	"net"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,9 +15,8 @@ import (
 	"github.com/headgate/headgate/api"
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 	"github.com/headgate/headgate/api/rpc"
+	"github.com/headgate/headgate/internal/apitest"
 	"github.com/headgate/headgate/limiter"
-	"github.com/headgate/headgate/limiter/table"
-	"github.com/headgate/headgate/policy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -42,30 +40,6 @@ limits:
   - {name: per-key, when: {plan: "*"}, by: [api_key], rate: 1000000/s}
 `
 
-// newGate returns a gate with a real policy and, unless d is given, a real table.
-func newGate(tb testing.TB, text string, d api.Decider) *api.Gate {
-	tb.Helper()
-	docs, problems := policy.Parse([]policy.Source{{Name: "policy.yaml", Text: []byte(text)}})
-	if len(problems) > 0 {
-		tb.Fatal(problems)
-	}
-	snapshot, problems := policy.Compile(docs, policy.Options{Version: 7, OnUnknownDomain: policy.UnknownDomainError})
-	if len(problems) > 0 {
-		tb.Fatal(problems)
-	}
-	if d == nil {
-		counters, err := table.New(table.Config{EntriesMax: 1 << 16})
-		if err != nil {
-			tb.Fatal(err)
-		}
-		counters.Install(snapshot.Limits())
-		d = counters
-	}
-	var p atomic.Pointer[policy.Snapshot]
-	p.Store(snapshot)
-	return &api.Gate{Policies: &p, Decider: d}
-}
-
 type setup struct {
 	config  rpc.Config
 	policy  string
@@ -86,7 +60,7 @@ func start(tb testing.TB, change func(*setup)) (*rpc.Server, string) {
 	if change != nil {
 		change(&u)
 	}
-	g := newGate(tb, u.policy, u.decider)
+	g := apitest.Gate(tb, u.policy, apitest.Strict(), u.decider)
 	g.Observer = u.watch
 	s, err := rpc.New(&u.config, g, wallClock, u.events)
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/headgate/headgate/api/h2"
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 	"github.com/headgate/headgate/api/rpc"
+	"github.com/headgate/headgate/internal/apitest"
 	"github.com/headgate/headgate/limiter"
 )
 
@@ -329,7 +330,7 @@ func TestConfigValidate(t *testing.T) {
 			t.Errorf("no %q in:\n%v", want, err)
 		}
 	}
-	if _, err := rpc.New(&bad, newGate(t, shop, nil), wallClock, rpc.Events{}); err == nil {
+	if _, err := rpc.New(&bad, apitest.Gate(t, shop, apitest.Strict(), nil), wallClock, rpc.Events{}); err == nil {
 		t.Error("New accepted it")
 	}
 }

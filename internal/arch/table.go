@@ -83,6 +83,7 @@ func Table() []Layer {
 		{Path: "internal/dropin", Ours: []string{"internal/config"}},
 		{Path: "internal/xds", Times: true, Ours: []string{pol}},
 		{Path: "internal/xds/xdstest", Times: true, Ours: []string{pol}},
+		{Path: "internal/apitest", Ours: []string{"api", "limiter/table", pol}},
 		{Path: "internal/policytest", Ours: []string{"api", lim, "limiter/table", pol}},
 		{Path: "internal/obs", Ours: []string{"api", lim, pol}},
 		{Path: "internal/arch"},
