@@ -194,30 +194,38 @@ func TestImportBoundsWhatAliasesExpandTo(t *testing.T) {
 	}
 }
 
+// addFiles gives f the files that a pattern finds.
+func addFiles(f *testing.F, pattern string) {
+	f.Helper()
+	names, err := filepath.Glob(pattern)
+	if err != nil || len(names) == 0 {
+		f.Fatal(names, err)
+	}
+	for _, name := range names {
+		f.Add(readFile(f, name))
+	}
+}
+
+// isValid fails the test unless doc, which text was imported as, is a valid policy
+// with the same rules.
+func isValid(t *testing.T, doc *Document, text []byte) {
+	t.Helper()
+	out := Marshal(doc)
+	back, problems := Parse([]Source{{Name: "out", Text: out}})
+	if len(problems) > 0 || len(back) != 1 || len(back[0].Rules) != len(doc.Rules) {
+		t.Fatalf("%v\nfrom\n%s\nto\n%s", problems, text, out)
+	}
+}
+
 func FuzzImportEnvoy(f *testing.F) {
-	seeds, err := filepath.Glob("testdata/envoy/*/*.yaml")
-	if err != nil || len(seeds) == 0 {
-		f.Fatal(seeds, err)
-	}
-	for _, name := range seeds {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(text)
-	}
+	addFiles(f, "testdata/envoy/*/*.yaml")
 	f.Fuzz(func(t *testing.T, text []byte) {
 		for _, o := range []EnvoyOptions{{}, {Lossy: true, Explain: true}} {
 			docs, err := ImportEnvoy([]Source{{Name: "fuzz", Text: text}}, o)
 			if err != nil {
 				continue
 			}
-			// What is imported is a valid policy with the same rules.
-			out := Marshal(docs[0])
-			back, problems := Parse([]Source{{Name: "out", Text: out}})
-			if len(problems) > 0 || len(back) != 1 || len(back[0].Rules) != len(docs[0].Rules) {
-				t.Fatalf("%v\nfrom\n%s\nto\n%s", problems, text, out)
-			}
+			isValid(t, docs[0], text)
 		}
 	})
 }

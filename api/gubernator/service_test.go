@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,8 +14,8 @@ import (
 
 	"github.com/headgate/headgate/api"
 	"github.com/headgate/headgate/api/batch"
+	"github.com/headgate/headgate/internal/apitest"
 	"github.com/headgate/headgate/limiter"
-	"github.com/headgate/headgate/limiter/table"
 	"github.com/headgate/headgate/policy"
 )
 
@@ -35,27 +34,13 @@ type bench struct {
 
 func newBench(tb testing.TB, text string, change func(*policy.Snapshot) *policy.Snapshot) *bench {
 	tb.Helper()
-	docs, problems := policy.Parse([]policy.Source{{Name: "services.yaml", Text: []byte(text)}})
-	if len(problems) > 0 {
-		tb.Fatal(problems)
-	}
-	snapshot, problems := policy.Compile(docs, policy.Options{})
-	if len(problems) > 0 {
-		tb.Fatal(problems)
-	}
-	counters, err := table.New(table.Config{EntriesMax: 1 << 16})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	counters.Install(snapshot.Limits())
+	gate := apitest.Gate(tb, text, policy.Options{}, nil)
 	if change != nil {
-		snapshot = change(snapshot)
+		gate.Policies.Store(change(gate.Policies.Load()))
 	}
-	var p atomic.Pointer[policy.Snapshot]
-	p.Store(snapshot)
 	b := &bench{now: limiter.Instant(noon * 1e6)}
 	s := Service{
-		Desk:   api.NewDesk(&api.Gate{Policies: &p, Decider: counters}, func() limiter.Instant { return b.now }, time.Second),
+		Desk:   api.NewDesk(gate, func() limiter.Instant { return b.now }, time.Second),
 		Bounds: api.DefaultBounds(),
 	}
 	b.batches = s.Batches()

@@ -22,36 +22,9 @@ const (
 
 func TestEveryClientGetsExactlyItsLimit(t *testing.T) {
 	s := startSite(t)
-	const clients, requests, workers = 8, 250, 16
-	tallies := make([]tally, clients)
-	var wg sync.WaitGroup
-	for i := range clients {
-		c := newClient(t, byte(10+i))
-		work := make(chan struct{}, requests)
-		for range requests {
-			work <- struct{}{}
-		}
-		close(work)
-		for range workers {
-			wg.Go(func() {
-				for range work {
-					code, _, err := c.get(t.Context(), s.url("closed", "/client"))
-					if err != nil {
-						t.Error(err)
-					}
-					tallies[i].add(code)
-				}
-			})
-		}
-	}
-	wg.Wait()
-	for i := range tallies {
-		if a, d := tallies[i].count(allowed), tallies[i].count(denied); a != clientLimit || d != requests-clientLimit {
-			t.Errorf("client %d: %v, want %d × 200 and %d × 429", i, &tallies[i], clientLimit, requests-clientLimit)
-		}
-	}
-	if n := s.upstream.count("/client"); n != clients*clientLimit {
-		t.Errorf("%d requests reached the upstream, want %d", n, clients*clientLimit)
+	crowd{clients: 8, requests: 250, workers: 16}.ask(t, s.url("closed", "/client"))
+	if n := s.upstream.count("/client"); n != 8*clientLimit {
+		t.Errorf("%d requests reached the upstream, want %d", n, 8*clientLimit)
 	}
 	if n := s.envoy.counter(t, "cluster.upstream.ratelimit.error"); n != 0 {
 		t.Errorf("Envoy counts %d errors of the rate limit service", n)

@@ -199,6 +199,41 @@ func (c *client) mustGet(t *testing.T, url string, headers ...string) (int, http
 	return code, h
 }
 
+// A crowd is clients that ask at once, each more often than its limit allows.
+type crowd struct{ clients, requests, workers int }
+
+// ask asks url: each client must be allowed exactly clientLimit times.
+func (c crowd) ask(t *testing.T, url string) {
+	t.Helper()
+	var wg sync.WaitGroup
+	tallies := make([]tally, c.clients)
+	for i := range tallies {
+		client := newClient(t, byte(10+i))
+		work := make(chan struct{}, c.requests)
+		for range c.requests {
+			work <- struct{}{}
+		}
+		close(work)
+		for range c.workers {
+			wg.Go(func() {
+				for range work {
+					code, _, err := client.get(t.Context(), url)
+					if err != nil {
+						t.Error(err)
+					}
+					tallies[i].add(code)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for i := range tallies {
+		if a, d := tallies[i].count(allowed), tallies[i].count(denied); a != clientLimit || d != c.requests-clientLimit {
+			t.Errorf("client %d: %v, want %d × 200 and %d × 429", i, &tallies[i], clientLimit, c.requests-clientLimit)
+		}
+	}
+}
+
 // A tally counts answers by status. Safe for concurrent use.
 type tally struct {
 	mu     sync.Mutex

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -91,36 +90,9 @@ func (k *kitchen) url(path string) string { return "http://" + k.gateway + path 
 // countsExactly sends more than the limit from several clients at once.
 func (k *kitchen) countsExactly(t *testing.T) {
 	t.Helper()
-	const clients, requests, workers = 4, 150, 8
-	var wg sync.WaitGroup
-	tallies := make([]tally, clients)
-	for i := range clients {
-		c := newClient(t, byte(10+i))
-		work := make(chan struct{}, requests)
-		for range requests {
-			work <- struct{}{}
-		}
-		close(work)
-		for range workers {
-			wg.Go(func() {
-				for range work {
-					code, _, err := c.get(t.Context(), k.url("/counted"))
-					if err != nil {
-						t.Error(err)
-					}
-					tallies[i].add(code)
-				}
-			})
-		}
-	}
-	wg.Wait()
-	for i := range tallies {
-		if a, d := tallies[i].count(allowed), tallies[i].count(denied); a != clientLimit || d != requests-clientLimit {
-			t.Errorf("client %d: %v, want %d × 200 and %d × 429", i, &tallies[i], clientLimit, requests-clientLimit)
-		}
-	}
-	if n := k.upstream.count("/counted"); n != clients*clientLimit {
-		t.Errorf("%d requests reached the upstream, want %d", n, clients*clientLimit)
+	crowd{clients: 4, requests: 150, workers: 8}.ask(t, k.url("/counted"))
+	if n := k.upstream.count("/counted"); n != 4*clientLimit {
+		t.Errorf("%d requests reached the upstream, want %d", n, 4*clientLimit)
 	}
 }
 
