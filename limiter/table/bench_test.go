@@ -146,3 +146,59 @@ func BenchmarkSlots(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkKinds is one call on one of a hundred thousand random keys of each kind,
+// which all allow it. What a concurrency limit's charge takes is given back, a slot
+// under an id released.
+func BenchmarkKinds(b *testing.B) {
+	const keys = 100_000
+	kinds := []struct {
+		name string
+		spec limiter.Spec
+	}{
+		{"rate", limiter.Spec{Kind: limiter.KindRate, Amount: 1_000_000, Period: time.Second}},
+		{"fixed", limiter.Spec{Kind: limiter.KindFixed, Amount: 1 << 31, Period: time.Hour}},
+		{"sliding", limiter.Spec{Kind: limiter.KindSliding, Amount: 1 << 31, Period: time.Hour}},
+		{"pace", limiter.Spec{Kind: limiter.KindPace, Amount: 1_000_000, Period: time.Second, MaxWait: limiter.WaitMax}},
+		{"concurrency", limiter.Spec{Kind: limiter.KindConcurrency, Amount: 1 << 31, Period: time.Hour}},
+		{"concurrency under an id", limiter.Spec{Kind: limiter.KindConcurrency, Amount: 1 << 31, Period: time.Hour}},
+	}
+	tab := newTable(b, table.Config{EntriesMax: 1 << 26, BytesMax: 1 << 34})
+	defer tab.Clear()
+	limits := make([]*limiter.Limit, len(kinds))
+	for i := range kinds {
+		kinds[i].spec.Domain, kinds[i].spec.Name = "shop", kinds[i].name
+		limits[i] = limit(b, kinds[i].spec)
+	}
+	tab.Install(limits)
+	var c limiter.Call
+	decide := func(lim, i int, op limiter.Op, holder limiter.Key) {
+		k := limiter.Key{Hi: spread(i + lim*keys), Lo: spread(^(i + lim*keys)) | 1}
+		c.Reset()
+		c.Holder, c.Patience = holder, limiter.Never
+		c.Add(limiter.Charge{Key: k, Limit: limits[lim], Cost: 1, Partition: k.Partition(), Op: op})
+		tab.Prefetch(k, k.Partition())
+		tab.Decide(start, &c)
+	}
+	for lim, kind := range kinds {
+		undo, id := limiter.OpGiveBack, func(int) (k limiter.Key) { return k }
+		if kind.name == "concurrency under an id" {
+			undo, id = limiter.OpRelease, func(i int) limiter.Key { return limiter.Key{Hi: spread(i + 1<<40), Lo: spread(i) | 1} }
+		}
+		for i := range keys {
+			decide(lim, i, limiter.OpCharge, id(i))
+			decide(lim, i, undo, id(i))
+		}
+		b.Run(kind.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := range b.N {
+				at := int(spread(i) % keys)
+				decide(lim, at, limiter.OpCharge, id(i))
+				if v, _ := c.Verdict(); v != limiter.Allowed {
+					b.Fatal("denied")
+				}
+				decide(lim, at, undo, id(i))
+			}
+		})
+	}
+}
