@@ -43,6 +43,7 @@ func Table() []Layer {
 		{Path: "limiter", Pure: true, Theirs: []string{"github.com/dchest/siphash"}},
 		{Path: "limiter/slots", Pure: true, Ours: []string{lim}},
 		{Path: "limiter/quota", Pure: true, Ours: []string{lim}},
+		{Path: "limiter/quota/calendar", Pure: true, Ours: []string{lim}},
 		{Path: "limiter/table", Ours: []string{lim, "limiter/slots"}},
 		{Path: "policy", Ours: []string{lim}},
 
