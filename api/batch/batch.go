@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 
@@ -77,6 +78,32 @@ func (s *Service) Begin(in []byte) (*Batch, error) {
 	}
 	b.rest = wire.NewReader(in)
 	return b, nil
+}
+
+// Serve decides the request in and returns its response, for doors that can wait: no
+// longer than the desk's timeout and ctx, then on_unavailable decides what is left.
+// The error is Begin's.
+func (s *Service) Serve(ctx context.Context, in []byte) ([]byte, error) {
+	b, err := s.Begin(in)
+	if err != nil {
+		return nil, err
+	}
+	finished := make(chan struct{})
+	b.Finished = func(*Batch) { close(finished) }
+	if !b.Decide(s.Desk.Now()) {
+		ctx, cancel := context.WithTimeout(ctx, s.Desk.Timeout())
+		defer cancel()
+		select {
+		case <-finished:
+		case <-ctx.Done():
+			if !b.Expire() {
+				<-finished
+			}
+		}
+	}
+	out := b.Append(nil)
+	b.Close()
+	return out, nil
 }
 
 // Decide decides the items in order, as of now. If it returns false, Finished

@@ -2,12 +2,10 @@ package decision_test
 
 import (
 	"context"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/headgate/headgate/api"
-	"github.com/headgate/headgate/api/batch"
 	"github.com/headgate/headgate/api/decision"
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 	"github.com/headgate/headgate/policy"
@@ -57,38 +55,16 @@ func serve(ctx context.Context, s *decision.Service, x *api.Exchange, decode fun
 }
 
 // CheckBatch decides the calls of a batch.
-func (g *generated) CheckBatch(_ context.Context, req *headgatev1.CheckBatchRequest) (*headgatev1.CheckBatchResponse, error) {
+func (g *generated) CheckBatch(ctx context.Context, req *headgatev1.CheckBatchRequest) (*headgatev1.CheckBatchResponse, error) {
 	in, err := proto.Marshal(req)
 	if err != nil {
 		return nil, err
 	}
-	out, err := serveBatch(g.Service, nil, in)
+	out, err := g.Batches().Serve(ctx, in)
 	if err != nil {
 		g.Desk.CountFault()
 		return nil, api.Status(err)
 	}
 	resp := new(headgatev1.CheckBatchResponse)
 	return resp, proto.Unmarshal(out, resp)
-}
-
-// serveBatch appends the answer of the batch in.
-func serveBatch(s *decision.Service, dst, in []byte) ([]byte, error) {
-	b, err := s.Batches().Begin(in)
-	if err != nil {
-		return dst, err
-	}
-	finished := make(chan struct{})
-	b.Finished = func(*batch.Batch) { close(finished) }
-	if !b.Decide(s.Desk.Now()) {
-		select {
-		case <-finished:
-		case <-time.After(s.Desk.Timeout()):
-			if !b.Expire() {
-				<-finished
-			}
-		}
-	}
-	dst = b.Append(dst)
-	b.Close()
-	return dst, nil
 }

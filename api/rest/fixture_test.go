@@ -36,6 +36,9 @@ headers: [x_ratelimit, ratelimit]
 limits:
   - {name: one, by: [user], window: 1/hour}
 ---
+domain: services
+gubernator: {names: [logins], max_limit: 100, max_duration: day}
+---
 domain: turns
 limits:
   - {name: turn, by: [user], pace: 100/s, max_wait: 25ms}

@@ -76,6 +76,10 @@ func New(c Config) (*Handler, error) {
 	h.mux.HandleFunc("/v1/check", only(http.MethodPost, h.check))
 	h.mux.HandleFunc("/v1/batch", only(http.MethodPost, h.batch))
 	h.mux.HandleFunc("/json", only(http.MethodPost, h.rateLimit))
+	guber := h.gubernatorDoor()
+	h.mux.HandleFunc("/v1/GetRateLimits", only(http.MethodPost, guber.getRateLimits))
+	h.mux.HandleFunc("/v1/HealthCheck", only(http.MethodGet, guber.healthCheck))
+	h.mux.HandleFunc("/v1/LiveCheck", only(http.MethodGet, guber.liveCheck))
 	h.mux.HandleFunc("/healthcheck", only(http.MethodGet, h.healthcheck))
 	h.mux.HandleFunc("/openapi.json", only(http.MethodGet, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -87,7 +91,10 @@ func New(c Config) (*Handler, error) {
 // Routes returns the paths that a Handler answers. One that ends in a slash
 // stands for all below it.
 func Routes() []string {
-	return []string{"/v1/check", "/v1/batch", forwardPath, forwardPath + "/", "/json", "/healthcheck", "/openapi.json"}
+	return []string{
+		"/v1/check", "/v1/batch", forwardPath, forwardPath + "/", "/json", "/healthcheck",
+		"/v1/GetRateLimits", "/v1/HealthCheck", "/v1/LiveCheck", "/openapi.json",
+	}
 }
 
 // Serves reports whether path is one of a Handler's routes. Those of forward-auth

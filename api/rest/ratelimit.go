@@ -57,13 +57,9 @@ func (h *Handler) rateLimitResponse(w http.ResponseWriter, x *api.Exchange, err 
 // rateLimitRequest reads the body as the wire format, which is what is bounded and
 // decoded.
 func (h *Handler) rateLimitRequest(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(h.Bounds.MessageBytes)))
+	body, err := h.readBody(w, r)
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			return nil, err
-		}
-		return nil, &api.Fault{Reason: api.Malformed, Field: "body", Bound: "ends early"}
+		return nil, err
 	}
 	var m rlsv3.RateLimitRequest
 	if err := protojson.Unmarshal(body, &m); err != nil {
@@ -74,4 +70,17 @@ func (h *Handler) rateLimitRequest(w http.ResponseWriter, r *http.Request) ([]by
 		return nil, api.NotProto("body")
 	}
 	return message, nil
+}
+
+// readBody reads the body of r, as far as it may be long.
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(h.Bounds.MessageBytes)))
+	if err == nil {
+		return body, nil
+	}
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, err
+	}
+	return nil, &api.Fault{Reason: api.Malformed, Field: "body", Bound: "ends early"}
 }

@@ -61,7 +61,7 @@ func Table() []Layer {
 		{Path: "api/wire"},
 		{Path: "api/batch", Ours: []string{"api", "api/wire", lim}},
 		{Path: "api/headers", Ours: []string{"api", lim, pol}},
-		{Path: "api/rest", Ours: append([]string{"api/rls", "api/decision"}, door...)},
+		{Path: "api/rest", Ours: append([]string{"api/rls", "api/decision", "api/gubernator"}, door...)},
 		{Path: "api/rls", Ours: door},
 		{Path: "api/authz", Ours: door},
 		{Path: "api/decision", Ours: door},
