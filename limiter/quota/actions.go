@@ -8,10 +8,10 @@ const (
 	// last ones are granted one by one.
 	limitPart = 100
 	freePart  = 8
-	// A grant is fetched ahead when 1/lowPart of one is left, and a balance above
-	// surplusGrants of them goes back.
-	lowPart       = 4
-	surplusGrants = 4
+	// A grant is fetched ahead when 1/lowPart of one is left. So a balance above that
+	// and one grant was set free by give-backs and settlements, or is not used as much
+	// as it was: what is beyond one grant goes back.
+	lowPart = 4
 )
 
 // size returns how many units a grant should have now: recent use, bounded.
@@ -54,8 +54,9 @@ func (h *Holding) Need(now limiter.Instant, want, waiting uint64, t *Terms) (Com
 }
 
 // Surplus returns the OpReturn to propose now, if any: a balance that was not used
-// for Terms.Idle goes back, and so does most of one that is far more than the next
-// grant would be. It is to be asked now and then, and after Lost.
+// for Terms.Idle goes back, and so does what is beyond one grant and a quarter. It is
+// to be asked after each Refund, Commit and Cancel, now and then, and after Lost; not
+// while charges wait that a grant was fetched for.
 func (h *Holding) Surplus(now limiter.Instant, t *Terms) (Command, bool) {
 	if h.is(returning | closed) {
 		return Command{}, false
@@ -64,7 +65,7 @@ func (h *Holding) Surplus(now limiter.Instant, t *Terms) (Command, bool) {
 	switch {
 	case balance > 0 && now.Sub(h.seen) >= t.Idle:
 		h.giveUp(balance)
-	case balance > surplusGrants*size:
+	case balance > size+size/lowPart:
 		h.giveUp(balance - size)
 	}
 	return h.proposeReturn(t)
@@ -109,8 +110,10 @@ func (h *Holding) Owed(t *Terms) (Command, bool) {
 	return c, true
 }
 
-// Close returns the OpClose of a holder that leaves for good. From then on nothing
-// is spent here; open holds count as spent in full. It may be asked again.
+// Close returns the OpClose of a holder that is done with the window: it leaves, or
+// wants to forget an idle counter. From then on nothing is spent here; open holds
+// count as spent in full. It may be asked again until Forgettable says that the
+// pool knows.
 func (h *Holding) Close(t *Terms) Command {
 	h.state |= closed
 	h.used += h.held
@@ -159,6 +162,8 @@ func (h *Holding) Learn(c *Command, r Result) {
 		if c.Total == h.debt && c.Cleared == h.cleared {
 			h.state &^= debtDue
 		}
+	case OpClose:
+		h.state |= done
 	default:
 	}
 }
@@ -194,9 +199,8 @@ func (h *Holding) Amend() {
 	h.state |= outdated
 }
 
-// Forgettable reports whether h may be forgotten: it holds nothing and nothing is
-// due. Who needs the counter again in this window begins a new life of it. What was
-// spent in this one can't be refunded then.
-func (h *Holding) Forgettable() bool {
-	return h.Balance() == 0 && h.held == 0 && !h.is(asking|returning|owing|returnDue|debtDue)
-}
+// Forgettable reports whether h may be forgotten: the pool has heard that it is
+// closed, so that no late OpEnsure grants it anything, and nothing is due. Who needs
+// the counter again in this window begins a new life of it; what was spent in this
+// one can't be refunded then.
+func (h *Holding) Forgettable() bool { return h.is(done) && !h.is(owing|debtDue) }

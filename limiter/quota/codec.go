@@ -36,7 +36,7 @@ const format = 1
 
 // version reads the byte that a format starts with.
 func (r *reader) version(what string) {
-	v := r.octet(what + " version")
+	v := r.octet("version")
 	if r.err == nil && v != format {
 		r.err = fmt.Errorf("%w: %s has version %d, known is %d", ErrVersion, what, v, format)
 		r.b = nil

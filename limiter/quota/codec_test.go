@@ -160,7 +160,7 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		want  error
 		text  string
 	}{
-		{"nothing", nil, ErrMalformed, "quota: malformed: entry version is missing"},
+		{"nothing", nil, ErrMalformed, "quota: malformed: version is missing"},
 		{"a newer format", append([]byte{2}, whole[1:]...), ErrVersion, "quota: unknown version: entry has version 2, known is 1"},
 		{"an unknown operation", append(bytes.Clone(whole[:3]), 99), ErrMalformed, "command 0: quota: malformed: op=99: must be in [1, 7]"},
 		{"too many commands", []byte{1, 1, 0x81, 8}, ErrMalformed, "quota: malformed: count=1025: must be at most 1024"},

@@ -18,4 +18,6 @@
 //
 // Errors: only decoding has them; they wrap [ErrVersion] or [ErrMalformed]. What
 // a pool refuses is a [Code] in a [Result].
+//
+// See docs/adr/0012-durable-quota.md for the safety argument.
 package quota

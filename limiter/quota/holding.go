@@ -43,6 +43,7 @@ const (
 	warm                        // it was spent from twice within Horizon
 	refused                     // it gets no more grants
 	closed                      // nothing may be spent any more
+	done                        // and the pool knows
 )
 
 // Terms are what the limit and the settings say of a counter. They are shared by

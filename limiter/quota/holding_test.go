@@ -295,14 +295,17 @@ func TestBalancesGoBack(t *testing.T) {
 	d.propose(d.h.Need(d.now, 0, 0, &d.terms))
 	d.propose(d.h.Need(d.now, 50, 50, &d.terms))
 	d.charge(50)
-	d.h.Refund(40) // it holds 40, and grants are of 10
 	if c, ok := d.h.Surplus(d.now, &d.terms); ok {
 		t.Fatalf("at once: %+v", c)
 	}
-	d.now = d.now.Add(29 * time.Second) // by now grants are of 7
+	d.h.Refund(12) // grants are of 10
+	if c, ok := d.h.Surplus(d.now, &d.terms); ok {
+		t.Fatalf("a quarter more than a grant: %+v", c)
+	}
+	d.h.Refund(1)
 	c, ok := d.h.Surplus(d.now, &d.terms)
-	if !ok || c.Op != OpReturn || d.h.Balance() != 40-c.Total {
-		t.Fatalf("far too much: %+v, %v, balance %d", c, ok, d.h.Balance())
+	if !ok || c.Op != OpReturn || c.Total != 3 || d.h.Balance() != 10 {
+		t.Fatalf("more than that: %+v, %v, balance %d", c, ok, d.h.Balance())
 	}
 	if c, ok := d.h.Surplus(d.now, &d.terms); ok {
 		t.Fatalf("a second one while it is under way: %+v", c)
@@ -313,9 +316,9 @@ func TestBalancesGoBack(t *testing.T) {
 		t.Fatalf("after it was lost: %+v, %v", again, ok)
 	}
 	d.propose(again, true)
-	d.now = d.now.Add(time.Second)
+	d.now = d.now.Add(30 * time.Second)
 	d.propose(d.h.Surplus(d.now, &d.terms))
-	if d.h.Balance() != 0 || d.p.Outstanding() != 10 || !d.h.Forgettable() {
+	if d.h.Balance() != 0 || d.p.Outstanding() != d.h.Used() {
 		t.Errorf("after it was idle: balance %d, outstanding %d", d.h.Balance(), d.p.Outstanding())
 	}
 }
@@ -335,6 +338,9 @@ func TestRecallAndCloseStrandNothing(t *testing.T) {
 		leave(d)
 		if d.p.Outstanding() != 40 || d.h.Used() != 40 {
 			t.Errorf("%s: outstanding %d", name, d.p.Outstanding())
+		}
+		if got := d.h.Forgettable(); got != (name == "close") {
+			t.Errorf("%s: forgettable is %v", name, got)
 		}
 	}
 }
