@@ -133,6 +133,7 @@ func (h *Holding) Learn(c *Command, r Result) {
 	if c.Holder.Life != h.life {
 		return
 	}
+	again := c.Floor <= h.known // nothing that it still has to ask for
 	late := r.Granted < h.known // a later answer was here before
 	h.known = max(h.known, r.Granted)
 	if !late {
@@ -141,17 +142,10 @@ func (h *Holding) Learn(c *Command, r Result) {
 	switch c.Op {
 	case OpEnsure:
 		h.state &^= asking
-		switch r.Code {
-		case OK:
-			h.state &^= exhausted
-		case Exhausted:
-			if !late {
-				h.state |= exhausted
-			}
-		case Fenced, Closed, Purged, Frozen:
-			h.state |= refused
-		default: // Early, for one: it may be asked again later
+		if again {
+			h.state |= doubtful // another question may be under way
 		}
+		h.refusal(r.Code, late)
 	case OpReturn:
 		h.state &^= returning
 		if c.Total == h.returned {
@@ -168,6 +162,22 @@ func (h *Holding) Learn(c *Command, r Result) {
 	}
 }
 
+// refusal notes what the answer to an OpEnsure says beside what was granted.
+func (h *Holding) refusal(code Code, late bool) {
+	switch code {
+	case OK:
+		h.state &^= exhausted
+	case Exhausted:
+		h.state |= doubtful
+		if !late {
+			h.state |= exhausted
+		}
+	case Fenced, Closed, Purged, Frozen:
+		h.state |= refused
+	default: // Early, for one: it may be asked again later
+	}
+}
+
 // Lost is told that no answer to c will come: it may have been applied or not, or
 // be applied later. What is due is proposed again by the same methods.
 func (h *Holding) Lost(c *Command) {
@@ -177,7 +187,7 @@ func (h *Holding) Lost(c *Command) {
 	switch c.Op {
 	case OpEnsure:
 		h.state &^= asking
-		h.state |= outdated
+		h.state |= outdated | doubtful
 	case OpReturn:
 		h.state &^= returning
 	case OpDebt:
@@ -199,8 +209,19 @@ func (h *Holding) Amend() {
 	h.state |= outdated
 }
 
-// Forgettable reports whether h may be forgotten: the pool has heard that it is
-// closed, so that no late OpEnsure grants it anything, and nothing is due. Who needs
-// the counter again in this window begins a new life of it; what was spent in this
-// one can't be refunded then.
-func (h *Holding) Forgettable() bool { return h.is(done) && !h.is(owing|debtDue) }
+// Forgettable reports whether h may be forgotten: it is closed and the pool knows, or
+// it holds nothing and no OpEnsure of its own is about that might still be granted.
+// Nothing is due either. Who needs the counter again in this window begins a new
+// life of it; what was spent in this one can't be refunded then.
+//
+// An idle holding that stays unforgettable is to be closed.
+func (h *Holding) Forgettable() bool {
+	switch {
+	case h.is(owing | debtDue):
+		return false
+	case h.is(done):
+		return true
+	default:
+		return h.Balance() == 0 && h.held == 0 && !h.is(asking|returning|returnDue|closed|doubtful)
+	}
+}

@@ -40,18 +40,18 @@ func scenarios() []scenario {
 		},
 		{
 			name: "debt of two tenures", limit: 1, costs: []uint64{1}, windows: 1, debtMax: 1,
-			moves: budget{charge: 1, ask: 2, post: 2, refund: 1, takeover: 1},
-			more:  budget{charge: 1, ask: 1, post: 1},
+			moves: budget{charge: 1, ask: 2, post: 2, takeover: 1},
+			more:  budget{charge: 1, refund: 1, ask: 1, post: 1},
 		},
 		{
 			name: "the amount is raised", limit: 1, amended: 3, costs: []uint64{1, 2}, windows: 1,
-			moves: budget{charge: 2, ask: 3, amend: 2, takeover: 1},
-			more:  budget{charge: 1, ask: 1, late: 1, recall: 1},
+			moves: budget{charge: 2, ask: 3, amend: 1, takeover: 1},
+			more:  budget{charge: 1, amend: 1, ask: 1, late: 1, recall: 1},
 		},
 		{
 			name: "the amount is lowered", limit: 3, amended: 1, costs: []uint64{1, 2}, windows: 1,
-			moves: budget{charge: 2, ask: 3, amend: 2, takeover: 1},
-			more:  budget{charge: 1, ask: 1, late: 1, recall: 1},
+			moves: budget{charge: 2, ask: 3, amend: 1, takeover: 1},
+			more:  budget{charge: 1, amend: 1, ask: 1, late: 1, recall: 1},
 		},
 		{
 			name: "corrections", limit: 1, costs: []uint64{1}, windows: 1,
@@ -65,8 +65,13 @@ func scenarios() []scenario {
 		},
 		{
 			name: "a counter is forgotten and comes back", limit: 2, costs: []uint64{1}, windows: 1,
-			moves: budget{charge: 3, ask: 4, closeIt: 2, forget: 2, lose: 1, refund: 1},
-			more:  budget{recall: 1, late: 1},
+			moves: budget{charge: 2, ask: 3, closeIt: 1, forget: 2, lose: 1, refund: 1},
+			more:  budget{charge: 1, closeIt: 1, recall: 1, late: 1},
+		},
+		{
+			name: "a counter of one unit is forgotten", limit: 1, costs: []uint64{1}, windows: 1,
+			moves: budget{charge: 2, ask: 3, closeIt: 1, forget: 2, lose: 1, refund: 1},
+			more:  budget{charge: 1, closeIt: 1, recall: 1, late: 1},
 		},
 		{
 			name: "moves to another node", limit: 2, costs: []uint64{1}, windows: 1, debtMax: 1,
@@ -180,7 +185,7 @@ func TestTheCheckFindsBrokenMachines(t *testing.T) {
 				return c, ok
 			}
 		}, "I1"},
-		{"units are spent after the close", "a counter is forgotten and comes back", func(m *machines) {
+		{"units are spent after the close", "a counter of one unit is forgotten", func(m *machines) {
 			m.close = func(h *Holding, t *Terms) Command {
 				c := h.Close(t)
 				h.state &^= closed
@@ -219,7 +224,7 @@ func TestTheCheckFindsBrokenMachines(t *testing.T) {
 		{"a tenure is used again after its memory was lost", "crashes and tenures", func(m *machines) {
 			m.tenure = func(last uint64) uint64 { return last }
 		}, "I1"},
-		{"a life is used again after it was forgotten", "a counter is forgotten and comes back", func(m *machines) {
+		{"a life is used again after it was forgotten", "a counter of one unit is forgotten", func(m *machines) {
 			m.life = func(last uint32) uint32 { return last }
 		}, "I1"},
 		{"a window is granted from again after it was forgotten", "rollover, and windows that are forgotten", refusing(Purged), "I1"},

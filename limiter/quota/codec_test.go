@@ -79,7 +79,7 @@ func TestFormatsAreStable(t *testing.T) {
 		t.Errorf("result:\n got %q\nwant %q", got, want)
 	}
 	h := Holding{known: 9, returned: 1, used: 2, held: 3, debt: 4, cleared: 1, free: 300, seen: 5_000_000, recent: 1, life: 6, state: asking | warm}
-	if got, want := string(h.AppendTo(nil, 8_000_000)), "\x01\x09\x01\x02\x03\x04\x01\xac\x02\x06\xc0\x01\x03\x80\x80\x80\xfc\x03"; got != want {
+	if got, want := string(h.AppendTo(nil, 8_000_000)), "\x01\x09\x01\x02\x03\x04\x01\xac\x02\x06\xc0\x11\x03\x80\x80\x80\xfc\x03"; got != want {
 		t.Errorf("holding:\n got %q\nwant %q", got, want)
 	}
 }

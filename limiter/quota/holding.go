@@ -44,6 +44,7 @@ const (
 	refused                     // it gets no more grants
 	closed                      // nothing may be spent any more
 	done                        // and the pool knows
+	doubtful                    // an OpEnsure that was refused or lost may yet be granted
 )
 
 // Terms are what the limit and the settings say of a counter. They are shared by

@@ -10,7 +10,7 @@ import (
 
 // movedStates are the ones that make sense to a new owner: what is under way here
 // is lost to it.
-const movedStates = exhausted | outdated | warm | refused | closed | done | returnDue | debtDue
+const movedStates = exhausted | outdated | warm | refused | closed | done | doubtful | returnDue | debtDue
 
 // AppendTo appends what a new owner of the same tenure needs to go on with h:
 //
@@ -23,7 +23,7 @@ func (h *Holding) AppendTo(b []byte, now limiter.Instant) []byte {
 	idle := max(0, now.Sub(h.seen)/time.Millisecond)
 	moved := h.state & movedStates
 	if h.is(asking) {
-		moved |= outdated
+		moved |= outdated | doubtful
 	}
 	b = append(b, format)
 	for _, v := range [...]uint64{
@@ -48,7 +48,7 @@ func DecodeHolding(b []byte, now limiter.Instant) (h Holding, rest []byte, err e
 	h.cleared = r.uint("cleared", h.debt)
 	h.free = r.units("free")
 	h.life = uint32(r.uint("life", math.MaxUint32))
-	h.state = state(r.uint("state", uint64(done<<1-1)))
+	h.state = state(r.uint("state", uint64(doubtful<<1-1)))
 	idle := time.Duration(r.uint("idle", uint64(limiter.HorizonMax/time.Millisecond))) * time.Millisecond
 	h.recent = math.Float32frombits(uint32(r.uint("recent", math.MaxUint32)))
 	if r.err == nil && h.state&^movedStates != 0 {

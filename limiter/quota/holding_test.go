@@ -339,8 +339,48 @@ func TestRecallAndCloseStrandNothing(t *testing.T) {
 		if d.p.Outstanding() != 40 || d.h.Used() != 40 {
 			t.Errorf("%s: outstanding %d", name, d.p.Outstanding())
 		}
-		if got := d.h.Forgettable(); got != (name == "close") {
-			t.Errorf("%s: forgettable is %v", name, got)
+		if !d.h.Forgettable() {
+			t.Errorf("%s: not forgettable", name)
+		}
+	}
+}
+
+func TestWhatMayBeForgotten(t *testing.T) {
+	terms := terms()
+	asked := func(code Code) Holding { // a holding that asked, and had this answer; 0 is none
+		h := Holding{}
+		c, _ := h.Need(noon, 1, 1, &terms)
+		switch code {
+		case 0:
+			h.Lost(&c)
+		case OK:
+			h.Learn(&c, Result{Code: OK, Granted: 1})
+			h.Spend(noon, 1, &terms)
+		default:
+			h.Learn(&c, Result{Code: code})
+		}
+		return h
+	}
+	tests := []struct {
+		name string
+		h    Holding
+		want bool
+	}{
+		{"a new one", Holding{}, true},
+		{"one that spent all", asked(OK), true},
+		{"one that has a balance", Holding{known: 1}, false},
+		{"one with an open hold", Holding{known: 1, held: 1}, false},
+		{"one whose question is under way", Holding{state: asking}, false},
+		{"one whose question was lost", asked(0), false},
+		{"one that was refused for want of units, which may come back", asked(Exhausted), false},
+		{"one whose return is not confirmed", Holding{known: 1, returned: 1, state: returnDue}, false},
+		{"one whose debt is not confirmed", Holding{debt: 1, state: done | debtDue}, false},
+		{"one whose close is not confirmed", Holding{state: closed}, false},
+		{"one that is closed", Holding{known: 1, state: closed | done | doubtful}, true},
+	}
+	for _, tt := range tests {
+		if got := tt.h.Forgettable(); got != tt.want {
+			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }
