@@ -64,6 +64,11 @@ func scenarios() []scenario {
 			more:  budget{charge: 1, recall: 1, crash: 1},
 		},
 		{
+			name: "sub-windows of a quota that rolls", limit: 2, costs: []uint64{1}, windows: 2, rolling: 1,
+			moves: budget{charge: 3, ask: 3, recall: 1, lose: 1},
+			more:  budget{ask: 1, crash: 1, refund: 1},
+		},
+		{
 			name: "a counter is forgotten and comes back", limit: 2, costs: []uint64{1}, windows: 1,
 			moves: budget{charge: 2, ask: 3, closeIt: 1, forget: 2, lose: 1, refund: 1},
 			more:  budget{charge: 1, closeIt: 1, recall: 1, late: 1},
@@ -221,6 +226,9 @@ func TestTheCheckFindsBrokenMachines(t *testing.T) {
 				return owed, lost
 			}
 		}, "tenure"},
+		{"sub-windows that roll count only what is before them", "sub-windows of a quota that rolls", func(m *machines) {
+			m.beside = func(w Window, used func(Window) uint64) uint64 { return used(w.Near(-1)) }
+		}, "I1"},
 		{"a tenure is used again after its memory was lost", "crashes and tenures", func(m *machines) {
 			m.tenure = func(last uint64) uint64 { return last }
 		}, "I1"},

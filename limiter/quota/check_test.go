@@ -26,6 +26,7 @@ type machines struct {
 	close   func(h *Holding, t *Terms) Command
 	refund  func(h *Holding, units uint64) uint64
 	commit  func(h *Holding, units, cost uint64, t *Terms) (owed, lost uint64)
+	beside  func(w Window, used func(Window) uint64) uint64
 	tenure  func(last uint64) uint64 // of the holder after one whose memory was lost
 	life    func(last uint32) uint32 // of a holding that was forgotten before
 }
@@ -39,6 +40,7 @@ func realMachines() machines {
 		close:   (*Holding).Close,
 		refund:  (*Holding).Refund,
 		commit:  (*Holding).Commit,
+		beside:  Beside,
 		tenure:  func(last uint64) uint64 { return last + 1 },
 		life:    func(last uint32) uint32 { return last + 1 },
 	}
@@ -52,6 +54,7 @@ type scenario struct {
 	costs   []uint64 // of charges, which ask for as much
 	queued  uint64   // a first ask is for so much more
 	windows int
+	rolling uint8 // 1: the amount is for both windows together
 	debtMax uint64
 	moves   budget
 	more    budget // what a deep check adds to moves
@@ -130,6 +133,7 @@ type answer struct {
 // changed in place, but for the pools' shares, which fork copies.
 type world struct {
 	time, frozen int64
+	rolling      uint8
 	tenure       uint64
 	pools        [2]Pool
 	gone         [2]bool   // its pool was forgotten, or replaced by that of a backup
@@ -183,11 +187,11 @@ func (w *world) fork() *world {
 
 // windows are two that follow on each other.
 func windows(i int) Window {
-	return [...]Window{{100_000, 110_000}, {110_000, 120_000}}[i]
+	return [...]Window{{Start: 100_000, End: 110_000}, {Start: 110_000, End: 120_000}}[i]
 }
 
 func windowIndex(w Window) int {
-	if w == windows(0) {
+	if w.Start == windows(0).Start {
 		return 0
 	}
 	return 1
@@ -198,14 +202,22 @@ func (s *scenario) terms(policy uint8) *Terms {
 	return &Terms{Version: uint64(policy) + 1, Limit: limits[policy], MaxDebt: s.debtMax, GrantMax: 8, Horizon: time.Second}
 }
 
-// start is the first world: one holder, the first window open.
+// start is the first world: one holder, the first window open; both, if they roll.
 func (s *scenario) start() *world {
 	return &world{
-		time:   1000 * windows(0).Start,
-		tenure: 1,
-		actors: []actor{{alive: true, tenure: 1}},
-		left:   s.moves,
+		time:    1000 * windows(int(s.rolling)).Start,
+		rolling: s.rolling,
+		tenure:  1,
+		actors:  []actor{{alive: true, tenure: 1}},
+		left:    s.moves,
 	}
+}
+
+// window returns window i of w.
+func (w *world) window(i int) Window {
+	window := windows(i)
+	window.Rolling = w.rolling
+	return window
 }
 
 // A checker visits worlds.
@@ -299,7 +311,7 @@ func (w *world) encode(b []byte) []byte {
 // propose puts c into the bag, where the adversary finds it.
 func (w *world) propose(c Command, window int, tenure uint64) {
 	if !c.Op.ofGroup() {
-		c.Key, c.Window = limiter.Key{Lo: 1}, windows(window)
+		c.Key, c.Window = limiter.Key{Lo: 1}, w.window(window)
 		if c.Op != OpAdjust {
 			c.Holder.Tenure = tenure
 		}
@@ -323,6 +335,12 @@ func (k *checker) applyTo(w *world, c *Command) (r Result, pool bool) {
 	}
 	i := windowIndex(c.Window)
 	p := &w.pools[i]
+	p.Beside = k.beside(c.Window, func(near Window) uint64 {
+		if near.Start != windows(0).Start && near.Start != windows(1).Start {
+			return 0
+		}
+		return w.pools[windowIndex(near)].Use()
+	})
 	before := p.Outstanding()
 	r = k.apply(p, 0, c)
 	w.peak[i] = max(w.peak[i], p.Amount())
@@ -349,11 +367,12 @@ func (k *checker) idempotent(p *Pool, c *Command, r Result) {
 		return
 	}
 	record := p.AppendTo(nil)
-	var again Pool
+	again := Pool{}
 	if err := DecodePool(record, &again); err != nil {
 		k.fail("I1 %v: a record that can't be read: %v", c.Op, err)
 		return
 	}
+	again.Beside = p.Beside
 	if second := k.apply(&again, 0, c); second != r || string(again.AppendTo(nil)) != string(record) {
 		k.fail("again: %v answers %+v after %+v", c.Op, second, r)
 	}
@@ -379,6 +398,9 @@ func (w *world) admitted(i int) (n uint64) {
 
 // judge holds w to what must hold in every world.
 func (k *checker) judge(w *world) {
+	if both := w.admitted(0) + w.admitted(1); w.rolling > 0 && both > max(w.peak[0], w.peak[1]) {
+		k.fail("I1 %d admitted in windows that share %d", both, max(w.peak[0], w.peak[1]))
+	}
 	for i := range k.s.windows {
 		admitted, p := w.admitted(i), &w.pools[i]
 		if admitted > w.peak[i] {
@@ -430,7 +452,7 @@ func (t *truth) bound() uint64 { return max(t.largest+t.largest/4, t.wanted) + t
 func (k *checker) judgeStranding(from *world, i int) {
 	w := from.fork()
 	for _, c := range from.bag {
-		if c.Window == windows(i) && c.Op != OpAdjust && !c.Op.ofGroup() {
+		if c.Window == w.window(i) && c.Op != OpAdjust && !c.Op.ofGroup() {
 			r, _ := k.applyTo(w, &c)
 			k.delivered(w, c, r)
 		}
@@ -443,7 +465,7 @@ func (k *checker) judgeStranding(from *world, i int) {
 			continue
 		}
 		c := k.close(&a.holdings[i], k.s.terms(a.policy))
-		c.Key, c.Window, c.Holder.Tenure = limiter.Key{Lo: 1}, windows(i), a.tenure
+		c.Key, c.Window, c.Holder.Tenure = limiter.Key{Lo: 1}, w.window(i), a.tenure
 		k.apply(&w.pools[i], 0, &c)
 	}
 	admitted, out := w.admitted(i), w.pools[i].Outstanding()

@@ -99,10 +99,11 @@ func appendKey(b []byte, k limiter.Key) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, k.Hi), k.Lo)
 }
 
-// window reads a Window: its start and its length.
+// window reads a Window: its start, its length, and how many roll with it.
 func (r *reader) window() Window {
 	start := int64(r.uint("window start", TimeMax))
 	w := Window{Start: start, End: start + int64(r.uint("window length", TimeMax))}
+	w.Rolling = uint8(r.uint("window rolling", RollingMax))
 	if r.err == nil && !w.valid() {
 		r.fail("window [%d, %d): must not be empty, and end by %d", w.Start, w.End, TimeMax)
 		return Window{}
@@ -111,7 +112,8 @@ func (r *reader) window() Window {
 }
 
 func appendWindow(b []byte, w Window) []byte {
-	return binary.AppendUvarint(binary.AppendUvarint(b, uint64(w.Start)), uint64(w.End-w.Start))
+	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(w.Start)), uint64(w.End-w.Start))
+	return binary.AppendUvarint(b, uint64(w.Rolling))
 }
 
 func (r *reader) holder() Holder {

@@ -42,7 +42,7 @@ func commands() []Command {
 // TestFormatsAreStable holds what logs and ledgers have on disk.
 func TestFormatsAreStable(t *testing.T) {
 	head := "\x01\x23\x45\x67\x89\xab\xcd\xef\xfe\xdc\xba\x98\x76\x54\x32\x10" + // key
-		"\xf0\xe5\x99\xd7\x06" + "\x80\x9a\x9e\x01" // window
+		"\xf0\xe5\x99\xd7\x06" + "\x80\x9a\x9e\x01\x00" // window
 	policy := "\x07" + "\x90\x4e"
 	holder := "\x12" + "\xac\x02" + "\x02"
 	want := []string{
@@ -52,7 +52,7 @@ func TestFormatsAreStable(t *testing.T) {
 		"\x04" + head + policy + holder + "\x09\x04\xe8\x07",
 		"\x05" + head + policy + "\x05\x06",
 		"\x06" + holder,
-		"\x07" + "\xf0\xe5\x99\xd7\x06" + "\x80\x9a\x9e\x01",
+		"\x07" + "\xf0\xe5\x99\xd7\x06" + "\x80\x9a\x9e\x01\x00",
 	}
 	all := commands()
 	for i := range all {
@@ -71,6 +71,10 @@ func TestFormatsAreStable(t *testing.T) {
 	}
 	if got, want := string(p.AppendTo(nil)), "\x01\x07\x90\x4e\x0a\x01\x95\x4e\xac\x02\x03\x02\x01"+holder+"\x64\x0a\x04\x01\x01"; got != want {
 		t.Errorf("pool:\n got %q\nwant %q", got, want)
+	}
+	if got, want := string(AppendName(nil, key, Window{Start: 0x0102, End: 0x0304, Rolling: 5})), "\x01\x23\x45\x67\x89\xab\xcd\xef\xfe\xdc\xba\x98\x76\x54\x32\x10"+
+		"\x00\x00\x00\x00\x00\x00\x01\x02"+"\x00\x00\x00\x00\x00\x00\x03\x04"+"\x05"; got != want {
+		t.Errorf("name:\n got %q\nwant %q", got, want)
 	}
 	if got, want := string((&Group{time: 300, frozen: 2}).AppendHead(nil)), "\x01\xac\x02\x02"; got != want {
 		t.Errorf("group:\n got %q\nwant %q", got, want)
@@ -114,7 +118,7 @@ func drawCommand(t *rapid.T) Command {
 		Life:      rapid.Uint32().Draw(t, "life"),
 	}
 	start := rapid.Int64Range(0, TimeMax-1).Draw(t, "start")
-	window := Window{start, rapid.Int64Range(start+1, TimeMax).Draw(t, "end")}
+	window := Window{start, rapid.Int64Range(start+1, TimeMax).Draw(t, "end"), rapid.Uint8Range(0, RollingMax).Draw(t, "rolling")}
 	c := Command{Op: Op(rapid.IntRange(int(OpEnsure), int(OpFreeze)).Draw(t, "op"))}
 	if c.Op == OpFence {
 		c.Holder = holder
@@ -241,7 +245,7 @@ func TestWhatIsHeldIsSmall(t *testing.T) {
 	longest := 0
 	for op := OpEnsure; op <= OpFreeze; op++ {
 		c := Command{
-			Op: op, Key: key, Window: Window{TimeMax - 1, TimeMax}, Holder: Holder{limiter.PartitionCount - 1, TotalMax, 1<<32 - 1},
+			Op: op, Key: key, Window: Window{TimeMax - 1, TimeMax, RollingMax}, Holder: Holder{limiter.PartitionCount - 1, TotalMax, 1<<32 - 1},
 			Version: TotalMax, Limit: limiter.AmountMax, Floor: TotalMax, Target: TotalMax, Total: TotalMax, Cleared: TotalMax,
 			MaxDebt: limiter.AmountMax, Spent: TotalMax, Correction: -limiter.AmountMax, Revision: TotalMax,
 		}

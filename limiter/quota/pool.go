@@ -25,6 +25,11 @@ type Pool struct {
 	// Shares are the holders, at most SharesMax, in the order of partition,
 	// tenure and life.
 	Shares []Share
+
+	// Beside is what sub-windows around this one take of the same amount, of a quota
+	// that rolls. It is no part of the record: whoever applies the log sets it
+	// before each command, to what [Beside] returns.
+	Beside uint64
 }
 
 // A Past is the sum over former holders: what they may have spent, and owe.
@@ -68,9 +73,12 @@ func (p *Pool) Debt() uint64 {
 	return n
 }
 
+// Use returns what the pool takes of the amount: what is outstanding, and owed.
+func (p *Pool) Use() uint64 { return p.Outstanding() + p.Debt() }
+
 // Free returns how many units can be granted now. What is owed is served first.
 func (p *Pool) Free() uint64 {
-	taken, amount := p.Outstanding()+p.Debt(), p.Amount()
+	taken, amount := p.Use()+p.Beside, p.Amount()
 	if taken >= amount {
 		return 0
 	}

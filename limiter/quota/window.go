@@ -9,11 +9,20 @@ import (
 
 // A Window is one period of a quota: [Start, End) in Unix seconds, with
 // 0 ≤ Start < End ≤ TimeMax. Together with a key it names a pool.
-type Window struct{ Start, End int64 }
+type Window struct {
+	Start, End int64
+	// Rolling is of a sub-window of a quota that rolls: the amount is for it and
+	// as many before it together, each of the same length. At most
+	// RollingMax; 0 means that the amount is for this window alone.
+	Rolling uint8
+}
 
 // TimeMax bounds a Window's End, in Unix seconds: the year 9999. Milliseconds,
 // which a [Batch] counts in, are bounded by 1000 times as much.
 const TimeMax = 253_402_300_799
+
+// RollingMax bounds Window.Rolling.
+const RollingMax = 60
 
 const (
 	// earlyMax and earlyPart bound how long before its start a window may be
@@ -32,6 +41,12 @@ const (
 // valid reports whether w is within its bounds.
 func (w Window) valid() bool { return 0 <= w.Start && w.Start < w.End && w.End <= TimeMax }
 
+// Near returns the sub-window that is i after w, or −i before it.
+func (w Window) Near(i int) Window {
+	by := int64(i) * (w.End - w.Start)
+	return Window{w.Start + by, w.End + by, w.Rolling}
+}
+
 // Opens returns when grants from w begin, in Unix seconds: min(10 min, a tenth of
 // its length) before Start, so that active counters can have their first grant
 // when it starts.
@@ -40,9 +55,33 @@ func (w Window) Opens() int64 {
 }
 
 // Purges returns when w is forgotten, in Unix seconds: max(48 h, twice its
-// length) after End.
+// length) after End. Of a quota that rolls, its length is that of the whole period.
 func (w Window) Purges() int64 {
-	return w.End + max(keptMin, keptPeriods*(w.End-w.Start))
+	return w.End + max(keptMin, keptPeriods*(w.End-w.Start)*max(1, int64(w.Rolling)))
+}
+
+// Beside returns what the sub-windows around w take of its amount, in units: of
+// all runs of sub-windows that the amount is for and w belongs to, what the fullest
+// uses without w. used returns the Use of the pool of a sub-window, 0 if it has
+// none; it is asked for at most Rolling before w and as many after it.
+func Beside(w Window, used func(Window) uint64) uint64 {
+	n := min(int(w.Rolling), RollingMax)
+	var before, after [RollingMax + 1]uint64 // used by the i before w, and the i after it
+	for i := 1; i <= n; i++ {
+		if near := w.Near(-i); near.valid() {
+			before[i] = used(near)
+		}
+		if near := w.Near(i); near.valid() {
+			after[i] = used(near)
+		}
+		before[i] += before[i-1]
+		after[i] += after[i-1]
+	}
+	most := uint64(0)
+	for i, use := range after[:n+1] {
+		most = max(most, before[n-i]+use)
+	}
+	return most
 }
 
 // A Holder is who may hold grants of a counter.
