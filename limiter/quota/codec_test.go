@@ -36,7 +36,18 @@ func commands() []Command {
 		with(OpAdjust, func(c *Command) { c.Correction, c.Revision, c.Holder = -3, 6, Holder{} }),
 		{Op: OpFence, Holder: owner},
 		{Op: OpFreeze, Window: month},
+		exactly(OpSpend, func(c *Command) { c.Cost = 9 }),
+		exactly(OpHold, func(c *Command) { c.Cost, c.Until = 9, 300 }),
+		exactly(OpSettle, func(c *Command) { c.Cost, c.MaxDebt, c.Credit = 9, 4, true }),
+		exactly(OpExtend, func(c *Command) { c.Until = 300 }),
 	}
+}
+
+// exactly returns a command of exact mode.
+func exactly(op Op, change func(c *Command)) Command {
+	c := Command{Op: op, Key: key, Window: month, Version: 7, Limit: 10_000, Request: limiter.Key{Hi: 1, Lo: 2}}
+	change(&c)
+	return c
 }
 
 // TestFormatsAreStable holds what logs and ledgers have on disk.
@@ -45,6 +56,7 @@ func TestFormatsAreStable(t *testing.T) {
 		"\xf0\xe5\x99\xd7\x06" + "\x80\x9a\x9e\x01\x00" // window
 	policy := "\x07" + "\x90\x4e"
 	holder := "\x12" + "\xac\x02" + "\x02"
+	request := "\x00\x00\x00\x00\x00\x00\x00\x01" + "\x00\x00\x00\x00\x00\x00\x00\x02"
 	want := []string{
 		"\x01" + head + policy + holder + "\x01" + "\x64",
 		"\x02" + head + policy + holder + "\x80\x01",
@@ -53,6 +65,10 @@ func TestFormatsAreStable(t *testing.T) {
 		"\x05" + head + policy + "\x05\x06",
 		"\x06" + holder,
 		"\x07" + "\xf0\xe5\x99\xd7\x06" + "\x80\x9a\x9e\x01\x00",
+		"\x10" + head + policy + request + "\x09",
+		"\x11" + head + policy + request + "\x09\xac\x02",
+		"\x12" + head + policy + request + "\x09\x04\x01",
+		"\x13" + head + policy + request + "\xac\x02",
 	}
 	all := commands()
 	for i := range all {
@@ -67,9 +83,10 @@ func TestFormatsAreStable(t *testing.T) {
 	p := Pool{
 		Version: 7, Limit: 10_000, Correction: 5, Revision: 1, Peak: 10_005, Changed: 300,
 		Past:   Past{Outstanding: 3, Debt: 2},
+		Exact:  Exact{Charged: 6, Owed: 5},
 		Shares: []Share{{Holder: owner, Granted: 100, Returned: 10, Debt: 4, Cleared: 1, Closed: true}},
 	}
-	if got, want := string(p.AppendTo(nil)), "\x01\x07\x90\x4e\x0a\x01\x95\x4e\xac\x02\x03\x02\x01"+holder+"\x64\x0a\x04\x01\x01"; got != want {
+	if got, want := string(p.AppendTo(nil)), "\x01\x07\x90\x4e\x0a\x01\x95\x4e\xac\x02\x03\x02\x06\x05\x01"+holder+"\x64\x0a\x04\x01\x01"; got != want {
 		t.Errorf("pool:\n got %q\nwant %q", got, want)
 	}
 	if got, want := string(AppendName(nil, key, Window{Start: 0x0102, End: 0x0304, Rolling: 5})), "\x01\x23\x45\x67\x89\xab\xcd\xef\xfe\xdc\xba\x98\x76\x54\x32\x10"+
@@ -79,8 +96,12 @@ func TestFormatsAreStable(t *testing.T) {
 	if got, want := string((&Group{time: 300, frozen: 2}).AppendHead(nil)), "\x01\xac\x02\x02"; got != want {
 		t.Errorf("group:\n got %q\nwant %q", got, want)
 	}
-	if got, want := string(Result{Exhausted, 1, 2, 3, 4, 5, 6}.AppendTo(nil)), "\x02\x01\x02\x03\x04\x05\x06"; got != want {
+	if got, want := string(Result{Exhausted, 1, 2, 3, 4, 5, 6, 7, 8}.AppendTo(nil)), "\x02\x01\x02\x03\x04\x05\x06\x07\x08"; got != want {
 		t.Errorf("result:\n got %q\nwant %q", got, want)
+	}
+	q := Request{Op: OpHold, Cost: 1, Charged: 2, Owed: 3, Changed: 4, Until: 300, Settled: true, Final: 5}
+	if got, want := string(q.AppendTo(nil)), "\x01\x11\x01\x02\x03\x04\xac\x02\x01\x05"; got != want {
+		t.Errorf("request:\n got %q\nwant %q", got, want)
 	}
 	h := Holding{known: 9, returned: 1, used: 2, held: 3, debt: 4, cleared: 1, free: 300, seen: 5_000_000, recent: 1, life: 6, state: asking | warm}
 	if got, want := string(h.AppendTo(nil, 8_000_000)), "\x01\x09\x01\x02\x03\x04\x01\xac\x02\x06\xc0\x11\x03\x80\x80\x80\xfc\x03"; got != want {
@@ -109,6 +130,10 @@ func TestBatchRoundTrip(t *testing.T) {
 	})
 }
 
+func operations() []Op {
+	return []Op{OpEnsure, OpReturn, OpClose, OpDebt, OpAdjust, OpFence, OpFreeze, OpSpend, OpHold, OpSettle, OpExtend}
+}
+
 func drawCommand(t *rapid.T) Command {
 	units := rapid.Uint64Range(0, TotalMax)
 	amount := rapid.Uint64Range(0, limiter.AmountMax)
@@ -119,7 +144,7 @@ func drawCommand(t *rapid.T) Command {
 	}
 	start := rapid.Int64Range(0, TimeMax-1).Draw(t, "start")
 	window := Window{start, rapid.Int64Range(start+1, TimeMax).Draw(t, "end"), rapid.Uint8Range(0, RollingMax).Draw(t, "rolling")}
-	c := Command{Op: Op(rapid.IntRange(int(OpEnsure), int(OpFreeze)).Draw(t, "op"))}
+	c := Command{Op: rapid.SampledFrom(operations()).Draw(t, "op")}
 	if c.Op == OpFence {
 		c.Holder = holder
 		return c
@@ -130,9 +155,13 @@ func drawCommand(t *rapid.T) Command {
 	}
 	c.Key = limiter.Key{Hi: rapid.Uint64().Draw(t, "hi"), Lo: rapid.Uint64().Draw(t, "lo")}
 	c.Version, c.Limit = units.Draw(t, "version"), amount.Draw(t, "limit")
-	if c.Op != OpAdjust {
+	if c.Op != OpAdjust && !c.Op.exact() {
 		c.Holder = holder
 	}
+	if c.Op.exact() {
+		c.Request = limiter.Key{Hi: rapid.Uint64().Draw(t, "request")}
+	}
+	until := rapid.Int64Range(0, 1000*TimeMax)
 	switch c.Op {
 	case OpEnsure:
 		c.Floor, c.Target = units.Draw(t, "floor"), units.Draw(t, "target")
@@ -146,6 +175,14 @@ func drawCommand(t *rapid.T) Command {
 	case OpAdjust:
 		c.Correction = rapid.Int64Range(-limiter.AmountMax, limiter.AmountMax).Draw(t, "correction")
 		c.Revision = units.Draw(t, "revision")
+	case OpSpend:
+		c.Cost = amount.Draw(t, "cost")
+	case OpHold:
+		c.Cost, c.Until = amount.Draw(t, "cost"), until.Draw(t, "until")
+	case OpSettle:
+		c.Cost, c.MaxDebt, c.Credit = amount.Draw(t, "cost"), amount.Draw(t, "max debt"), rapid.Bool().Draw(t, "credit")
+	case OpExtend:
+		c.Until = until.Draw(t, "until")
 	default:
 	}
 	return c
@@ -166,7 +203,7 @@ func TestDecodeBatchRefuses(t *testing.T) {
 	}{
 		{"nothing", nil, ErrMalformed, "quota: malformed: version is missing"},
 		{"a newer format", append([]byte{2}, whole[1:]...), ErrVersion, "quota: unknown version: entry has version 2, known is 1"},
-		{"an unknown operation", append(bytes.Clone(whole[:3]), 99), ErrMalformed, "command 0: quota: malformed: op=99: must be in [1, 7]"},
+		{"an unknown operation", append(bytes.Clone(whole[:3]), 99), ErrMalformed, "command 0: quota: malformed: op=99: must be in [1, 7] or [16, 19]"},
 		{"too many commands", []byte{1, 1, 0x81, 8}, ErrMalformed, "quota: malformed: count=1025: must be at most 1024"},
 		{"too many bytes", make([]byte, BatchBytesMax+1), ErrMalformed, "quota: malformed: entry of 262145 bytes: must be at most 262144"},
 		{"bytes after the last command", append(bytes.Clone(whole), 0), ErrMalformed, "quota: malformed: 1 bytes too many"},
@@ -239,15 +276,16 @@ func TestWhatIsHeldIsSmall(t *testing.T) {
 		t.Errorf("a Holding has %d bytes, want 80", n)
 	}
 	p := Pool{Version: 12, Limit: 10_000, Peak: 10_000, Changed: 1_793_487_600_123, Shares: []Share{{Holder: owner, Granted: 5_000}}}
-	if n := len(p.AppendTo(nil)); n != 27 {
-		t.Errorf("the record of a pool with one holder has %d bytes, want 27", n)
+	if n := len(p.AppendTo(nil)); n != 29 {
+		t.Errorf("the record of a pool with one holder has %d bytes, want 29", n)
 	}
 	longest := 0
-	for op := OpEnsure; op <= OpFreeze; op++ {
+	for _, op := range operations() {
 		c := Command{
 			Op: op, Key: key, Window: Window{TimeMax - 1, TimeMax, RollingMax}, Holder: Holder{limiter.PartitionCount - 1, TotalMax, 1<<32 - 1},
 			Version: TotalMax, Limit: limiter.AmountMax, Floor: TotalMax, Target: TotalMax, Total: TotalMax, Cleared: TotalMax,
 			MaxDebt: limiter.AmountMax, Spent: TotalMax, Correction: -limiter.AmountMax, Revision: TotalMax,
+			Request: key, Cost: limiter.CostMax, Until: 1000 * TimeMax, Credit: true,
 		}
 		longest = max(longest, len(c.AppendTo(nil)))
 	}
@@ -260,7 +298,7 @@ func TestWhatIsHeldIsSmall(t *testing.T) {
 }
 
 func TestNamesAreNames(t *testing.T) {
-	for op := OpEnsure; op <= OpFreeze; op++ {
+	for _, op := range operations() {
 		if op.String() == "unknown" {
 			t.Errorf("operation %d has no name", op)
 		}

@@ -9,8 +9,7 @@ import (
 // An Op says what a [Command] does.
 type Op uint8
 
-// The operations. Their numbers are part of the log's format. 16 to 31 are kept
-// for exact mode, where the decision itself is the entry.
+// The operations. Their numbers are part of the log's format.
 const (
 	// OpEnsure raises what Holder was granted to at least Floor, at best Target,
 	// within the amount.
@@ -34,6 +33,19 @@ const (
 	// Window.Start or before: after a backup was restored, nobody knows what was
 	// granted from those. It concerns the group, no pool.
 	OpFreeze Op = 7
+
+	// The operations of exact mode, where the decision itself is the entry: see
+	// [Pool.Decide].
+
+	// OpSpend charges Cost, once for each Request.
+	OpSpend Op = 16
+	// OpHold charges Cost until it is settled: in full, if it is not by Until.
+	OpHold Op = 17
+	// OpSettle ends the OpHold of Request, or corrects its OpSpend, once: it cost
+	// Cost.
+	OpSettle Op = 18
+	// OpExtend moves the end of the OpHold of Request to Until, if that is later.
+	OpExtend Op = 19
 )
 
 // String returns the operation's name.
@@ -53,6 +65,14 @@ func (o Op) String() string {
 		return "fence"
 	case OpFreeze:
 		return "freeze"
+	case OpSpend:
+		return "spend"
+	case OpHold:
+		return "hold"
+	case OpSettle:
+		return "settle"
+	case OpExtend:
+		return "extend"
 	default:
 		return "unknown"
 	}
@@ -66,7 +86,7 @@ type Command struct {
 	Op     Op
 	Key    limiter.Key // not for OpFence, OpFreeze
 	Window Window      // not for OpFence
-	Holder Holder      // not for OpAdjust, OpFreeze
+	Holder Holder      // not for OpAdjust, OpFreeze, exact mode
 
 	// Version and Limit are the policy version that the sender decides by and the
 	// counter's amount in it; the pool goes by the highest Version that it has
@@ -77,12 +97,20 @@ type Command struct {
 	Floor, Target uint64 // OpEnsure; Target below Floor means Floor
 	Total         uint64 // OpReturn, OpDebt
 	Cleared       uint64 // OpDebt, at most Total
-	MaxDebt       uint64 // OpDebt: how much the pool may owe, at most limiter.AmountMax
+	MaxDebt       uint64 // OpDebt, OpSettle: how much the pool may owe, at most limiter.AmountMax
 	Spent         uint64 // OpClose
 
 	Correction int64  // OpAdjust, within ±limiter.AmountMax
 	Revision   uint64 // OpAdjust: the pool's, before
+
+	Request limiter.Key // exact mode: a hash of the caller's request id
+	Cost    uint64      // OpSpend, OpHold, OpSettle, at most limiter.CostMax
+	Until   int64       // OpHold, OpExtend, in Unix milliseconds
+	Credit  bool        // OpSettle: a hold that is settled late for less is credited
 }
+
+// exact reports whether the operation is one of exact mode.
+func (o Op) exact() bool { return o >= OpSpend && o <= OpExtend }
 
 // ofGroup reports whether the operation concerns a group and no pool.
 func (o Op) ofGroup() bool { return o == OpFence || o == OpFreeze }
@@ -99,6 +127,9 @@ func (c *Command) AppendTo(b []byte) []byte {
 	}
 	b = appendWindow(appendKey(b, c.Key), c.Window)
 	b = binary.AppendUvarint(binary.AppendUvarint(b, c.Version), c.Limit)
+	if c.Op.exact() {
+		return c.appendExact(appendKey(b, c.Request))
+	}
 	if c.Op != OpAdjust {
 		b = appendHolder(b, c.Holder)
 	}
@@ -121,6 +152,24 @@ func (c *Command) AppendTo(b []byte) []byte {
 	return b
 }
 
+func (c *Command) appendExact(b []byte) []byte {
+	switch c.Op {
+	case OpSpend:
+		return binary.AppendUvarint(b, c.Cost)
+	case OpHold:
+		return binary.AppendUvarint(binary.AppendUvarint(b, c.Cost), uint64(c.Until))
+	case OpSettle:
+		credit := uint64(0)
+		if c.Credit {
+			credit = 1
+		}
+		b = binary.AppendUvarint(b, c.Cost)
+		return binary.AppendUvarint(binary.AppendUvarint(b, c.MaxDebt), credit)
+	default: // OpExtend
+		return binary.AppendUvarint(b, uint64(c.Until))
+	}
+}
+
 // command reads one Command.
 func (r *reader) command() (c Command) {
 	c.Op = Op(r.octet("op"))
@@ -131,13 +180,17 @@ func (r *reader) command() (c Command) {
 	case OpFreeze:
 		c.Window = r.window()
 		return c
-	case OpEnsure, OpReturn, OpClose, OpDebt, OpAdjust:
+	case OpEnsure, OpReturn, OpClose, OpDebt, OpAdjust, OpSpend, OpHold, OpSettle, OpExtend:
 	default:
-		r.fail("op=%d: must be in [%d, %d]", c.Op, OpEnsure, OpFreeze)
+		r.fail("op=%d: must be in [%d, %d] or [%d, %d]", c.Op, OpEnsure, OpFreeze, OpSpend, OpExtend)
 		return Command{}
 	}
 	c.Key, c.Window = r.key(), r.window()
 	c.Version, c.Limit = r.uint("version", TotalMax), r.uint("limit", limiter.AmountMax)
+	if c.Op.exact() {
+		r.exact(&c)
+		return c
+	}
 	if c.Op != OpAdjust {
 		c.Holder = r.holder()
 	}
@@ -161,6 +214,22 @@ func (r *reader) command() (c Command) {
 	default:
 	}
 	return c
+}
+
+// exact reads what a command of exact mode has beside what all have.
+func (r *reader) exact(c *Command) {
+	c.Request = r.key()
+	if c.Op != OpExtend {
+		c.Cost = r.uint("cost", limiter.CostMax)
+	}
+	switch c.Op {
+	case OpHold, OpExtend:
+		c.Until = int64(r.uint("until", 1000*TimeMax))
+	case OpSettle:
+		c.MaxDebt = r.uint("max debt", limiter.AmountMax)
+		c.Credit = r.uint("credit", 1) == 1
+	default:
+	}
 }
 
 // DecodeCommand reads the Command that b starts with and returns what follows

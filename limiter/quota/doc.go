@@ -14,6 +14,17 @@
 // log. Who drives it says what time it is, proposes the commands that it asks for,
 // and tells it what became of them.
 //
+// Who applies a group's log does this for each entry: [DecodeBatch], [Group.Advance],
+// and for each command [Group.Receive]; if that is OK and the command has a pool, it
+// reads the pool's record, sets Beside for one that rolls, and calls [Pool.Apply], or
+// [Pool.Decide] for exact mode. Before it proposes, a leader asks [Group.Refuses],
+// [Pool.Answer] and [Pool.Foresee]: what would change nothing needs no entry.
+//
+// Who keeps holdings calls [Holding.Spend] and then [Holding.Need]; after a give-back
+// or an ended hold [Holding.Surplus], and [Holding.Owed] where units are owed. It
+// completes the command (Key, Window, Partition, Tenure), proposes it, and calls
+// [Holding.Learn] or [Holding.Lost], once.
+//
 // Concurrency: every value has one owner at a time.
 //
 // Errors: only decoding has them; they wrap [ErrVersion] or [ErrMalformed]. What

@@ -60,10 +60,9 @@ func (g *Group) Receive(c *Command) (code Code, raised, head bool) {
 	if g.Purged(c.Window) {
 		return Purged, false, false
 	}
-	if c.Op != OpEnsure {
-		return OK, false, false
+	if c.Op == OpEnsure {
+		raised = g.Raise(c.Holder.Partition, c.Holder.Tenure)
 	}
-	raised = g.Raise(c.Holder.Partition, c.Holder.Tenure)
 	return g.refuses(c), raised, false
 }
 
@@ -75,17 +74,17 @@ func (g *Group) Refuses(c *Command) Code {
 		return OK
 	case g.Purged(c.Window):
 		return Purged
-	case c.Op == OpEnsure:
-		return g.refuses(c)
 	default:
-		return OK
+		return g.refuses(c)
 	}
 }
 
-// refuses says whether an OpEnsure may be granted anything.
+// refuses says why a command that takes units from its pool may not.
 func (g *Group) refuses(c *Command) Code {
 	switch {
-	case c.Holder.Tenure < g.tenures[c.Holder.Partition]:
+	case c.Op != OpEnsure && c.Op != OpSpend && c.Op != OpHold:
+		return OK
+	case c.Op == OpEnsure && c.Holder.Tenure < g.tenures[c.Holder.Partition]:
 		return Fenced
 	case c.Window.Start < g.frozen:
 		return Frozen

@@ -22,6 +22,8 @@ type Pool struct {
 	Changed int64
 	// Past is the sum over holders that are no longer told apart.
 	Past Past
+	// Exact is the sum over the requests of exact mode: what they are charged, and owe.
+	Exact Exact
 	// Shares are the holders, at most SharesMax, in the order of partition,
 	// tenure and life.
 	Shares []Share
@@ -34,6 +36,9 @@ type Pool struct {
 
 // A Past is the sum over former holders: what they may have spent, and owe.
 type Past struct{ Outstanding, Debt uint64 }
+
+// An Exact is the sum over what was decided in the log itself.
+type Exact struct{ Charged, Owed uint64 }
 
 // A Share is what a pool knows of one holder, all of it cumulative.
 type Share struct {
@@ -57,7 +62,7 @@ func (p *Pool) Amount() uint64 {
 // Outstanding returns the units that were granted and not returned: spent, held,
 // or still to be spent. It is at most Peak.
 func (p *Pool) Outstanding() uint64 {
-	n := p.Past.Outstanding
+	n := p.Past.Outstanding + p.Exact.Charged
 	for i := range p.Shares {
 		n += p.Shares[i].Granted - p.Shares[i].Returned
 	}
@@ -66,7 +71,7 @@ func (p *Pool) Outstanding() uint64 {
 
 // Debt returns the post-paid units that are owed by all holders.
 func (p *Pool) Debt() uint64 {
-	n := p.Past.Debt
+	n := p.Past.Debt + p.Exact.Owed
 	for i := range p.Shares {
 		n += p.Shares[i].Debt - p.Shares[i].Cleared
 	}
@@ -101,13 +106,18 @@ func (p *Pool) Apply(at int64, c *Command) Result {
 		code, did = p.owe(c)
 	case OpAdjust:
 		code, did = p.adjust(c)
-	case OpFence, OpFreeze: // the group's
+	default: // the group's, or one of exact mode
 	}
-	if changed || did {
+	p.touch(at, changed || did)
+	return p.result(code, c)
+}
+
+// touch notes that the record has changed.
+func (p *Pool) touch(at int64, changed bool) {
+	if changed {
 		p.Changed = at
 		p.Peak = max(p.Peak, p.Amount())
 	}
-	return p.result(code, c)
 }
 
 // Answer returns what Apply would, if c would change nothing: a leader may then

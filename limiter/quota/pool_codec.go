@@ -12,7 +12,7 @@ const peakMax = 2 * limiter.AmountMax
 // AppendTo appends the record to b as
 //
 //	version(1) policy-version limit correction revision peak changed
-//	past: outstanding debt
+//	past: outstanding debt; exact: charged owed
 //	count, and for each share: holder granted returned debt cleared closed
 //
 // where all but the first are varints.
@@ -22,7 +22,7 @@ func (p *Pool) AppendTo(b []byte) []byte {
 	b = binary.AppendUvarint(appendSigned(b, p.Correction), p.Revision)
 	for _, v := range [...]uint64{
 		p.Peak, uint64(p.Changed),
-		p.Past.Outstanding, p.Past.Debt,
+		p.Past.Outstanding, p.Past.Debt, p.Exact.Charged, p.Exact.Owed,
 		uint64(len(p.Shares)),
 	} {
 		b = binary.AppendUvarint(b, v)
@@ -58,6 +58,8 @@ func DecodePool(b []byte, p *Pool) error {
 	}
 	got.Past.Outstanding = r.uint("past outstanding", got.Peak)
 	got.Past.Debt = r.uint("past debt", limiter.AmountMax)
+	got.Exact.Charged = r.uint("exact charged", got.Peak)
+	got.Exact.Owed = r.uint("exact owed", limiter.AmountMax)
 	count := int(r.uint("shares", SharesMax))
 	for range count {
 		shares = append(shares, r.share(got.Peak))

@@ -10,7 +10,17 @@ import (
 // A step is a command for a pool, or the group before it, and what it answers.
 type step struct {
 	c    Command
-	want Result
+	want answered
+}
+
+// answered is what a Result says of pools and holders.
+type answered struct {
+	Code                                           Code
+	Granted, Returned, Free, Limit, Debt, Revision uint64
+}
+
+func (a answered) result() Result {
+	return Result{Code: a.Code, Granted: a.Granted, Returned: a.Returned, Free: a.Free, Limit: a.Limit, Debt: a.Debt, Revision: a.Revision}
 }
 
 func of(tenure uint64, life uint32) Holder { return Holder{Partition: 7, Tenure: tenure, Life: life} }
@@ -44,104 +54,104 @@ func TestPool(t *testing.T) {
 		want  Pool // Shares compared when set
 	}{
 		{"a grant is at best its target", []step{
-			{ensure(a, 1, 4), Result{OK, 4, 0, 6, 10, 0, 0}},
+			{ensure(a, 1, 4), answered{OK, 4, 0, 6, 10, 0, 0}},
 		}, Pool{}},
 		{"a grant is raised to its target, within the amount", []step{
-			{ensure(a, 1, 40), Result{OK, 10, 0, 0, 10, 0, 0}},
+			{ensure(a, 1, 40), answered{OK, 10, 0, 0, 10, 0, 0}},
 		}, Pool{}},
 		{"a target below the floor means the floor", []step{
-			{ensure(a, 3, 0), Result{OK, 3, 0, 7, 10, 0, 0}},
+			{ensure(a, 3, 0), answered{OK, 3, 0, 7, 10, 0, 0}},
 		}, Pool{}},
 		{"less than the floor is not granted", []step{
-			{ensure(a, 8, 8), Result{OK, 8, 0, 2, 10, 0, 0}},
-			{ensure(a, 11, 20), Result{Exhausted, 8, 0, 2, 10, 0, 0}},
-			{ensure(a, 10, 20), Result{OK, 10, 0, 0, 10, 0, 0}},
+			{ensure(a, 8, 8), answered{OK, 8, 0, 2, 10, 0, 0}},
+			{ensure(a, 11, 20), answered{Exhausted, 8, 0, 2, 10, 0, 0}},
+			{ensure(a, 10, 20), answered{OK, 10, 0, 0, 10, 0, 0}},
 		}, Pool{}},
 		{"a command again, or a late one, changes nothing", []step{
-			{ensure(a, 5, 5), Result{OK, 5, 0, 5, 10, 0, 0}},
-			{ensure(a, 5, 9), Result{OK, 5, 0, 5, 10, 0, 0}},
-			{giveBack(a, 2), Result{OK, 5, 2, 7, 10, 0, 0}},
-			{giveBack(a, 2), Result{OK, 5, 2, 7, 10, 0, 0}},
-			{giveBack(a, 1), Result{OK, 5, 2, 7, 10, 0, 0}},
-			{ensure(a, 1, 1), Result{OK, 5, 2, 7, 10, 0, 0}},
+			{ensure(a, 5, 5), answered{OK, 5, 0, 5, 10, 0, 0}},
+			{ensure(a, 5, 9), answered{OK, 5, 0, 5, 10, 0, 0}},
+			{giveBack(a, 2), answered{OK, 5, 2, 7, 10, 0, 0}},
+			{giveBack(a, 2), answered{OK, 5, 2, 7, 10, 0, 0}},
+			{giveBack(a, 1), answered{OK, 5, 2, 7, 10, 0, 0}},
+			{ensure(a, 1, 1), answered{OK, 5, 2, 7, 10, 0, 0}},
 		}, Pool{}},
 		{"units that were not granted can't come back", []step{
-			{giveBack(a, 1), Result{Unknown, 0, 0, 10, 10, 0, 0}},
-			{closing(a, 1), Result{Unknown, 0, 0, 10, 10, 0, 0}},
-			{ensure(a, 2, 2), Result{OK, 2, 0, 8, 10, 0, 0}},
-			{giveBack(a, 3), Result{Unknown, 2, 0, 8, 10, 0, 0}},
-			{closing(a, 3), Result{Unknown, 2, 0, 8, 10, 0, 0}},
+			{giveBack(a, 1), answered{Unknown, 0, 0, 10, 10, 0, 0}},
+			{closing(a, 1), answered{Unknown, 0, 0, 10, 10, 0, 0}},
+			{ensure(a, 2, 2), answered{OK, 2, 0, 8, 10, 0, 0}},
+			{giveBack(a, 3), answered{Unknown, 2, 0, 8, 10, 0, 0}},
+			{closing(a, 3), answered{Unknown, 2, 0, 8, 10, 0, 0}},
 		}, Pool{}},
 		{"a close gives back what was not spent, once, and ends grants", []step{
-			{ensure(a, 6, 6), Result{OK, 6, 0, 4, 10, 0, 0}},
-			{giveBack(a, 1), Result{OK, 6, 1, 5, 10, 0, 0}},
-			{closing(a, 2), Result{OK, 6, 4, 8, 10, 0, 0}},
-			{closing(a, 2), Result{OK, 6, 4, 8, 10, 0, 0}},
-			{giveBack(a, 3), Result{OK, 6, 4, 8, 10, 0, 0}},
-			{giveBack(a, 5), Result{Closed, 6, 4, 8, 10, 0, 0}},
-			{ensure(a, 7, 7), Result{Closed, 6, 4, 8, 10, 0, 0}},
+			{ensure(a, 6, 6), answered{OK, 6, 0, 4, 10, 0, 0}},
+			{giveBack(a, 1), answered{OK, 6, 1, 5, 10, 0, 0}},
+			{closing(a, 2), answered{OK, 6, 4, 8, 10, 0, 0}},
+			{closing(a, 2), answered{OK, 6, 4, 8, 10, 0, 0}},
+			{giveBack(a, 3), answered{OK, 6, 4, 8, 10, 0, 0}},
+			{giveBack(a, 5), answered{Closed, 6, 4, 8, 10, 0, 0}},
+			{ensure(a, 7, 7), answered{Closed, 6, 4, 8, 10, 0, 0}},
 		}, Pool{Shares: []Share{{Holder: a, Granted: 6, Returned: 4, Closed: true}}}},
 		{"a close of one that was granted nothing keeps a late grant out", []step{
-			{closing(a, 0), Result{OK, 0, 0, 10, 10, 0, 0}},
-			{ensure(a, 1, 1), Result{Closed, 0, 0, 10, 10, 0, 0}},
+			{closing(a, 0), answered{OK, 0, 0, 10, 10, 0, 0}},
+			{ensure(a, 1, 1), answered{Closed, 0, 0, 10, 10, 0, 0}},
 		}, Pool{}},
 		{"what a lost tenure held stays granted, and a newer one gets the rest", []step{
-			{ensure(a, 3, 3), Result{OK, 3, 0, 7, 10, 0, 0}},
-			{ensure(b, 1, 9), Result{OK, 7, 0, 0, 10, 0, 0}},
-			{ensure(a, 4, 4), Result{Fenced, 3, 0, 0, 10, 0, 0}},
-			{giveBack(a, 2), Result{OK, 3, 2, 2, 10, 0, 0}},
-			{closing(a, 0), Result{OK, 3, 3, 3, 10, 0, 0}},
+			{ensure(a, 3, 3), answered{OK, 3, 0, 7, 10, 0, 0}},
+			{ensure(b, 1, 9), answered{OK, 7, 0, 0, 10, 0, 0}},
+			{ensure(a, 4, 4), answered{Fenced, 3, 0, 0, 10, 0, 0}},
+			{giveBack(a, 2), answered{OK, 3, 2, 2, 10, 0, 0}},
+			{closing(a, 0), answered{OK, 3, 3, 3, 10, 0, 0}},
 		}, Pool{}},
 		{"a new life counts what the old one kept as spent", []step{
-			{ensure(a, 3, 3), Result{OK, 3, 0, 7, 10, 0, 0}},
-			{ensure(of(1, 1), 1, 1), Result{OK, 1, 0, 6, 10, 0, 0}},
-			{ensure(a, 4, 4), Result{Fenced, 0, 0, 6, 10, 0, 0}},
-			{giveBack(a, 3), Result{Unknown, 0, 0, 6, 10, 0, 0}},
+			{ensure(a, 3, 3), answered{OK, 3, 0, 7, 10, 0, 0}},
+			{ensure(of(1, 1), 1, 1), answered{OK, 1, 0, 6, 10, 0, 0}},
+			{ensure(a, 4, 4), answered{Fenced, 0, 0, 6, 10, 0, 0}},
+			{giveBack(a, 3), answered{Unknown, 0, 0, 6, 10, 0, 0}},
 		}, Pool{Past: Past{Outstanding: 3}, Shares: []Share{{Holder: of(1, 1), Granted: 1}}}},
 		{"holders beyond the bound are merged, the oldest first", []step{
-			{ensure(of(1, 0), 1, 1), Result{OK, 1, 0, 9, 10, 0, 0}},
-			{ensure(of(2, 0), 1, 1), Result{OK, 1, 0, 8, 10, 0, 0}},
-			{ensure(of(3, 0), 1, 1), Result{OK, 1, 0, 7, 10, 0, 0}},
-			{ensure(of(4, 0), 1, 1), Result{OK, 1, 0, 6, 10, 0, 0}},
-			{ensure(of(5, 0), 1, 1), Result{OK, 1, 0, 5, 10, 0, 0}},
-			{giveBack(of(1, 0), 1), Result{Unknown, 0, 0, 5, 10, 0, 0}},
-			{giveBack(of(2, 0), 1), Result{OK, 1, 1, 6, 10, 0, 0}},
+			{ensure(of(1, 0), 1, 1), answered{OK, 1, 0, 9, 10, 0, 0}},
+			{ensure(of(2, 0), 1, 1), answered{OK, 1, 0, 8, 10, 0, 0}},
+			{ensure(of(3, 0), 1, 1), answered{OK, 1, 0, 7, 10, 0, 0}},
+			{ensure(of(4, 0), 1, 1), answered{OK, 1, 0, 6, 10, 0, 0}},
+			{ensure(of(5, 0), 1, 1), answered{OK, 1, 0, 5, 10, 0, 0}},
+			{giveBack(of(1, 0), 1), answered{Unknown, 0, 0, 5, 10, 0, 0}},
+			{giveBack(of(2, 0), 1), answered{OK, 1, 1, 6, 10, 0, 0}},
 		}, Pool{}},
 		{"the highest version's amount counts, whatever comes later", []step{
-			{ensure(a, 6, 6), Result{OK, 6, 0, 4, 10, 0, 0}},
-			{second(ensure(a, 7, 7)), Result{Exhausted, 6, 0, 0, 4, 0, 0}},
-			{ensure(a, 7, 7), Result{Exhausted, 6, 0, 0, 4, 0, 0}},
-			{second(giveBack(a, 3)), Result{OK, 6, 3, 1, 4, 0, 0}},
+			{ensure(a, 6, 6), answered{OK, 6, 0, 4, 10, 0, 0}},
+			{second(ensure(a, 7, 7)), answered{Exhausted, 6, 0, 0, 4, 0, 0}},
+			{ensure(a, 7, 7), answered{Exhausted, 6, 0, 0, 4, 0, 0}},
+			{second(giveBack(a, 3)), answered{OK, 6, 3, 1, 4, 0, 0}},
 		}, Pool{}},
 		{"a correction is added to the amount, if its revision is the last", []step{
-			{ensure(a, 10, 10), Result{OK, 10, 0, 0, 10, 0, 0}},
-			{adjust(3, 0), Result{OK, 0, 0, 3, 13, 0, 1}},
-			{adjust(3, 0), Result{OK, 0, 0, 3, 13, 0, 1}},
-			{adjust(4, 0), Result{Conflict, 0, 0, 3, 13, 0, 1}},
-			{adjust(-20, 1), Result{OK, 0, 0, 0, 0, 0, 2}},
-			{adjust(3, 0), Result{Conflict, 0, 0, 0, 0, 0, 2}},
-			{adjust(0, 2), Result{OK, 0, 0, 0, 10, 0, 3}},
+			{ensure(a, 10, 10), answered{OK, 10, 0, 0, 10, 0, 0}},
+			{adjust(3, 0), answered{OK, 0, 0, 3, 13, 0, 1}},
+			{adjust(3, 0), answered{OK, 0, 0, 3, 13, 0, 1}},
+			{adjust(4, 0), answered{Conflict, 0, 0, 3, 13, 0, 1}},
+			{adjust(-20, 1), answered{OK, 0, 0, 0, 0, 0, 2}},
+			{adjust(3, 0), answered{Conflict, 0, 0, 0, 0, 0, 2}},
+			{adjust(0, 2), answered{OK, 0, 0, 0, 10, 0, 3}},
 		}, Pool{}},
 		{"what is owed is served before new grants", []step{
-			{ensure(a, 9, 9), Result{OK, 9, 0, 1, 10, 0, 0}},
-			{debt(a, 3, 0), Result{OK, 9, 0, 0, 10, 3, 0}},
-			{debt(a, 3, 0), Result{OK, 9, 0, 0, 10, 3, 0}},
-			{giveBack(a, 2), Result{OK, 9, 2, 0, 10, 3, 0}},
-			{giveBack(a, 3), Result{OK, 9, 3, 1, 10, 3, 0}},
-			{debt(a, 3, 2), Result{OK, 9, 3, 3, 10, 1, 0}},
-			{debt(a, 3, 1), Result{OK, 9, 3, 3, 10, 1, 0}},
+			{ensure(a, 9, 9), answered{OK, 9, 0, 1, 10, 0, 0}},
+			{debt(a, 3, 0), answered{OK, 9, 0, 0, 10, 3, 0}},
+			{debt(a, 3, 0), answered{OK, 9, 0, 0, 10, 3, 0}},
+			{giveBack(a, 2), answered{OK, 9, 2, 0, 10, 3, 0}},
+			{giveBack(a, 3), answered{OK, 9, 3, 1, 10, 3, 0}},
+			{debt(a, 3, 2), answered{OK, 9, 3, 3, 10, 1, 0}},
+			{debt(a, 3, 1), answered{OK, 9, 3, 3, 10, 1, 0}},
 		}, Pool{}},
 		{"no more is owed than the largest debt, by all together", []step{
-			{debt(a, 4, 0), Result{OK, 0, 0, 6, 10, 4, 0}},
-			{debt(b, 4, 0), Result{OK, 0, 0, 5, 10, 5, 0}},
-			{debt(a, 4, 2), Result{OK, 0, 0, 7, 10, 3, 0}},
-			{debt(b, 4, 0), Result{OK, 0, 0, 5, 10, 5, 0}},
-			{debt(b, 9, 9), Result{OK, 0, 0, 8, 10, 2, 0}},
+			{debt(a, 4, 0), answered{OK, 0, 0, 6, 10, 4, 0}},
+			{debt(b, 4, 0), answered{OK, 0, 0, 5, 10, 5, 0}},
+			{debt(a, 4, 2), answered{OK, 0, 0, 7, 10, 3, 0}},
+			{debt(b, 4, 0), answered{OK, 0, 0, 5, 10, 5, 0}},
+			{debt(b, 9, 9), answered{OK, 0, 0, 8, 10, 2, 0}},
 		}, Pool{}},
 		{"a holder that is outlived and unknown owes nothing", []step{
-			{ensure(b, 1, 1), Result{OK, 1, 0, 9, 10, 0, 0}},
-			{debt(a, 1, 0), Result{Unknown, 0, 0, 9, 10, 0, 0}},
-			{closing(a, 0), Result{OK, 0, 0, 9, 10, 0, 0}},
+			{ensure(b, 1, 1), answered{OK, 1, 0, 9, 10, 0, 0}},
+			{debt(a, 1, 0), answered{Unknown, 0, 0, 9, 10, 0, 0}},
+			{closing(a, 0), answered{OK, 0, 0, 9, 10, 0, 0}},
 		}, Pool{Shares: []Share{{Holder: b, Granted: 1}}}},
 	}
 	for _, tt := range tests {
@@ -150,10 +160,10 @@ func TestPool(t *testing.T) {
 			for i, s := range tt.steps {
 				answer, ok := p.Answer(&s.c)
 				before := p.AppendTo(nil)
-				if got := p.Apply(int64(i+1), &s.c); got != s.want {
+				if got := p.Apply(int64(i+1), &s.c); got != s.want.result() {
 					t.Fatalf("step %d, %v: got %+v, want %+v", i, s.c.Op, got, s.want)
 				}
-				if ok && (answer != s.want || string(before) != string(p.AppendTo(nil))) {
+				if ok && (answer != s.want.result() || string(before) != string(p.AppendTo(nil))) {
 					t.Errorf("step %d, %v: answered without the log %+v, and then %+v", i, s.c.Op, answer, s.want)
 				}
 				if s.c.Op == OpEnsure && s.want.Code != OK && s.c.Version <= 1 && !ok {

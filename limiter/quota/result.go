@@ -27,12 +27,17 @@ const (
 	// Unknown: the command speaks of units that the pool did not grant to this
 	// holder. Nothing was changed.
 	Unknown
+	// Differs: the request id was used before, with another operation or cost, or
+	// was settled with another.
+	Differs
+	// Busy: more requests are remembered than may be.
+	Busy
 	codeEnd
 )
 
 // String returns the code's name.
 func (c Code) String() string {
-	names := [...]string{"none", "ok", "exhausted", "fenced", "closed", "early", "purged", "frozen", "conflict", "unknown"}
+	names := [...]string{"none", "ok", "exhausted", "fenced", "closed", "early", "purged", "frozen", "conflict", "unknown", "differs", "busy"}
 	if int(c) >= len(names) {
 		return "invalid"
 	}
@@ -55,12 +60,15 @@ type Result struct {
 	Debt uint64
 	// Revision is that of the operator's correction.
 	Revision uint64
+	// Charged and Owed are what the request of an exact command is charged, and
+	// what of it did not fit.
+	Charged, Owed uint64
 }
 
 // AppendTo appends r to b in a form that says where it ends.
 func (r Result) AppendTo(b []byte) []byte {
 	b = append(b, byte(r.Code))
-	for _, v := range [...]uint64{r.Granted, r.Returned, r.Free, r.Limit, r.Debt, r.Revision} {
+	for _, v := range [...]uint64{r.Granted, r.Returned, r.Free, r.Limit, r.Debt, r.Revision, r.Charged, r.Owed} {
 		b = binary.AppendUvarint(b, v)
 	}
 	return b
@@ -77,6 +85,7 @@ func DecodeResult(b []byte) (res Result, rest []byte, err error) {
 	res.Granted, res.Returned = r.units("granted"), r.units("returned")
 	res.Free, res.Limit = r.units("free"), r.units("limit")
 	res.Debt, res.Revision = r.units("debt"), r.units("revision")
+	res.Charged, res.Owed = r.units("charged"), r.units("owed")
 	if r.err != nil {
 		return Result{}, nil, r.err
 	}

@@ -1,0 +1,177 @@
+package quota
+
+import (
+	"encoding/binary"
+
+	"github.com/headgate/headgate/limiter"
+)
+
+const (
+	// rememberFor is how long a request is remembered after it last changed, or its
+	// hold ended, in milliseconds: 10 minutes.
+	rememberFor = 600_000
+	// holdMax bounds how long a hold lasts from when it was made or extended, in
+	// milliseconds: 24 hours.
+	holdMax = 24 * 3600 * 1000
+)
+
+// Both are part of the replicated state machine, as those of a [Window] are.
+
+// RequestsMax bounds the requests that a group remembers. Its leader holds to it:
+// it answers [Busy] before it proposes an OpSpend or OpHold beyond it.
+const RequestsMax = 1 << 20
+
+// A Request is what the ledger records of one request of exact mode, under the name
+// of its pool and its id. The zero Request is one that was never made.
+type Request struct {
+	Op      Op     // OpSpend or OpHold
+	Cost    uint64 // as it was asked
+	Charged uint64 // what counts now
+	Owed    uint64 // what did not fit when it was settled
+	Changed int64  // when it last changed, Unix milliseconds
+	Until   int64  // OpHold: when it ends by itself, charged in full, Unix milliseconds
+	Settled bool
+	Final   uint64 // what it was settled with
+}
+
+// Forgotten reports whether q means nothing any more at the group's time at: it
+// may be deleted. An unsettled hold stays charged in full.
+func (q *Request) Forgotten(at int64) bool {
+	return q.Op != 0 && at >= max(q.Changed, q.Until)+rememberFor
+}
+
+// Decide applies a command of exact mode, where the decision is the entry, as Apply
+// does the others. q is the record of c.Request, the zero Request if there is none;
+// it is changed, and to be stored if its Op is not 0 then. A request that was
+// refused leaves no record, so it may be made again.
+func (p *Pool) Decide(at int64, c *Command, q *Request) Result {
+	changed := p.adopt(c)
+	if q.Forgotten(at) {
+		*q = Request{}
+	}
+	code, did := Unknown, false
+	switch c.Op {
+	case OpSpend, OpHold:
+		code, did = p.begin(at, c, q)
+	case OpSettle:
+		code, did = p.settle(at, c, q)
+	case OpExtend:
+		code, did = q.extend(at, c)
+	default:
+	}
+	p.touch(at, changed || did)
+	r := p.result(code, c)
+	r.Charged, r.Owed = q.Charged, q.Owed
+	return r
+}
+
+// Foresee returns what Decide would, if c would change nothing: see [Pool.Answer].
+func (p *Pool) Foresee(at int64, c *Command, q Request) (Result, bool) {
+	after, request := *p, q
+	r := after.Decide(at, c, &request)
+	same := after.Exact == p.Exact && after.Version == p.Version && request == q
+	return r, same
+}
+
+func (p *Pool) begin(at int64, c *Command, q *Request) (Code, bool) {
+	switch {
+	case q.Op == c.Op && q.Cost == c.Cost:
+		return OK, false // done before, whatever became of it
+	case q.Op != 0:
+		return Differs, false
+	case c.Cost > p.Free():
+		return Exhausted, false
+	}
+	p.Exact.Charged += c.Cost
+	*q = Request{Op: c.Op, Cost: c.Cost, Charged: c.Cost, Changed: at}
+	if c.Op == OpHold {
+		q.Until = min(c.Until, at+holdMax)
+	}
+	return OK, true
+}
+
+func (p *Pool) settle(at int64, c *Command, q *Request) (Code, bool) {
+	switch {
+	case q.Op == 0:
+		return Unknown, false
+	case q.Settled && q.Final == c.Cost:
+		return OK, false
+	case q.Settled:
+		return Differs, false
+	}
+	late := q.Op == OpHold && at >= q.Until
+	q.Settled, q.Final, q.Changed = true, c.Cost, at
+	switch {
+	case c.Cost > q.Charged:
+		p.exceed(c, q)
+	case !late || c.Credit:
+		p.Exact.Charged -= q.Charged - c.Cost
+		q.Charged = c.Cost
+	}
+	return OK, true
+}
+
+// exceed charges what a request cost more than it had asked for: what does not fit
+// is owed, up to the largest debt.
+func (p *Pool) exceed(c *Command, q *Request) {
+	more := c.Cost - q.Charged
+	fits := min(more, p.Free())
+	p.Exact.Charged += fits
+	q.Charged += fits
+	if debt := p.Debt(); debt < c.MaxDebt {
+		q.Owed = min(more-fits, c.MaxDebt-debt)
+		p.Exact.Owed += q.Owed
+	}
+}
+
+func (q *Request) extend(at int64, c *Command) (Code, bool) {
+	until := min(c.Until, at+holdMax)
+	switch {
+	case q.Op != OpHold:
+		return Unknown, false
+	case q.Settled || at >= q.Until:
+		return Closed, false
+	case until <= q.Until:
+		return OK, false
+	}
+	q.Until, q.Changed = until, at
+	return OK, true
+}
+
+// AppendTo appends the record to b as
+//
+//	version(1) op(1) cost charged owed changed until settled final
+//
+// where all from cost on are varints.
+func (q *Request) AppendTo(b []byte) []byte {
+	b = append(b, format, byte(q.Op))
+	settled := uint64(0)
+	if q.Settled {
+		settled = 1
+	}
+	for _, v := range [...]uint64{q.Cost, q.Charged, q.Owed, uint64(q.Changed), uint64(q.Until), settled, q.Final} {
+		b = binary.AppendUvarint(b, v)
+	}
+	return b
+}
+
+// DecodeRequest reads a whole record. Errors wrap [ErrVersion] or [ErrMalformed].
+func DecodeRequest(b []byte) (Request, error) {
+	r := reader{b: b}
+	r.version("request")
+	q := Request{Op: Op(r.octet("op"))}
+	if r.err == nil && q.Op != OpSpend && q.Op != OpHold {
+		r.fail("op=%d: must be %d or %d", q.Op, OpSpend, OpHold)
+	}
+	q.Cost = r.uint("cost", limiter.CostMax)
+	q.Charged = r.uint("charged", limiter.CostMax)
+	q.Owed = r.uint("owed", limiter.AmountMax)
+	q.Changed = int64(r.uint("changed", 1000*TimeMax))
+	q.Until = int64(r.uint("until", 1000*TimeMax))
+	q.Settled = r.uint("settled", 1) == 1
+	q.Final = r.uint("final", limiter.CostMax)
+	if err := r.end(); err != nil {
+		return Request{}, err
+	}
+	return q, nil
+}

@@ -1,0 +1,182 @@
+package quota
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/headgate/headgate/limiter"
+)
+
+func TestExactMode(t *testing.T) {
+	const minute = 60_000
+	by := func(op Op, cost uint64) Command {
+		return Command{Op: op, Version: 1, Limit: 10, Cost: cost, MaxDebt: 5, Until: 5 * minute, Request: limiter.Key{Lo: 1}}
+	}
+	spend, hold, settle := by(OpSpend, 4), by(OpHold, 4), func(cost uint64) Command { return by(OpSettle, cost) }
+	credited := settle(1)
+	credited.Credit = true
+	extend := func(until int64) Command { c := by(OpExtend, 0); c.Until = until; return c }
+	grant := Command{Op: OpEnsure, Holder: owner, Version: 1, Limit: 10, Floor: 5}
+	type exact struct {
+		at            int64
+		c             Command
+		code          Code
+		charged, owed uint64
+		free          uint64
+	}
+	tests := []struct {
+		name  string
+		steps []exact
+	}{
+		{"a request is charged once", []exact{
+			{0, spend, OK, 4, 0, 6},
+			{1, spend, OK, 4, 0, 6},
+		}},
+		{"and again when it is forgotten, ten minutes later", []exact{
+			{0, spend, OK, 4, 0, 6},
+			{10*minute - 1, spend, OK, 4, 0, 6},
+			{10 * minute, spend, OK, 4, 0, 2},
+		}},
+		{"its id with another cost or operation is an error", []exact{
+			{0, spend, OK, 4, 0, 6},
+			{1, by(OpSpend, 3), Differs, 4, 0, 6},
+			{1, hold, Differs, 4, 0, 6},
+		}},
+		{"a refusal is not remembered", []exact{
+			{0, by(OpSpend, 11), Exhausted, 0, 0, 10},
+			{1, by(OpSpend, 10), OK, 10, 0, 0},
+		}},
+		{"a hold that is settled below frees the rest, once", []exact{
+			{0, hold, OK, 4, 0, 6},
+			{1, settle(1), OK, 1, 0, 9},
+			{2, settle(1), OK, 1, 0, 9},
+			{3, settle(0), Differs, 1, 0, 9},
+			{4, hold, OK, 1, 0, 9},
+		}},
+		{"released is settled with nothing", []exact{
+			{0, hold, OK, 4, 0, 6},
+			{1, settle(0), OK, 0, 0, 10},
+		}},
+		{"settled above, what fits is charged, and the rest owed up to the largest debt", []exact{
+			{0, hold, OK, 4, 0, 6},
+			{1, settle(18), OK, 10, 5, 0},
+			{2, settle(18), OK, 10, 5, 0},
+		}},
+		{"a spend may be corrected like a hold", []exact{
+			{0, spend, OK, 4, 0, 6},
+			{1, settle(3), OK, 3, 0, 7},
+		}},
+		{"a hold that ended by itself is charged in full", []exact{
+			{0, hold, OK, 4, 0, 6},
+			{5 * minute, settle(1), OK, 4, 0, 6},
+		}},
+		{"unless late settlements are credited", []exact{
+			{0, hold, OK, 4, 0, 6},
+			{5 * minute, credited, OK, 1, 0, 9},
+		}},
+		{"and later it is not known any more", []exact{
+			{0, hold, OK, 4, 0, 6},
+			{15 * minute, settle(1), Unknown, 0, 0, 6},
+		}},
+		{"a hold can be extended while it is open, by a day at most", []exact{
+			{0, hold, OK, 4, 0, 6},
+			{1, extend(6 * minute), OK, 4, 0, 6},
+			{2, extend(5 * minute), OK, 4, 0, 6},
+			{5 * minute, settle(1), OK, 1, 0, 9},
+			{6 * minute, extend(9 * minute), Closed, 1, 0, 9},
+		}},
+		{"not when it has ended", []exact{
+			{0, hold, OK, 4, 0, 6},
+			{5 * minute, extend(9 * minute), Closed, 4, 0, 6},
+		}},
+		{"what was never held can't be settled or extended", []exact{
+			{0, settle(1), Unknown, 0, 0, 10},
+			{0, extend(1), Unknown, 0, 0, 10},
+			{0, spend, OK, 4, 0, 6},
+			{0, extend(9 * minute), Unknown, 4, 0, 6},
+		}},
+		{"both modes share the amount", []exact{
+			{0, grant, OK, 0, 0, 5},
+			{1, by(OpSpend, 6), Exhausted, 0, 0, 5},
+			{2, by(OpSpend, 5), OK, 5, 0, 0},
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var p Pool
+			var q Request
+			for i, s := range tt.steps {
+				if !s.c.Op.exact() {
+					p.Apply(s.at, &s.c)
+					continue
+				}
+				record, request := string(p.AppendTo(nil)), q
+				foreseen, ok := p.Foresee(s.at, &s.c, q)
+				got := p.Decide(s.at, &s.c, &q)
+				if got.Code != s.code || got.Charged != s.charged || got.Owed != s.owed || got.Free != s.free {
+					t.Fatalf("step %d, %v: got %+v, want %+v", i, s.c.Op, got, s)
+				}
+				if ok && (foreseen != got || string(p.AppendTo(nil)) != record || q != request) {
+					t.Errorf("step %d, %v: foreseen was %+v", i, s.c.Op, foreseen)
+				}
+				if s.code == Differs && !ok {
+					t.Errorf("step %d, %v: what changes nothing needs the log", i, s.c.Op)
+				}
+			}
+		})
+	}
+	var p Pool
+	var q Request
+	far := hold
+	far.Until = 1000 * TimeMax
+	if p.Decide(7, &far, &q); q.Until != 7+24*60*minute {
+		t.Errorf("a hold lasts until %d", q.Until)
+	}
+}
+
+// TestExactModeAgreesWithItsCallers lets callers repeat what they ask, in any order,
+// and adds up what they were told.
+func TestExactModeAgreesWithItsCallers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		limit := rapid.Uint64Range(0, 12).Draw(t, "limit")
+		var p Pool
+		requests, told := map[limiter.Key]*Request{}, map[limiter.Key]Result{}
+		settled := map[limiter.Key]bool{}
+		for at := range int64(rapid.IntRange(1, 50).Draw(t, "commands")) {
+			id := limiter.Key{Lo: rapid.Uint64Range(1, 5).Draw(t, "request")}
+			c := Command{
+				Op: OpHold, Version: 1, Limit: limit, Cost: id.Lo, Until: 1000, Request: id,
+				MaxDebt: 3, Correction: 0,
+			}
+			if rapid.Bool().Draw(t, "settle") {
+				c.Op, c.Cost = OpSettle, rapid.Uint64Range(0, 7).Draw(t, "cost")
+			}
+			if requests[id] == nil {
+				requests[id] = &Request{}
+			}
+			before, known := told[id]
+			r := p.Decide(at, &c, requests[id])
+			switch {
+			case c.Op == OpHold && known && (r.Code != OK || r.Charged != before.Charged):
+				t.Fatalf("repeated: %+v, then %+v", before, r)
+			case c.Op == OpSettle && settled[id] && r.Charged != before.Charged:
+				t.Fatalf("settled twice: %+v, then %+v", before, r)
+			}
+			if r.Code == OK {
+				told[id] = r
+				settled[id] = settled[id] || c.Op == OpSettle
+			}
+			charged, owed := uint64(0), uint64(0)
+			for _, r := range told {
+				charged, owed = charged+r.Charged, owed+r.Owed
+			}
+			if charged != p.Outstanding() || charged > limit || owed != p.Debt() || owed > 3 {
+				t.Fatalf("callers know of %d and %d, the pool of %d and %d, of %d", charged, owed, p.Outstanding(), p.Debt(), limit)
+			}
+			if q, err := DecodeRequest(requests[id].AppendTo(nil)); requests[id].Op != 0 && (err != nil || q != *requests[id]) {
+				t.Fatalf("%+v is read as %+v, %v", *requests[id], q, err)
+			}
+		}
+	})
+}
