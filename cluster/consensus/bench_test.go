@@ -3,12 +3,14 @@ package consensus_test
 import (
 	"testing"
 	"time"
+
+	"github.com/headgate/headgate/cluster/consensus/consensustest"
 )
 
 // BenchmarkPropose is what a proposal costs without a disk: one voter, stores in
 // memory, 64 callers.
 func BenchmarkPropose(b *testing.B) {
-	n := newNetwork()
+	n := consensustest.New()
 	m := newMachine(n, "a", 8, "a")
 	m.begin(b, n)
 	for g := range uint32(8) {
@@ -32,7 +34,7 @@ func BenchmarkPropose(b *testing.B) {
 // BenchmarkStart is how long a lone voter takes until it leads 8 groups.
 func BenchmarkStart(b *testing.B) {
 	for b.Loop() {
-		n := newNetwork()
+		n := consensustest.New()
 		m := newMachine(n, "a", 8, "a")
 		m.begin(b, n)
 		for g := range uint32(8) {

@@ -11,11 +11,12 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/headgate/headgate/cluster/consensus"
+	"github.com/headgate/headgate/cluster/consensus/consensustest"
 )
 
 func TestValidateNamesEveryProblem(t *testing.T) {
-	good := newMachine(newNetwork(), "a", 8, "a", "b", "c").cfg
-	good.Listener = newNetwork().listen("a:1")
+	good := newMachine(consensustest.New(), "a", 8, "a", "b", "c").cfg
+	good.Listener = consensustest.New().Listen("a:1")
 	for _, tc := range []struct {
 		name  string
 		spoil func(*consensus.Config)
@@ -60,7 +61,7 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 }
 
 func TestAStoreThatDoesNotOpenStopsTheStart(t *testing.T) {
-	n := newNetwork()
+	n := consensustest.New()
 	m := newMachine(n, "a", 3, "a")
 	for range 3 {
 		m.journals = append(m.journals, &journal{})
@@ -72,7 +73,7 @@ func TestAStoreThatDoesNotOpenStopsTheStart(t *testing.T) {
 		}
 		return stores(g)
 	}
-	l := n.listen("a:1")
+	l := n.Listen("a:1")
 	m.cfg.Listener = l
 	if _, err := consensus.Start(m.cfg); !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "group 2") {
 		t.Fatalf("Start: %v", err)

@@ -3,10 +3,8 @@ package consensus_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -16,100 +14,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/headgate/headgate/cluster/consensus"
+	"github.com/headgate/headgate/cluster/consensus/consensustest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// A network is a network of pipes between named nodes, with cables that can be cut.
-type network struct {
-	mu        sync.Mutex
-	listeners map[string]*pipeListener
-	cut       map[string]bool // nodes nobody reaches and who reach nobody
-	conns     map[net.Conn][2]string
-}
-
-func newNetwork() *network {
-	return &network{listeners: map[string]*pipeListener{}, cut: map[string]bool{}, conns: map[net.Conn][2]string{}}
-}
-
-func (n *network) listen(addr string) net.Listener {
-	l := &pipeListener{addr: addr, queue: make(chan net.Conn), done: make(chan struct{})}
-	n.mu.Lock()
-	n.listeners[addr] = l
-	n.mu.Unlock()
-	return l
-}
-
-// dialer returns the Dial of the node at from.
-func (n *network) dialer(from string) func(context.Context, string) (net.Conn, error) {
-	return func(ctx context.Context, to string) (net.Conn, error) {
-		n.mu.Lock()
-		l, cut := n.listeners[to], n.cut[from] || n.cut[to]
-		n.mu.Unlock()
-		if l == nil || cut {
-			return nil, errors.New("unreachable")
-		}
-		here, there := net.Pipe()
-		select {
-		case l.queue <- there:
-		case <-l.done:
-			return nil, errors.New("refused")
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-		n.mu.Lock()
-		n.conns[here] = [2]string{from, to}
-		n.mu.Unlock()
-		return here, nil
-	}
-}
-
-// isolate cuts a node off, and closes its connections.
-func (n *network) isolate(addr string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.cut[addr] = true
-	for c, ends := range n.conns {
-		if ends[0] == addr || ends[1] == addr {
-			_ = c.Close()
-			delete(n.conns, c)
-		}
-	}
-}
-
-func (n *network) heal(addr string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.cut, addr)
-}
-
-type pipeListener struct {
-	addr  string
-	queue chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.queue:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-func (l *pipeListener) Addr() net.Addr { return pipeAddr(l.addr) }
-
-type pipeAddr string
-
-func (pipeAddr) Network() string  { return "pipe" }
-func (a pipeAddr) String() string { return string(a) }
 
 // A journal is a state machine that keeps every entry, and answers with its number.
 type journal struct {
@@ -197,14 +105,14 @@ type machine struct {
 }
 
 // newMachine returns a node's settings on the network, not started.
-func newMachine(n *network, id string, groups int, voters ...string) *machine {
+func newMachine(n *consensustest.Network, id string, groups int, voters ...string) *machine {
 	m := &machine{}
 	for range groups {
 		log := raft.NewInmemStore()
 		m.stores = append(m.stores, consensus.Stores{Log: log, Stable: log, Snapshots: raft.NewInmemSnapshotStore()})
 	}
 	m.cfg = consensus.Config{
-		ID: id, Addr: id + ":1", Groups: groups, Dial: n.dialer(id + ":1"), SpreadInterval: -1,
+		ID: id, Addr: id + ":1", Groups: groups, Dial: n.Dialer(id + ":1"), SpreadInterval: -1,
 		Stores: func(g uint32) (consensus.Stores, error) { return m.stores[g], nil },
 		FSM:    func(g uint32) (raft.FSM, error) { return m.journals[g], nil },
 	}
@@ -215,13 +123,13 @@ func newMachine(n *network, id string, groups int, voters ...string) *machine {
 }
 
 // begin starts the machine's node with an empty state machine.
-func (m *machine) begin(tb testing.TB, n *network) {
+func (m *machine) begin(tb testing.TB, n *consensustest.Network) {
 	tb.Helper()
 	m.journals = nil
 	for range m.stores {
 		m.journals = append(m.journals, &journal{})
 	}
-	m.cfg.Listener = n.listen(m.cfg.Addr)
+	m.cfg.Listener = n.Listen(m.cfg.Addr)
 	node, err := consensus.Start(m.cfg)
 	if err != nil {
 		tb.Fatal(err)
@@ -240,7 +148,7 @@ func (m *machine) halt(tb testing.TB) {
 }
 
 // cluster starts one machine for each id, all of them voters of every group.
-func cluster(t *testing.T, n *network, groups int, adjust func(*consensus.Config), ids ...string) map[string]*machine {
+func cluster(t *testing.T, n *consensustest.Network, groups int, adjust func(*consensus.Config), ids ...string) map[string]*machine {
 	t.Helper()
 	ms := map[string]*machine{}
 	for _, id := range ids {

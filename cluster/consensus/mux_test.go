@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/cluster/consensus"
+	"github.com/headgate/headgate/cluster/consensus/consensustest"
 	"github.com/headgate/headgate/internal/certs/certstest"
 )
 
@@ -50,11 +51,11 @@ func TestStrangersAreRefusedAndNobodyElseNotices(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n, refused := newNetwork(), &refusals{}
+				n, refused := consensustest.New(), &refusals{}
 				m := cluster(t, n, 2, func(c *consensus.Config) { c.Events.Refused = refused.add }, "a")["a"]
 				defer m.halt(t)
 				leaderOf(t, 0, m)
-				conn, err := n.dialer("stranger")(t.Context(), "a:1")
+				conn, err := n.Dialer("stranger")(t.Context(), "a:1")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -86,14 +87,14 @@ func TestStrangersAreRefusedAndNobodyElseNotices(t *testing.T) {
 
 func TestConnectionsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, refused := newNetwork(), &refusals{}
+		n, refused := consensustest.New(), &refusals{}
 		m := cluster(t, n, 1, func(c *consensus.Config) {
 			c.ConnsMax, c.HandshakesMax = 2, 3
 			c.Events.Refused = refused.add
 		}, "a")["a"]
 		defer m.halt(t)
 		open := func() net.Conn {
-			conn, err := n.dialer("peer")(t.Context(), "a:1")
+			conn, err := n.Dialer("peer")(t.Context(), "a:1")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -156,7 +157,7 @@ func TestGroupsElectAndReplicateOverTLS(t *testing.T) {
 	}
 	ms := make([]*machine, len(ids))
 	for i, id := range ids {
-		m := newMachine(newNetwork(), id, 8)
+		m := newMachine(consensustest.New(), id, 8)
 		m.cfg.Addr, m.cfg.Listener, m.cfg.Bootstrap = voters[i].Addr, listeners[i], voters
 		m.cfg.Dial = func(ctx context.Context, addr string) (net.Conn, error) { return out.DialContext(ctx, "tcp", addr) }
 		m.cfg.Heartbeat, m.cfg.Lease = 300*time.Millisecond, 200*time.Millisecond

@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/cluster/consensus"
+	"github.com/headgate/headgate/cluster/consensus/consensustest"
 )
 
 func TestALoneVoterLeadsItsGroupsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		m := newMachine(n, "a", 8, "a")
 		for range 2 { // empty, and again with what it stored
 			began := time.Now()
@@ -34,7 +35,7 @@ func TestALoneVoterLeadsItsGroupsAtOnce(t *testing.T) {
 
 func TestAProposalIsAppliedAndAnsweredByTheStateMachine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		m := cluster(t, n, 2, nil, "a")["a"]
 		leaderOf(t, 0, m)
 		leaderOf(t, 1, m)
@@ -62,7 +63,7 @@ func TestAProposalIsAppliedAndAnsweredByTheStateMachine(t *testing.T) {
 
 func TestARestartAppliesTheLogAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		m := cluster(t, n, 1, func(c *consensus.Config) {
 			c.SnapshotThreshold, c.TrailingLogs, c.SnapshotInterval = 20, 5, time.Second
 		}, "a")["a"]
@@ -91,7 +92,7 @@ func TestARestartAppliesTheLogAgain(t *testing.T) {
 
 func TestCallsInFlightAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		m := cluster(t, n, 1, func(c *consensus.Config) { c.InflightMax = 4 }, "a")["a"]
 		leaderOf(t, 0, m)
 		release := m.journals[0].hold()
@@ -115,7 +116,7 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 
 func TestProposalsThatWaitAreWrittenTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		m := cluster(t, n, 1, nil, "a")["a"]
 		leaderOf(t, 0, m)
 		release := m.journals[0].hold()
@@ -135,7 +136,7 @@ func TestProposalsThatWaitAreWrittenTogether(t *testing.T) {
 
 func TestADeadlineSaysWhetherTheEntryMayBeApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		m := cluster(t, n, 1, nil, "a")["a"]
 		leaderOf(t, 0, m)
 
@@ -170,7 +171,7 @@ func TestADeadlineSaysWhetherTheEntryMayBeApplied(t *testing.T) {
 
 func TestWhatCanNotBeProposedIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		m := cluster(t, n, 1, func(c *consensus.Config) { c.EntryBytesMax = 10 }, "a")["a"]
 		leaderOf(t, 0, m)
 		if _, err := m.Propose(t.Context(), 1, nil); !errors.Is(err, consensus.ErrNoGroup) {
@@ -189,7 +190,7 @@ func TestWhatCanNotBeProposedIsRefused(t *testing.T) {
 
 func TestStopAnswersWhatIsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		m := cluster(t, n, 1, nil, "a")["a"]
 		leaderOf(t, 0, m)
 		release := m.journals[0].hold()
@@ -211,7 +212,7 @@ func TestStopAnswersWhatIsInFlight(t *testing.T) {
 
 func TestStopEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		m := cluster(t, n, 1, nil, "a")["a"]
 		leaderOf(t, 0, m)
 		release := m.journals[0].hold() // a disk that hangs

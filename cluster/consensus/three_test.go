@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/cluster/consensus"
+	"github.com/headgate/headgate/cluster/consensus/consensustest"
 )
 
 // list returns the machines in the order of their names.
@@ -45,7 +46,7 @@ func haltAll(t *testing.T, ms ...*machine) {
 
 func TestThreeNodesElectOneLeaderAndAgree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		ms := cluster(t, n, 8, nil, "a", "b", "c")
 		for g := range uint32(8) {
 			leader := leaderOf(t, g, list(ms)...)
@@ -70,7 +71,7 @@ func TestThreeNodesElectOneLeaderAndAgree(t *testing.T) {
 
 func TestAFollowerNamesTheLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		ms := cluster(t, n, 1, nil, "a", "b", "c")
 		leader := leaderOf(t, 0, list(ms)...)
 		for _, m := range others(ms, leader) {
@@ -95,12 +96,12 @@ func TestAFollowerNamesTheLeader(t *testing.T) {
 
 func TestALostLeaderIsReplacedAndCatchesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		ms := cluster(t, n, 1, nil, "a", "b", "c")
 		old := leaderOf(t, 0, list(ms)...)
 		propose(t, old, 0, "before")
 
-		n.isolate(old.cfg.Addr)
+		n.Isolate(old.cfg.Addr)
 		_, err := old.Propose(t.Context(), 0, []byte("cut off"))
 		if !errors.Is(err, consensus.ErrUnknown) || errors.Is(err, consensus.ErrDeadline) {
 			t.Errorf("cut off: %v", err)
@@ -115,7 +116,7 @@ func TestALostLeaderIsReplacedAndCatchesUp(t *testing.T) {
 		}
 		propose(t, fresh, 0, "after")
 
-		n.heal(old.cfg.Addr)
+		n.Heal(old.cfg.Addr)
 		eventually(t, "the old leader follows", func() bool { l, _ := old.Leader(0); return l.ID == fresh.cfg.ID })
 		eventually(t, "it has what it missed, and not what only it had", func() bool {
 			return strings.Join(old.journals[0].all(), ",") == "before,after"
@@ -128,19 +129,19 @@ func TestALostLeaderIsReplacedAndCatchesUp(t *testing.T) {
 // node that was cut off comes back with the term that it left with.
 func TestAnIsolatedFollowerDisturbsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		ms := cluster(t, n, 4, nil, "a", "b", "c")
 		for g := range uint32(4) {
 			leaderOf(t, g, list(ms)...)
 		}
 		cut := others(ms, leaderOf(t, 0, list(ms)...))[0]
 		before := leaderOf(t, 0, list(ms)...).Stats().Groups[0]
-		n.isolate(cut.cfg.Addr)
+		n.Isolate(cut.cfg.Addr)
 		time.Sleep(time.Minute)
 		if s := cut.Stats().Groups[0]; s.Role != consensus.Candidate || s.Term != before.Term {
 			t.Errorf("cut off: %s in term %d, which was %d", s.Role, s.Term, before.Term)
 		}
-		n.heal(cut.cfg.Addr)
+		n.Heal(cut.cfg.Addr)
 		leader := leaderOf(t, 0, list(ms)...)
 		if s := leader.Stats().Groups[0]; s.Term != before.Term || s.LeaderID != before.LeaderID {
 			t.Errorf("after a minute: %s leads in term %d, before it was %s in %d", s.LeaderID, s.Term, before.LeaderID, before.Term)
@@ -151,7 +152,7 @@ func TestAnIsolatedFollowerDisturbsNobody(t *testing.T) {
 
 func TestAGracefulStopHandsLeadershipOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		ms := cluster(t, n, 4, nil, "a", "b", "c")
 		for g := range uint32(4) {
 			if leader := leaderOf(t, g, list(ms)...); leader != ms["a"] {
@@ -176,11 +177,11 @@ func TestAGracefulStopHandsLeadershipOver(t *testing.T) {
 
 func TestAStopWithoutAMajorityEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		ms := cluster(t, n, 2, nil, "a", "b", "c")
 		leader := leaderOf(t, 0, list(ms)...)
 		for _, m := range others(ms, leader) {
-			n.isolate(m.cfg.Addr)
+			n.Isolate(m.cfg.Addr)
 		}
 		var wg sync.WaitGroup
 		for range 3 {
@@ -203,7 +204,7 @@ func TestAStopWithoutAMajorityEnds(t *testing.T) {
 
 func TestVotersComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		a := newMachine(n, "a", 1, "a")
 		a.begin(t, n)
 		leaderOf(t, 0, a)
@@ -245,7 +246,7 @@ func TestVotersComeAndGo(t *testing.T) {
 
 func TestANewVoterGetsTheSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		a := newMachine(n, "a", 1, "a")
 		a.cfg.SnapshotThreshold, a.cfg.TrailingLogs, a.cfg.SnapshotInterval = 20, 5, time.Second
 		a.begin(t, n)
@@ -269,7 +270,7 @@ func TestANewVoterGetsTheSnapshot(t *testing.T) {
 
 func TestANodeIsFoundWhereItMoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		var moved sync.Map
 		resolve := func(id string) (string, bool) {
 			addr, ok := moved.Load(id)
@@ -281,7 +282,7 @@ func TestANodeIsFoundWhereItMoved(t *testing.T) {
 		ms := cluster(t, n, 1, func(c *consensus.Config) { c.Resolve = resolve }, "a", "b", "c")
 		leaderOf(t, 0, list(ms)...)
 		ms["c"].halt(t)
-		ms["c"].cfg.Addr, ms["c"].cfg.Dial = "elsewhere:1", n.dialer("elsewhere:1")
+		ms["c"].cfg.Addr, ms["c"].cfg.Dial = "elsewhere:1", n.Dialer("elsewhere:1")
 		moved.Store("c", "elsewhere:1")
 		ms["c"].begin(t, n)
 		leader := leaderOf(t, 0, list(ms)...)
@@ -293,7 +294,7 @@ func TestANodeIsFoundWhereItMoved(t *testing.T) {
 
 func TestEventsSayWhoLeads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		var mu sync.Mutex
 		told := map[string]consensus.Server{}
 		lines := 0
@@ -327,7 +328,7 @@ func TestEventsSayWhoLeads(t *testing.T) {
 		}
 		agree(list(ms)...)
 		old := leader
-		n.isolate(old.cfg.Addr)
+		n.Isolate(old.cfg.Addr)
 		leader = leaderOf(t, 0, others(ms, old)...)
 		synctest.Wait()
 		agree(others(ms, old)...)
@@ -345,7 +346,7 @@ func TestEventsSayWhoLeads(t *testing.T) {
 
 func TestLeadershipIsSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		var mu sync.Mutex
 		moves, ending := 0, false
 		ms := cluster(t, n, 8, func(c *consensus.Config) {
@@ -406,7 +407,7 @@ func TestLeadershipIsSpread(t *testing.T) {
 
 func TestASilentNodeIsGivenNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		var mu sync.Mutex
 		given := map[string]int{}
 		ms := cluster(t, n, 8, func(c *consensus.Config) {
@@ -439,7 +440,7 @@ func TestASilentNodeIsGivenNothing(t *testing.T) {
 // and compares what they were promised with what every node has.
 func TestNothingAcknowledgedIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork()
+		n := consensustest.New()
 		ms := cluster(t, n, 2, nil, "a", "b", "c")
 		ctx, cancel := context.WithCancel(t.Context())
 		var mu sync.Mutex
@@ -462,9 +463,9 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 		for i := range 12 {
 			time.Sleep(5 * time.Second)
 			m := list(ms)[i%3]
-			n.isolate(m.cfg.Addr)
+			n.Isolate(m.cfg.Addr)
 			time.Sleep(5 * time.Second)
-			n.heal(m.cfg.Addr)
+			n.Heal(m.cfg.Addr)
 		}
 		cancel()
 		wg.Wait()

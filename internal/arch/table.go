@@ -49,6 +49,8 @@ func Table() []Layer {
 
 		// The cluster.
 		{Path: "cluster/consensus", Times: true},
+		{Path: "cluster/consensus/consensustest"},
+		{Path: "cluster/grants", Times: true, Ours: []string{lim, "limiter/quota", "cluster/consensus"}},
 
 		// What is on disk.
 		{Path: "storage"},

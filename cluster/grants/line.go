@@ -1,0 +1,261 @@
+package grants
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/headgate/headgate/cluster/consensus"
+	"github.com/headgate/headgate/limiter/quota"
+)
+
+// After a failure a line pauses, from pauseMin doubling to pauseMax, with jitter:
+// what is lost is soon submitted again, and would be lost again.
+const (
+	pauseMin = 10 * time.Millisecond
+	pauseMax = time.Second
+)
+
+// An item is a command that waits, and who is told.
+type item struct {
+	command quota.Command
+	done    Done
+	served  bool // another node's: it has come to its leader, or nowhere
+}
+
+// A line is one group's queue and the goroutine that empties it: one entry is
+// under way, and the next one gathers.
+type line struct {
+	cfg   *Config
+	group uint32
+	clock stamping // owned by run
+
+	wake   chan struct{} // holds one: there is something to do
+	retry  chan struct{} // holds one: a pause may end
+	mu     sync.Mutex
+	queue  []item // at most Config.QueueMax
+	closed bool
+	counts LineStats // without Waiting
+}
+
+func newLine(cfg *Config, group uint32) *line {
+	return &line{
+		cfg: cfg, group: group, clock: stamping{cfg: cfg, group: group},
+		wake: make(chan struct{}, 1), retry: make(chan struct{}, 1),
+	}
+}
+
+// add queues items, all or none.
+func (l *line) add(items ...item) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return ErrStopped
+	case len(l.queue)+len(items) > l.cfg.QueueMax:
+		l.counts.Refused += uint64(len(items))
+		return fmt.Errorf("%w: group %d: %d", ErrOverloaded, l.group, len(l.queue))
+	}
+	l.queue = append(l.queue, items...)
+	ring(l.wake)
+	return nil
+}
+
+// close refuses items; run ends when it has sent those that wait.
+func (l *line) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	ring(l.wake)
+}
+
+// nudge ends a pause.
+func (l *line) nudge() { ring(l.retry) }
+
+// ring leaves one signal in a channel that holds one.
+func ring(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// take returns what waits, as much as an entry holds, and whether the line is
+// closed. The items are the caller's.
+func (l *line) take() (batch []item, closed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) <= quota.CommandsMax {
+		batch, l.queue = l.queue, nil
+	} else {
+		batch = l.queue[:quota.CommandsMax:quota.CommandsMax]
+		l.queue = l.queue[quota.CommandsMax:]
+	}
+	return batch, l.closed
+}
+
+// run sends what waits until the line is closed and empty, or ctx ends.
+func (l *line) run(ctx context.Context) {
+	pause := time.Duration(0)
+	for {
+		batch, closed := l.take()
+		switch {
+		case len(batch) > 0 && ctx.Err() != nil:
+			l.lose(batch, ErrStopped)
+		case len(batch) > 0:
+			if l.send(ctx, batch) {
+				pause = 0
+				continue
+			}
+			pause = min(max(2*pause, pauseMin), pauseMax)
+			if !closed {
+				l.rest(ctx, pause)
+			}
+		case closed:
+			return
+		default:
+			<-l.wake
+		}
+	}
+}
+
+// rest waits for about d, for a nudge, or for the end of ctx.
+func (l *line) rest(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d/2 + rand.N(d)) //nolint:gosec // it only spreads retries over time
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-l.retry:
+	case <-ctx.Done():
+	}
+}
+
+// send brings a batch to where the group is led and reports whether that went
+// well. Every item is told.
+func (l *line) send(ctx context.Context, batch []item) bool {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.Timeout)
+	defer cancel()
+	if l.cfg.Groups.Leads(l.group) {
+		return l.propose(ctx, batch)
+	}
+	leader, known := l.cfg.Groups.Leader(l.group)
+	if !known || leader.ID == l.cfg.ID {
+		return l.lose(batch, ErrNoLeader)
+	}
+	return l.forward(ctx, leader, batch)
+}
+
+// propose makes an entry of what applied state does not answer.
+func (l *line) propose(ctx context.Context, batch []item) bool {
+	rest := l.answer(batch)
+	if len(rest) == 0 {
+		return true
+	}
+	entry := quota.Batch{At: l.stamp(ctx), Commands: commands(rest)}
+	answer, err := l.cfg.Groups.Propose(ctx, l.group, entry.AppendTo(nil))
+	if err != nil {
+		return l.lose(rest, err)
+	}
+	results, ok := answer.([]quota.Result)
+	if !ok || len(results) != len(rest) {
+		if err, _ = answer.(error); err == nil {
+			err = fmt.Errorf("grants: group %d answered %T to an entry of %d commands", l.group, answer, len(rest))
+		}
+		return l.lose(rest, err)
+	}
+	l.count(func(s *LineStats) {
+		s.Entries++
+		s.Commands += uint64(len(rest))
+	})
+	tell(rest, results)
+	return true
+}
+
+// answer tells the items that applied state has an answer for, and returns the
+// others.
+func (l *line) answer(batch []item) (rest []item) {
+	rest = batch[:0]
+	for _, it := range batch {
+		r, ok := l.cfg.Ledger.Answer(l.group, &it.command)
+		if !ok || r.Code == quota.Early { // the group's time moves with entries alone
+			rest = append(rest, it)
+			continue
+		}
+		l.count(func(s *LineStats) { s.Applied++ })
+		it.done(&it.command, r, nil)
+	}
+	return rest
+}
+
+// forward sends this node's own items to the leader.
+func (l *line) forward(ctx context.Context, to consensus.Server, batch []item) bool {
+	own := batch[:0]
+	for _, it := range batch {
+		if it.served {
+			l.lose([]item{it}, &consensus.NotLeaderError{Group: l.group, Leader: to})
+			continue
+		}
+		own = append(own, it)
+	}
+	switch {
+	case len(own) == 0:
+		return true
+	case l.cfg.Forward == nil:
+		return l.lose(own, fmt.Errorf("%w: %s can't be reached", ErrNoLeader, to.ID))
+	}
+	results, err := l.cfg.Forward(ctx, to, l.group, commands(own))
+	if err == nil && len(results) != len(own) {
+		err = fmt.Errorf("grants: %s answered %d of %d commands", to.ID, len(results), len(own))
+	}
+	if err != nil {
+		return l.lose(own, err)
+	}
+	l.count(func(s *LineStats) { s.Sent += uint64(len(own)) })
+	tell(own, results)
+	return true
+}
+
+// lose tells items that no answer comes, and returns false.
+func (l *line) lose(items []item, err error) bool {
+	l.count(func(s *LineStats) { s.Lost += uint64(len(items)) })
+	if f := l.cfg.Events.Failed; f != nil && !errors.Is(err, ErrStopped) {
+		f(l.group, len(items), err)
+	}
+	for i := range items {
+		items[i].done(&items[i].command, quota.Result{}, err)
+	}
+	return false
+}
+
+// tell gives every item its answer.
+func tell(items []item, results []quota.Result) {
+	for i := range items {
+		items[i].done(&items[i].command, results[i], nil)
+	}
+}
+
+// commands returns what the items ask for.
+func commands(items []item) []quota.Command {
+	cs := make([]quota.Command, len(items))
+	for i := range items {
+		cs[i] = items[i].command
+	}
+	return cs
+}
+
+func (l *line) count(change func(*LineStats)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change(&l.counts)
+}
+
+func (l *line) stats() LineStats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.counts
+	s.Waiting = len(l.queue)
+	return s
+}
