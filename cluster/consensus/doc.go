@@ -2,8 +2,9 @@
 // hashicorp/raft with a transport that says to which group a connection belongs.
 // It orders bytes and hands them to a state machine on every voter; what they
 // mean, where they are stored and who should vote is its user's business. It is
-// no log store, no placement and no RPC for callers of other nodes: a proposal is
-// accepted where the group is led, and refused elsewhere with the leader's name.
+// no log store and no placement, and it sends no proposal on: one is accepted where
+// the group is led, and refused elsewhere with the leader's name. [Node.Call] brings
+// a request there, over the same port.
 //
 // The main type is [Node]: [Start] opens every group, [Node.Propose] has an entry
 // committed and applied, [Node.Verify] and [Node.Barrier] make reads exact, and

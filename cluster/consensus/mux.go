@@ -22,6 +22,7 @@ type mux struct {
 	ctx    context.Context // ends when the mux is closed
 	cancel context.CancelFunc
 	groups []*stream
+	calls  *stream       // callsGroup's
 	slots  chan struct{} // one for each connection that shakes hands
 	wg     sync.WaitGroup
 
@@ -38,6 +39,7 @@ func newMux(cfg *Config) *mux {
 	for id := range cfg.Groups {
 		m.groups = append(m.groups, m.share(uint32(id)))
 	}
+	m.calls = m.share(callsGroup)
 	m.wg.Go(m.accept)
 	return m
 }
@@ -108,8 +110,12 @@ func (m *mux) admit(conn *trackedConn) (*stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	if int64(group) >= int64(len(m.groups)) {
-		return nil, fmt.Errorf("%w: %d: there are %d", errGroup, group, len(m.groups))
+	s := m.calls
+	if group != callsGroup {
+		if int64(group) >= int64(len(m.groups)) {
+			return nil, fmt.Errorf("%w: %d: there are %d", errGroup, group, len(m.groups))
+		}
+		s = m.groups[group]
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -118,7 +124,7 @@ func (m *mux) admit(conn *trackedConn) (*stream, error) {
 	}
 	m.in++
 	conn.admitted = true
-	return m.groups[group], nil
+	return s, nil
 }
 
 // refuse closes a connection and says why.
@@ -181,7 +187,7 @@ func (m *mux) close() {
 		_ = c.Close()
 	}
 	m.wg.Wait()
-	for _, s := range m.groups {
+	for _, s := range append(m.groups, m.calls) {
 		s.drain()
 	}
 }

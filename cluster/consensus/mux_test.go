@@ -45,7 +45,7 @@ func TestStrangersAreRefusedAndNobodyElseNotices(t *testing.T) {
 		{"another protocol", "GET / HTTP/1.1\r\n\r\n", "", "not a raft connection"},
 		{"too new a version", "HGRF\x02\x00\x00\x00\x00", "\x02", "unknown version of the preamble: 2, not 1"},
 		{"no such group", "HGRF\x01\x00\x00\x00\x02", "\x03", "no such group: 2: there are 2"},
-		{"a group beyond any int32", "HGRF\x01\xff\xff\xff\xff", "\x03", "no such group: 4294967295"},
+		{"a group beyond any int32", "HGRF\x01\xff\xff\xff\xfe", "\x03", "no such group: 4294967294"},
 		{"silence", "", "", "i/o timeout"},
 		{"half a preamble", "HGRF\x01", "", "i/o timeout"},
 	} {

@@ -12,6 +12,7 @@ import (
 type Node struct {
 	cfg    Config
 	mux    *mux
+	calls  *calls
 	groups []*group // by id
 
 	ctx    context.Context // ends when the node stops: ends watch and spread
@@ -35,6 +36,8 @@ func Start(cfg Config) (*Node, error) {
 	n := &Node{cfg: cfg}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.mux = newMux(&n.cfg)
+	n.calls = newCalls(n.mux)
+	n.wg.Go(n.calls.serve)
 	for _, s := range n.mux.groups {
 		g, err := openGroup(&n.cfg, s)
 		if err != nil {

@@ -8,8 +8,8 @@ import (
 )
 
 // What opens every connection: the magic, the version of this format, and the
-// group, big endian. The other side answers with one byte, and from then on the
-// connection is raft's.
+// group, big endian; callsGroup is none. The other side answers with one byte, and
+// from then on the connection is raft's, or the calls'.
 const (
 	preambleMagic   = "HGRF"
 	preambleVersion = 1

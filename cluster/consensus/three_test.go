@@ -348,7 +348,7 @@ func TestLeadershipIsSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := consensustest.New()
 		var mu sync.Mutex
-		moves, ending := 0, false
+		moves, ending := 0, false // ending: somebody stops, and a move may fail
 		ms := cluster(t, n, 8, func(c *consensus.Config) {
 			c.SpreadInterval, c.CommitInterval = 10*time.Second, time.Second
 			c.Events.Handed = func(group uint32, to consensus.Server, err error) {
@@ -381,8 +381,15 @@ func TestLeadershipIsSpread(t *testing.T) {
 		if got := led(); !slices.Equal(got, even) {
 			t.Errorf("after two minutes they lead %v", got)
 		}
+		quiet := func(is bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			ending = is
+		}
+		quiet(true) // until its heartbeats are missed, somebody may want to give c a group
 		ms["c"].halt(t)
 		time.Sleep(30 * time.Second)
+		quiet(false)
 		ms["c"].begin(t, n)
 		time.Sleep(2 * time.Minute)
 		if got := led(); !slices.Equal(got, even) {

@@ -2,7 +2,6 @@ package grants_test
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -36,7 +35,6 @@ func newPeers(t *testing.T, n *consensustest.Network, amount uint64) []*peer {
 		voters = append(voters, consensus.Server{ID: id, Addr: id})
 	}
 	peers := make([]*peer, len(ids))
-	byID := map[string]*peer{}
 	for i, id := range ids {
 		p := &peer{id: id, ledgers: newLedgers()}
 		node, err := consensus.Start(consensus.Config{
@@ -51,36 +49,23 @@ func newPeers(t *testing.T, n *consensustest.Network, amount uint64) []*peer {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.raft, peers[i], byID[id] = node, p, p
+		p.raft, peers[i] = node, p
 	}
 	began := time.Now()
 	now := func() limiter.Instant { return limiter.Instant(time.Since(began)) + 1 }
 	window := today()
 	for i, p := range peers {
+		remote := grants.Remote{Caller: p.raft}
 		d, err := grants.Start(grants.Config{
 			ID: p.id, Groups: p.raft, Ledger: p.ledgers, Now: now,
-			Wall: func() int64 { return time.Now().UnixMilli() + int64(i)*3000 },
-			Clock: func(_ context.Context, of consensus.Server) (int64, error) {
-				if !n.Reachable(p.id, of.Addr) {
-					return 0, errors.New("cut off")
-				}
-				return time.Now().UnixMilli(), nil
-			},
-			Forward: func(ctx context.Context, to consensus.Server, group uint32, cs []quota.Command) ([]quota.Result, error) {
-				if !n.Reachable(p.id, to.Addr) {
-					return nil, errors.New("cut off")
-				}
-				results, err := byID[to.ID].driver.Serve(ctx, group, cs)
-				if !n.Reachable(p.id, to.Addr) {
-					return nil, errors.New("the answer is lost")
-				}
-				return results, err
-			},
+			Wall:  func() int64 { return time.Now().UnixMilli() + int64(i)*3000 },
+			Clock: remote.Clock, Forward: remote.Forward,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		p.driver = d
+		p.raft.Handle(d.Handle)
 		for g := range p.holdings {
 			p.holdings[g] = &holder{
 				driver: d, now: now, key: of(uint32(g), 0), window: window, partition: limiter.Partition(100 + i),

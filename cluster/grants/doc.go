@@ -10,8 +10,8 @@
 //
 // It is no ledger (what it is answered is what the state machine of the group
 // returned), no holder (package limiter/quota has those, and knows which command
-// to submit), and no RPC: how commands reach another node is a function of
-// [Config].
+// to submit), and no transport: [Remote] and [Driver.Handle] are what nodes tell
+// each other, and consensus.Node brings it there.
 //
 // A Driver is safe for concurrent use. A [Done] is called on the goroutine of its
 // group, once for each command that was accepted, and must return at once.
