@@ -33,7 +33,8 @@ type Counter struct {
 // the step is not there yet, and no window opens twice. A limit that Init did not accept decides nothing: Undecided.
 //
 // Nor does one of KindConcurrency: its units are held by slots, of which there are
-// many to a key (see limiter/slots and limiter/table).
+// many to a key (see limiter/slots and limiter/table). Nor one of KindQuota, whose
+// units are granted by a ledger (see limiter/quota).
 //
 // Apply allocates nothing and cannot overflow, whatever c holds.
 func (l *Limit) Apply(c *Counter, now Instant, op Op, cost uint64) Decision {

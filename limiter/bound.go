@@ -50,8 +50,19 @@ func (s *Spec) check() error {
 		s.checkConcurrency(&b)
 	case KindPace:
 		s.checkPace(&b)
+	case KindQuota:
+		s.checkQuota(&b)
 	default:
-		b.fail("Kind", uint8(s.Kind), "in [%d, %d]", KindRate, KindPace)
+		b.fail("Kind", uint8(s.Kind), "in [%d, %d]", KindRate, KindQuota)
+	}
+	s.checkOthers(&b)
+	return errors.Join(b...)
+}
+
+// checkOthers checks that s has nothing that only another kind has.
+func (s *Spec) checkOthers(b *boundCheck) {
+	if s.Kind != KindQuota && s.Quota != nil {
+		b.fail("Quota", "set", "nil: only a quota has terms")
 	}
 	if s.Kind != KindPace && s.MaxWait != 0 {
 		b.fail("MaxWait", s.MaxWait, "0: only a pace has one")
@@ -59,7 +70,6 @@ func (s *Spec) check() error {
 	if s.Kind != KindFixed && s.FromFirst {
 		b.fail("FromFirst", true, "false: only a fixed window begins with its first charge")
 	}
-	return errors.Join(b...)
 }
 
 func (s *Spec) checkPeriod(b *boundCheck) (ok bool) {

@@ -12,13 +12,16 @@ import (
 //	version(1) kind(1) flags(1) on_unavailable(1) id(16) def(8, little-endian)
 //	amount period burst              unsigned varints, shortest form
 //	max_wait                         the same, in version 2 only
+//	quota's terms                    in version 3 only: see appendQuota
 //	domain name                      each a varint length and its bytes
 //
-// One Spec has one encoding: version 2 is that of a Spec with a MaxWait.
+// One Spec has one encoding: version 2 is that of a Spec with a MaxWait, version 3
+// that of one with the terms of a quota.
 
 const (
 	specVersion = 1
-	specWaits   = 2 // the version of a Spec with a MaxWait, and the newest
+	specWaits   = 2 // the version of a Spec with a MaxWait
+	specQuota   = 3 // the version of a Spec with QuotaTerms, and the newest
 )
 
 // specFixed is the length of what precedes the varints.
@@ -53,7 +56,10 @@ func AppendSpec(b []byte, s *Spec) []byte {
 		}
 	}
 	version := byte(specVersion)
-	if s.MaxWait != 0 {
+	switch {
+	case s.Quota != nil:
+		version = specQuota
+	case s.MaxWait != 0:
 		version = specWaits
 	}
 	b = append(b, version, byte(s.Kind), flags, byte(s.OnUnavailable))
@@ -62,8 +68,11 @@ func AppendSpec(b []byte, s *Spec) []byte {
 	b = binary.AppendUvarint(b, s.Amount)
 	b = binary.AppendUvarint(b, uint64(s.Period))
 	b = binary.AppendUvarint(b, s.Burst)
-	if s.MaxWait != 0 {
+	switch version {
+	case specWaits:
 		b = binary.AppendUvarint(b, uint64(s.MaxWait))
+	case specQuota:
+		b = appendQuota(b, s.Quota)
 	}
 	b = append(binary.AppendUvarint(b, uint64(len(s.Domain))), s.Domain...)
 	return append(binary.AppendUvarint(b, uint64(len(s.Name))), s.Name...)
@@ -75,8 +84,8 @@ func AppendSpec(b []byte, s *Spec) []byte {
 //
 // Errors wrap [ErrSpecVersion] or [ErrSpecMalformed].
 func DecodeSpec(b []byte) (s Spec, rest []byte, err error) {
-	if len(b) > 0 && b[0] != specVersion && b[0] != specWaits {
-		return Spec{}, nil, fmt.Errorf("%w: %d, newest known is %d", ErrSpecVersion, b[0], specWaits)
+	if len(b) > 0 && (b[0] < specVersion || b[0] > specQuota) {
+		return Spec{}, nil, fmt.Errorf("%w: %d, newest known is %d", ErrSpecVersion, b[0], specQuota)
 	}
 	if len(b) < specFixed {
 		return Spec{}, nil, fmt.Errorf("%w: %d bytes, want at least %d", ErrSpecMalformed, len(b), specFixed)
@@ -101,8 +110,11 @@ func DecodeSpec(b []byte) (s Spec, rest []byte, err error) {
 	s.Amount = r.uvarint("amount")
 	s.Period = time.Duration(r.uvarint("period"))
 	s.Burst = r.uvarint("burst")
-	if b[0] == specWaits {
+	switch b[0] {
+	case specWaits:
 		s.MaxWait = r.wait()
+	case specQuota:
+		s.Quota = r.quota()
 	}
 	s.Domain = r.text("domain")
 	s.Name = r.text("name")

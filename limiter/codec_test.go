@@ -78,9 +78,9 @@ func TestDecodeSpecRefuses(t *testing.T) {
 		want error
 		text string
 	}{
-		{"a newer version", with(0, 3), ErrSpecVersion, "limiter: unknown version of a definition: 3, newest known is 2"},
+		{"a newer version", with(0, 4), ErrSpecVersion, "limiter: unknown version of a definition: 4, newest known is 3"},
 		{"a max wait of 0", append(append([]byte{2}, whole[1:36]...), append([]byte{0}, whole[36:]...)...), ErrSpecMalformed, "limiter: malformed definition: max wait is 0 in version 2"},
-		{"version 0", make([]byte, 64), ErrSpecVersion, "limiter: unknown version of a definition: 0, newest known is 2"},
+		{"version 0", make([]byte, 64), ErrSpecVersion, "limiter: unknown version of a definition: 0, newest known is 3"},
 		{"nothing", nil, ErrSpecMalformed, "limiter: malformed definition: 0 bytes, want at least 28"},
 		{"unknown flags", with(2, 0x40), ErrSpecMalformed, "limiter: malformed definition: unknown flags 0x40"},
 		{"a padded varint", append(bytes.Clone(whole[:28]), 0xe4, 0x00), ErrSpecMalformed, "limiter: malformed definition: amount is not a varint"},
@@ -108,6 +108,8 @@ func FuzzSpec(f *testing.F) {
 	f.Add(AppendSpec(nil, &s))
 	f.Add(AppendSpec(nil, &Spec{Kind: KindUnlimited}))
 	f.Add(AppendSpec(nil, &Spec{Kind: KindPace, Amount: 10, Period: time.Second, MaxWait: 2 * time.Second}))
+	quota := quotaSpec()
+	f.Add(AppendSpec(nil, &quota))
 	f.Add([]byte{specVersion})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, rest, err := DecodeSpec(b)

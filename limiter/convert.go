@@ -35,7 +35,7 @@ func Convert(c Counter, from, to *Limit, now Instant) Counter {
 		}
 	case KindUnlimited:
 		return Counter{}
-	case KindConcurrency: // the counter only names what is held
+	case KindConcurrency, KindQuota: // the counter only names what is held, or there is none
 	}
 	return c
 }

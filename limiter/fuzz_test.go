@@ -75,7 +75,7 @@ func fuzzLimit(kind, flags uint8, amount, period, burst uint64) (*Limit, bool) {
 		s.Amount = amount % (SlidingAmountMax + 1)
 	case KindUnlimited:
 		s.Period = 0
-	case KindConcurrency:
+	case KindConcurrency, KindQuota:
 		return nil, false // decided by no counter
 	}
 	l, err := NewLimit(s)

@@ -8,7 +8,7 @@ import (
 // A Kind is the algorithm of a limit. The zero Kind is not valid.
 type Kind uint8
 
-// The in-memory kinds that exist.
+// The kinds that exist. All but KindQuota are kept in memory.
 const (
 	KindRate        Kind = iota + 1 // token bucket, as GCRA
 	KindFixed                       // counter per window aligned to the Unix epoch
@@ -16,6 +16,7 @@ const (
 	KindUnlimited                   // always allowed, keeps no counter
 	KindConcurrency                 // units that are held, each until it is released or expires
 	KindPace                        // a queue that nobody stands in: callers are told when to start
+	KindQuota                       // a durable counter per period of a calendar
 )
 
 // String returns the kind's name as answers and metrics spell it.
@@ -33,6 +34,8 @@ func (k Kind) String() string {
 		return "concurrency"
 	case KindPace:
 		return "pace"
+	case KindQuota:
+		return "quota"
 	default:
 		return "invalid"
 	}
@@ -45,7 +48,7 @@ const (
 	PeriodMax = 366 * 24 * time.Hour
 	// RateMax bounds a rate's and a pace's Amount: 10⁹ a second, whatever the period.
 	RateMax = 1_000_000_000
-	// AmountMax bounds a fixed window's Amount and every Burst.
+	// AmountMax bounds a fixed window's and a quota's Amount and every Burst.
 	AmountMax = 1 << 55
 	// SlidingAmountMax bounds a sliding window's Amount: two counts share a word.
 	SlidingAmountMax = 1<<32 - 1
@@ -87,12 +90,16 @@ type Spec struct {
 
 	Kind   Kind
 	Amount uint64        // units per Period, or held at once; 0 bans (not rates); 0 for KindUnlimited
-	Period time.Duration // in [PeriodMin, PeriodMax]; of KindConcurrency the lifetime, at most LifetimeMax; 0 for KindUnlimited
+	Period time.Duration // in [PeriodMin, PeriodMax]; of KindConcurrency the lifetime, at most LifetimeMax; of KindQuota its Schedule's Length; 0 for KindUnlimited
 	Burst  uint64        // KindRate only: capacity in units, refilled within HorizonMax; 0 means Amount
 
 	// MaxWait is how long a caller is told to wait at most: KindPace only, in
 	// [WaitMin, WaitMax].
 	MaxWait time.Duration
+
+	// Quota is what only a quota says: not nil for KindQuota, nil for the others.
+	// It is not changed any more, and Specs share it.
+	Quota *QuotaTerms
 
 	// FromFirst has a window begin with the first charge that finds none open,
 	// instead of at a multiple of Period: KindFixed only. A denied charge that

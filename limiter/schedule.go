@@ -134,9 +134,14 @@ func (s Schedule) Canonical() Schedule {
 // not know which zones there are.
 func (s *Schedule) Check() error {
 	var b boundCheck
+	s.check(&b)
+	return errors.Join(b...)
+}
+
+func (s *Schedule) check(b *boundCheck) {
 	if s.Unit > PerYear {
 		b.fail("Unit", uint8(s.Unit), "in [%d, %d]", PerSpan, PerYear)
-		return errors.Join(b...)
+		return
 	}
 	switch {
 	case s.Unit != PerSpan && s.Every != 0:
@@ -154,9 +159,8 @@ func (s *Schedule) Check() error {
 	if s.ResetAt < 0 || s.ResetAt >= before || s.ResetAt%time.Second != 0 {
 		b.fail("ResetAt", s.ResetAt, "whole seconds in [0, %v)", before)
 	}
-	s.checkAnchors(&b)
-	s.checkRolling(&b)
-	return errors.Join(b...)
+	s.checkAnchors(b)
+	s.checkRolling(b)
 }
 
 func (s *Schedule) checkAnchors(b *boundCheck) {

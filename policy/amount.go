@@ -115,8 +115,8 @@ func parseEvery(text string) (time.Duration, *flaw) {
 	return total, nil
 }
 
-// parseLimit reads AMOUNT/SPAN.
-func parseLimit(text string) (amount uint64, every time.Duration, f *flaw) {
+// parseLimit reads AMOUNT/SPAN, whose span parse reads.
+func parseLimit(text string, parse func(string) (time.Duration, *flaw)) (amount uint64, every time.Duration, f *flaw) {
 	before, after, ok := strings.Cut(text, "/")
 	if !ok {
 		return 0, 0, &flaw{message: "says no span of time", expected: wantLimit}
@@ -124,7 +124,7 @@ func parseLimit(text string) (amount uint64, every time.Duration, f *flaw) {
 	if amount, f = parseAmount(before); f != nil {
 		return 0, 0, f
 	}
-	every, f = parseEvery(after)
+	every, f = parse(after)
 	if f != nil && f.suggestion != "" {
 		f.suggestion = before + "/" + f.suggestion
 	}

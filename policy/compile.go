@@ -21,6 +21,9 @@ type Options struct {
 	// UnknownDomainError.
 	OnUnknownDomain Outcome
 
+	// Quotas says that quotas are served. Otherwise each is a problem.
+	Quotas bool
+
 	// Prefetch is told of each key as soon as Match knows it, so that a counter
 	// table can fetch memory while the match goes on. It must not block or
 	// allocate. Nil: nobody is told.
@@ -29,7 +32,7 @@ type Options struct {
 
 // Compile makes a Snapshot of documents, at most one for each domain. There is
 // no Snapshot if there are Problems. Documents that Parse returned without a
-// problem compile without one.
+// problem compile without one, but for what Options.Quotas says.
 func Compile(docs []*Document, opts Options) (*Snapshot, Problems) {
 	var rep report
 	s := &Snapshot{
@@ -47,6 +50,9 @@ func Compile(docs []*Document, opts Options) (*Snapshot, Problems) {
 		}
 		b := newBuilder(doc, nil, &rep)
 		d := b.build()
+		if !opts.Quotas {
+			b.refuseQuotas()
+		}
 		d.prefetch = opts.Prefetch
 		s.domains[doc.Domain] = d
 		s.limits = append(s.limits, b.limits...)
@@ -279,15 +285,31 @@ func (b *builder) spec(rule *LimitRule, t *Term, selector string) limiter.Spec {
 		ID: limitID(b.doc.Domain, rule, t), Domain: b.doc.Domain, Name: termName(rule, t, selector),
 		Kind: t.Kind, Amount: t.Amount, Period: t.Every, Burst: t.Burst,
 		Shadow: t.Shadow, AnyOf: t.AnyOf, CountDenied: b.doc.CountDenied,
-		PeekUsed: b.doc.PeekUsed, OnUnavailable: t.OnUnavailable, MaxWait: t.MaxWait,
+		PeekUsed: b.doc.PeekUsed, OnUnavailable: t.OnUnavailable, MaxWait: t.MaxWait, Quota: t.Quota,
 	}
 	if t.CountDenied != nil {
 		s.CountDenied = *t.CountDenied
 	}
-	if t.Kind == limiter.KindPace {
-		s.CountDenied = false // what is denied takes no turn
+	switch t.Kind { //nolint:exhaustive // the others can count it
+	case limiter.KindPace, limiter.KindQuota:
+		s.CountDenied = false // what is denied takes no turn, and no unit
 	}
 	return s
+}
+
+// refuseQuotas reports every quota: whoever compiles the documents serves none.
+func (b *builder) refuseQuotas() {
+	for i := range b.doc.Rules {
+		rule := &b.doc.Rules[i]
+		for j := range rule.Terms {
+			if t := &rule.Terms[j]; t.Kind == limiter.KindQuota {
+				b.rep.add(Problem{
+					Position: t.at, Path: place{i, j}.path(rule) + ".quota", Message: "this version of Headgate does not serve quotas",
+					Expected: "one of rate, window, sliding_window, concurrency, pace, unlimited: true",
+				})
+			}
+		}
+	}
 }
 
 // countLimits returns how many limits a document makes: with its overrides'

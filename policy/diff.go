@@ -344,7 +344,10 @@ func identityChanges(was, is *part) []string {
 		}
 	}
 	add("kind", was.term.Kind != is.term.Kind)
-	add("span", was.term.Every != is.term.Every)
+	add("span", was.term.Every != is.term.Every || spanText(was.term) != spanText(is.term))
+	if was.term.Quota != nil && is.term.Quota != nil {
+		scheduleChanges(was.term.Quota.Schedule, is.term.Quota.Schedule, add)
+	}
 	add("by", !slices.Equal(slices.Sorted(slices.Values(was.rule.By)), slices.Sorted(slices.Values(is.rule.By))))
 	add("descriptor", !slices.Equal(was.rule.Descriptor, is.rule.Descriptor))
 	add("name", was.own != is.own)
@@ -386,13 +389,13 @@ func fieldEffect(was, is *Term, f FieldChange) (up, down, ok bool) {
 	switch f.Key {
 	case "limit", "burst":
 		return compareAmounts(was, is)
-	case "shadow", "any_of":
+	case "shadow", "any_of", "post_paid":
 		d = cmp.Compare(f.From, f.To) // "" < "true": one that is set is looser
 	case "count_denied":
 		d = cmp.Compare(isTrue(f.To), isTrue(f.From))
 	case "on_unavailable":
 		d = cmp.Compare(unavailableRank(is.OnUnavailable), unavailableRank(was.OnUnavailable))
-	case "name", "labels":
+	case "name", "labels", "mode", "notify":
 	default:
 		return false, false, false
 	}

@@ -65,10 +65,18 @@ func TestDiffSaysWhatAChangeDoes(t *testing.T) {
 			limits(`{descriptor: ["p=*b"], window: 2/s}`, `{descriptor: ["p=a*"], window: 3/s}`),
 			[]string{`changed d/p=a* looser kept  limit: window 1/s → window 3/s`, "changed d/ different   order of limits: one → another"},
 		},
-		"settings":        {limits(a), "charge: all\npeek: used\n" + limits(a), []string{"changed d/ different   charge:  → all; peek:  → used"}},
-		"headers":         {limits(a), "headers: none\n" + limits(a), []string{"changed d/ different   headers:  → none"}},
-		"another domain":  {limits(a), "domain: e\nlimits: []\n", []string{"removed d/ looser", "removed d/a looser dropped", "added e/ stricter"}},
-		"several at once": {"domain: d\nlimits: [{by: [u], limits: [{rate: 1/s}, {window: 9/h}]}]\n", "domain: d\nlimits: [{by: [u], limits: [{rate: 1/s}, {window: 8/h}, {window: 9/day}]}]\n", []string{"changed d/by u window/h stricter kept  limit: window 9/h → window 8/h", "added d/by u window/day stricter new"}},
+		"a larger quota":          {limits("{name: a, quota: 10/month}"), limits("{name: a, quota: 20/month}"), []string{"changed d/a looser kept  limit: quota 10/month → quota 20/month"}},
+		"a quota in another zone": {limits("{name: a, quota: 10/month}"), limits("{name: a, quota: 10/month, time_zone: Asia/Tokyo}"), []string{"changed d/a different new time_zone time_zone:  → Asia/Tokyo"}},
+		"a quota of other times":  {limits("{name: a, quota: 10/month}"), limits("{name: a, quota: 10/month, day: 2, reset_at: 09:00}"), []string{`changed d/a different new reset_at+day day:  → 2; reset_at:  → "09:00"`}},
+		"a quota that rolls":      {limits("{name: a, quota: 10/day}"), limits("{name: a, quota: 10/day, rolling: 24}"), []string{"changed d/a different new rolling rolling:  → 24"}},
+		"a quota of elapsed days": {limits("{name: a, quota: 10/day}"), limits("{name: a, quota: 10/24h}"), []string{"changed d/a none new span limit: quota 10/day → quota 10/24h"}},
+		"a quota for a window":    {limits("{name: a, window: 10/day}"), limits("{name: a, quota: 10/day}"), []string{"changed d/a different new kind limit: window 10/day → quota 10/day"}},
+		"marks of a quota":        {limits("{name: a, quota: 10/day}"), limits("{name: a, quota: 10/day, notify: [50%], mode: exact}"), []string{"changed d/a none kept  mode:  → exact; notify:  → [\"50%\"]"}},
+		"a post-paid quota":       {limits("{name: a, quota: 10/day}"), limits("{name: a, quota: 10/day, post_paid: true}"), []string{"changed d/a looser kept  post_paid:  → true"}},
+		"settings":                {limits(a), "charge: all\npeek: used\n" + limits(a), []string{"changed d/ different   charge:  → all; peek:  → used"}},
+		"headers":                 {limits(a), "headers: none\n" + limits(a), []string{"changed d/ different   headers:  → none"}},
+		"another domain":          {limits(a), "domain: e\nlimits: []\n", []string{"removed d/ looser", "removed d/a looser dropped", "added e/ stricter"}},
+		"several at once":         {"domain: d\nlimits: [{by: [u], limits: [{rate: 1/s}, {window: 9/h}]}]\n", "domain: d\nlimits: [{by: [u], limits: [{rate: 1/s}, {window: 8/h}, {window: 9/day}]}]\n", []string{"changed d/by u window/h stricter kept  limit: window 9/h → window 8/h", "added d/by u window/day stricter new"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string

@@ -112,17 +112,20 @@ type Term struct {
 
 	Kind   limiter.Kind
 	Amount uint64        // units per Every, or held at once; 0 bans (not rates); 0 if unlimited
-	Every  time.Duration // of KindConcurrency its lifetime; 0 if unlimited
+	Every  time.Duration // of KindConcurrency its lifetime, of KindQuota its schedule's length; 0 if unlimited
 	Burst  uint64        // KindRate only; 0 means Amount
 
 	// MaxWait is how long a caller waits at most: KindPace only, in
 	// [limiter.WaitMin, limiter.WaitMax]; 0 there means MaxWaitDefault.
 	MaxWait time.Duration
 
+	// Quota is what only a quota says: not nil for KindQuota, nil for the others.
+	Quota *limiter.QuotaTerms
+
 	Shadow        bool
-	AnyOf         bool  // Envoy's quota_mode
-	CountDenied   *bool // nil: the document's
-	OnUnavailable limiter.OnUnavailable
+	AnyOf         bool                  // Envoy's quota_mode
+	CountDenied   *bool                 // nil: the document's
+	OnUnavailable limiter.OnUnavailable // of KindQuota always UnavailableDeny
 
 	// Replaces drops the request's other limits that have one of these names.
 	// Each must be the name of another limit of the document, not its own.

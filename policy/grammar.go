@@ -72,6 +72,8 @@ type grammar struct {
 
 	gubernator keys[*gubernatorReader]
 
+	zones map[string]bool // time zones: whether nobody knows the name
+
 	ruleNames []string // of rule and term, which stand side by side
 	termNames []string
 }
@@ -80,7 +82,7 @@ func newGrammar() *grammar {
 	g := &grammar{
 		document: documentKeys(), rule: ruleKeys(), term: termKeys(), entry: entryKeys(),
 		matcher: matcherKeys(), amount: amountKeys(), override: overrideKeys(),
-		gubernator: gubernatorKeys(),
+		gubernator: gubernatorKeys(), zones: map[string]bool{},
 	}
 	g.termNames = g.term.names()
 	g.ruleNames = append(g.rule.names(), g.termNames...)

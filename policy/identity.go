@@ -7,7 +7,6 @@ import (
 	"hash"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/headgate/headgate/limiter"
 )
@@ -85,6 +84,9 @@ func limitID(domain string, rule *LimitRule, t *Term) limiter.LimitID {
 	if t.Kind != limiter.KindConcurrency { // what is held stays held under another lifetime
 		d.number(uint64(t.Every))
 	}
+	if t.Quota != nil {
+		d.quota(t.Quota.Schedule)
+	}
 	return limiter.LimitID(d.Sum(nil)[:16])
 }
 
@@ -118,6 +120,13 @@ func defHash(s *limiter.Spec) limiter.DefHash {
 	d.number(uint64(s.OnUnavailable))
 	if s.MaxWait != 0 { // so that the others' hashes are what they were before there was a pace
 		d.number(uint64(s.MaxWait))
+	}
+	if q := s.Quota; q != nil {
+		d.quota(q.Schedule)
+		d.flag(q.Exact)
+		d.flag(q.PostPaid)
+		d.number(q.MaxDebt)
+		d.Write(q.Notify[:])
 	}
 	return limiter.DefHash(binary.BigEndian.Uint64(d.Sum(nil)))
 }
@@ -161,7 +170,7 @@ func termName(rule *LimitRule, t *Term, selector string) string {
 	}
 	name := strings.TrimPrefix(selector, "descriptor ")
 	if len(rule.Terms) > 1 {
-		name += " " + t.Kind.String() + "/" + spanText(t.Every)
+		name += " " + t.Kind.String() + "/" + spanText(t)
 	}
 	name = strings.Map(func(c rune) rune {
 		if c < ' ' || c > '~' {
@@ -178,9 +187,13 @@ func termName(rule *LimitRule, t *Term, selector string) string {
 	return name
 }
 
-func spanText(every time.Duration) string {
-	if every == 0 {
+func spanText(t *Term) string {
+	switch {
+	case t.Quota != nil:
+		return formatPeriod(&t.Quota.Schedule)
+	case t.Every == 0:
 		return "-"
+	default:
+		return formatEvery(t.Every)
 	}
-	return formatEvery(every)
 }

@@ -120,6 +120,22 @@ func ruleLines(rule *LimitRule) []string {
 	}
 }
 
+// kindLines writes a limit's kind and amount.
+func kindLines(t *Term) []string {
+	amount := strconv.FormatUint(t.Amount, 10)
+	switch {
+	case t.Kind == limiter.KindUnlimited:
+		return []string{"unlimited: true"}
+	case t.Kind == limiter.KindConcurrency:
+		return []string{"concurrency: " + amount, "lifetime: " + formatLifetime(t.Every)}
+	case t.Kind == limiter.KindQuota && t.Quota != nil:
+		return quotaLines(t)
+	default:
+		// An invalid kind gives an unknown key, which Parse refuses.
+		return []string{t.Kind.String() + ": " + amount + "/" + formatEvery(t.Every)}
+	}
+}
+
 // termLines writes a limit's fields; the name, if any, is the first.
 func termLines(t *Term) []string {
 	var lines []string
@@ -127,16 +143,7 @@ func termLines(t *Term) []string {
 	if t.Name != "" {
 		add("name", quote(t.Name))
 	}
-	switch t.Kind {
-	case limiter.KindUnlimited:
-		add("unlimited", "true")
-	case limiter.KindConcurrency:
-		add("concurrency", strconv.FormatUint(t.Amount, 10))
-		add("lifetime", formatLifetime(t.Every))
-	default:
-		// An invalid kind gives an unknown key, which Parse refuses.
-		add(t.Kind.String(), strconv.FormatUint(t.Amount, 10)+"/"+formatEvery(t.Every))
-	}
+	lines = append(lines, kindLines(t)...)
 	if t.Burst != 0 {
 		add("burst", strconv.FormatUint(t.Burst, 10))
 	}
@@ -152,7 +159,7 @@ func termLines(t *Term) []string {
 	if t.CountDenied != nil {
 		add("count_denied", strconv.FormatBool(*t.CountDenied))
 	}
-	if words := onUnavailableWords(); t.OnUnavailable != 0 && int(t.OnUnavailable) < len(words) {
+	if words := onUnavailableWords(); t.Kind != limiter.KindQuota && t.OnUnavailable != 0 && int(t.OnUnavailable) < len(words) {
 		add("on_unavailable", words[t.OnUnavailable])
 	}
 	if len(t.Replaces) > 0 {

@@ -105,7 +105,7 @@ func parseRequest(tb testing.TB, line string) *Request {
 			case "back":
 				d.Op = limiter.OpGiveBack
 			case "limit":
-				amount, every, f := parseLimit(value)
+				amount, every, f := parseLimit(value, parseEvery)
 				if f != nil {
 					tb.Fatal(f.message)
 				}

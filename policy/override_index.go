@@ -59,10 +59,10 @@ func (b *builder) overrides(s limiter.Spec, at place, rule *LimitRule, selector 
 		v := &own[i]
 		s.Amount, s.Burst = v.Amount, v.Burst
 		if v.Unlimited {
-			s.Kind, s.Amount, s.Burst, s.Period, s.MaxWait = limiter.KindUnlimited, 0, 0, 0, 0
+			s.Kind, s.Amount, s.Burst, s.Period, s.MaxWait, s.Quota = limiter.KindUnlimited, 0, 0, 0, 0, nil
 		} else {
 			t := &rule.Terms[at.term]
-			s.Kind, s.Period, s.MaxWait = t.Kind, t.Every, t.MaxWait
+			s.Kind, s.Period, s.MaxWait, s.Quota = t.Kind, t.Every, t.MaxWait, t.Quota
 		}
 		n := uint32(len(o.limits))
 		o.limits = append(o.limits, b.limit(s, at, rule, selector))

@@ -14,11 +14,11 @@ import (
 )
 
 // wantKind is what a limit must say.
-const wantKind = "one of rate, window, sliding_window, concurrency, pace, unlimited: true"
+const wantKind = "one of rate, window, sliding_window, concurrency, pace, quota, unlimited: true"
 
 // termKeys are the keys of one limit.
 func termKeys() keys[*termReader] {
-	return keys[*termReader]{
+	return append(keys[*termReader]{
 		{
 			"name", "1 to 128 printable ASCII characters, distinct in the domain except among rules with descriptor. With kind, span and by it is the limit's identity: counters survive other changes.", formName,
 			func(t *termReader, f *field) { t.term.Name = t.name(&f.node) },
@@ -43,6 +43,10 @@ func termKeys() keys[*termReader] {
 			"pace", "A schedule: callers are told how long to wait, so that they leave at this speed, one by one.", formLimit,
 			func(t *termReader, f *field) { t.limit(f, limiter.KindPace) },
 		},
+		{
+			"quota", "A durable counter for each hour, day, week, month, quarter or year of a calendar, or span. 0 bans.", formLimit,
+			(*termReader).readQuota,
+		},
 		{"unlimited", "Always allowed, and says so in the answer.", formFlag, (*termReader).unlimited},
 		{
 			"burst", "Of a rate: how much fits at once. Default: the amount.", func() schema { return formNumber(1) },
@@ -66,8 +70,13 @@ func termKeys() keys[*termReader] {
 			"count_denied", "Whether a denied charge still uses what it can. Only with charge: all. Default: the document's; never for a pace.", formFlag,
 			(*termReader).countDenied,
 		},
-		wordKey("on_unavailable", "What is decided when the counter can't be reached. Default: allow.", onUnavailableWords(),
-			func(t *termReader, i int) { t.term.OnUnavailable = limiter.OnUnavailable(max(0, i)) }),
+		{
+			"on_unavailable", "What is decided when the counter can't be reached. Default: allow; of a quota always deny.",
+			func() schema { return formWords(onUnavailableWords()) }, func(t *termReader, f *field) {
+				t.unavailable = f
+				t.term.OnUnavailable = limiter.OnUnavailable(max(0, t.choice(&f.node, onUnavailableWords()...)))
+			},
+		},
 		{
 			"replaces", "Names of limits that do not count for a request which this limit is matched by.",
 			func() schema { return formList(formName(), limiter.ChargesMax) },
@@ -78,33 +87,22 @@ func termKeys() keys[*termReader] {
 			func() schema { return formList(formRef(defOverride), ValuesMax) },
 			func(t *termReader, f *field) { t.overrides = f },
 		},
-	}
-}
-
-// laterKind returns the kind that a key belongs to if Headgate is to have that
-// kind but this version does not.
-func laterKind(key string) string {
-	switch key {
-	case "quota":
-		return key
-	case "time_zone":
-		return "quota"
-	default:
-		return ""
-	}
+	}, quotaKeys()...)
 }
 
 // A termReader collects what the fields of one limit say together.
 type termReader struct {
 	*reader
 	term     Term
-	kinds    []*field // rate, window, sliding_window, concurrency, unlimited: true
+	kinds    []*field // rate, window, sliding_window, concurrency, quota, unlimited: true
 	unknowns int      // keys that no limit has
 	known    []string // the keys that may be there
 
 	amount, every, burst, maxWait *node  // where Amount, Every, Burst and MaxWait were read
 	counted                       *field // count_denied, if it is true
 	overrides, lifetime           *field
+	unavailable                   *field // on_unavailable
+	quota                         quotaReader
 }
 
 // term reads the limit at n from its fields; rule has the selector already,
@@ -112,7 +110,7 @@ type termReader struct {
 func (r *reader) term(n *node, fs fields, rule *LimitRule, known []string) Term {
 	t := &termReader{reader: r, known: known}
 	for _, f := range fs {
-		t.field(f, fs)
+		t.field(f)
 	}
 	switch {
 	case t.unknowns > 0 && len(t.kinds) == 0:
@@ -128,12 +126,14 @@ func (r *reader) term(n *node, fs fields, rule *LimitRule, known []string) Term 
 		return t.term
 	}
 	t.finishConcurrency()
+	t.finishQuota()
 	if t.term.Kind == limiter.KindPace {
 		t.pace()
 	}
 	if t.term.Kind != 0 {
 		t.checkBounds(limiter.Spec{
 			Kind: t.term.Kind, Amount: t.term.Amount, Period: t.term.Every, Burst: t.term.Burst, MaxWait: t.term.MaxWait,
+			Quota: t.term.Quota, OnUnavailable: t.term.OnUnavailable,
 		})
 	}
 	if t.overrides != nil {
@@ -143,11 +143,11 @@ func (r *reader) term(n *node, fs fields, rule *LimitRule, known []string) Term 
 }
 
 // field reads one field of a limit.
-func (t *termReader) field(f *field, all fields) {
+func (t *termReader) field(f *field) {
 	if k := t.grammar.term.find(f.key); k != nil {
 		k.read(t, f)
 	} else {
-		t.unknown(f, all)
+		t.unknown(f)
 	}
 }
 
@@ -220,21 +220,9 @@ func (t *termReader) unlimited(f *field) {
 	}
 }
 
-// unknown reports a key that no limit has: some belong to kinds that are still
-// to come.
-func (t *termReader) unknown(f *field, all fields) {
+// unknown reports a key that no limit has.
+func (t *termReader) unknown(f *field) {
 	t.unknowns++
-	kind := laterKind(f.key)
-	if kind == f.key {
-		t.failKey(f, &flaw{
-			message:  fmt.Sprintf("this version of Headgate does not have the kind %q", kind),
-			expected: wantKind,
-		})
-		return
-	}
-	if kind != "" && all.get(kind) != nil {
-		return // reported with its kind
-	}
 	t.failKey(f, &flaw{message: "unknown key", expected: "one of " + strings.Join(t.known, ", "), suggestion: closest(f.key, t.known)})
 }
 
@@ -281,11 +269,15 @@ func (t *termReader) limit(f *field, kind limiter.Kind) {
 	t.kinds = append(t.kinds, f)
 	amount, every, ok := uint64(0), time.Duration(0), false
 	t.amount, t.every = &f.node, &f.node
+	span := parseEvery
+	if kind == limiter.KindQuota {
+		span = t.period
+	}
 	if _, isMap := f.value.(*ast.MappingNode); isMap {
-		amount, every, ok = t.limitMapping(f)
+		amount, every, ok = t.limitMapping(f, span)
 	} else if text, isText := t.scalar(&f.node); isText {
 		var bad *flaw
-		if amount, every, bad = parseLimit(text); bad != nil {
+		if amount, every, bad = parseLimit(text, span); bad != nil {
 			t.fail(&f.node, bad)
 		}
 		ok = bad == nil
@@ -301,6 +293,7 @@ type amountReader struct {
 	units             uint64
 	span              time.Duration
 	amountOK, everyOK bool
+	parse             func(string) (time.Duration, *flaw)
 }
 
 // amountKeys are the keys of a limit's long form.
@@ -312,13 +305,13 @@ func amountKeys() keys[*amountReader] {
 		}},
 		{"every", "In which span of time.", formSpan, func(a *amountReader, f *field) {
 			a.every = &f.node
-			a.span, a.everyOK = a.readSpan(&f.node)
+			a.span, a.everyOK = a.readSpanAs(&f.node, a.parse)
 		}},
 	}
 }
 
 // limitMapping reads {amount: …, every: …}.
-func (t *termReader) limitMapping(f *field) (amount uint64, every time.Duration, ok bool) {
+func (t *termReader) limitMapping(f *field, parse func(string) (time.Duration, *flaw)) (amount uint64, every time.Duration, ok bool) {
 	ks := t.grammar.amount
 	fs, _ := t.mapping(&f.node, ks.names())
 	for _, k := range ks {
@@ -327,7 +320,7 @@ func (t *termReader) limitMapping(f *field) (amount uint64, every time.Duration,
 			return 0, 0, false
 		}
 	}
-	a := amountReader{termReader: t}
+	a := amountReader{termReader: t, parse: parse}
 	for _, f := range fs {
 		ks.find(f.key).read(&a, f)
 	}
@@ -335,12 +328,14 @@ func (t *termReader) limitMapping(f *field) (amount uint64, every time.Duration,
 }
 
 // readSpan reads a span of time.
-func (r *reader) readSpan(n *node) (span time.Duration, ok bool) {
+func (r *reader) readSpan(n *node) (span time.Duration, ok bool) { return r.readSpanAs(n, parseEvery) }
+
+func (r *reader) readSpanAs(n *node, parse func(string) (time.Duration, *flaw)) (span time.Duration, ok bool) {
 	text, ok := r.scalar(n)
 	if !ok {
 		return 0, false
 	}
-	span, bad := parseEvery(text)
+	span, bad := parse(text)
 	if bad != nil {
 		r.fail(n, bad)
 	}
@@ -360,41 +355,49 @@ func (t *termReader) checkBounds(s limiter.Spec) {
 		if !errors.As(e, &bound) {
 			continue
 		}
-		n, f := &t.kinds[0].node, &flaw{message: "is out of bounds", expected: "a number " + bound.Bound}
-		switch bound.Field {
-		case "Amount":
-			if t.amount != nil {
-				n = t.amount
-			}
-			f.message = "the amount is out of bounds"
-		case "Period":
-			if t.every != nil {
-				n = t.every
-			}
-			f = &flaw{message: "the span is out of bounds", expected: "1ms to 366 days"}
-			if s.Kind == limiter.KindConcurrency {
-				f = &flaw{message: "the lifetime is out of bounds", expected: "1ms to 24h"}
-			}
-		case "Burst":
-			if t.burst != nil {
-				n = t.burst
-			}
-			f.message = "the burst is out of bounds"
-			f.expected = strings.Replace(f.expected, limiter.HorizonMax.String(), "100 years", 1)
-			if s.Kind != limiter.KindRate {
-				f = &flaw{message: "only a rate has a burst"}
-			}
-		case "MaxWait":
-			if t.maxWait != nil {
-				n = t.maxWait
-			}
-			f = &flaw{message: "the wait is out of bounds", expected: "1ms to 24h"}
-			if s.Kind != limiter.KindPace {
-				f = &flaw{message: "only a pace has a max_wait"}
-			}
-		}
-		t.fail(n, f)
+		t.fail(t.boundFlaw(s.Kind, bound))
 	}
+}
+
+// boundFlaw is what is wrong with a bound of the kernel, and where that was read.
+func (t *termReader) boundFlaw(kind limiter.Kind, bound *limiter.BoundError) (*node, *flaw) {
+	if n, f := t.quotaFlaw(bound); n != nil {
+		return n, f
+	}
+	n, f := &t.kinds[0].node, &flaw{message: "is out of bounds", expected: "a number " + bound.Bound}
+	switch bound.Field {
+	case "Amount":
+		if t.amount != nil {
+			n = t.amount
+		}
+		f.message = "the amount is out of bounds"
+	case "Period":
+		if t.every != nil {
+			n = t.every
+		}
+		f = &flaw{message: "the span is out of bounds", expected: "1ms to 366 days"}
+		if kind == limiter.KindConcurrency {
+			f = &flaw{message: "the lifetime is out of bounds", expected: "1ms to 24h"}
+		}
+	case "Burst":
+		if t.burst != nil {
+			n = t.burst
+		}
+		f.message = "the burst is out of bounds"
+		f.expected = strings.Replace(f.expected, limiter.HorizonMax.String(), "100 years", 1)
+		if kind != limiter.KindRate {
+			f = &flaw{message: "only a rate has a burst"}
+		}
+	case "MaxWait":
+		if t.maxWait != nil {
+			n = t.maxWait
+		}
+		f = &flaw{message: "the wait is out of bounds", expected: "1ms to 24h"}
+		if kind != limiter.KindPace {
+			f = &flaw{message: "only a pace has a max_wait"}
+		}
+	}
+	return n, f
 }
 
 // unjoin returns the errors that err joins.
@@ -506,7 +509,10 @@ func (t *termReader) override(n *node) ValueOverride {
 	if t.term.Kind == 0 {
 		return o // the limit itself is wrong
 	}
-	s := limiter.Spec{Kind: t.term.Kind, Amount: o.Amount, Period: t.term.Every, Burst: o.Burst}
+	s := limiter.Spec{
+		Kind: t.term.Kind, Amount: o.Amount, Period: t.term.Every, Burst: o.Burst,
+		OnUnavailable: t.term.OnUnavailable, Quota: t.term.Quota,
+	}
 	if s.Kind == limiter.KindPace {
 		s.MaxWait = MaxWaitDefault // the limit's own is checked there
 	}

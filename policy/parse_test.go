@@ -6,9 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	_ "time/tzdata" // the zones of quotas, on machines that know none
 
 	"pgregory.net/rapid"
 
@@ -60,7 +62,7 @@ func compiled(tb testing.TB, text string) *Snapshot {
 	if len(problems) > 0 {
 		tb.Fatalf("parse: %v", problems)
 	}
-	s, problems := Compile(docs, Options{})
+	s, problems := Compile(docs, Options{Quotas: true})
 	if len(problems) > 0 {
 		tb.Fatalf("compile: %v", problems)
 	}
@@ -86,10 +88,12 @@ func TestEveryMistakeIsReportedWhereItIs(t *testing.T) {
 
 func TestProblemsOfAllFilesAreReportedAtOnce(t *testing.T) {
 	sources := testPolicies(t, "busted")
-	_, problems := Parse(sources)
 	seen := map[string]bool{}
-	for _, p := range problems {
-		seen[p.File] = true
+	for some := range slices.Chunk(sources, 40) { // all together are above ProblemsMax
+		_, problems := Parse(some)
+		for _, p := range problems {
+			seen[p.File] = true
+		}
 	}
 	for _, src := range sources {
 		if !seen[src.Name] {
@@ -105,7 +109,7 @@ func TestEveryFeatureParsesCompilesAndComesBack(t *testing.T) {
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
-			s, problems := Compile(docs, Options{})
+			s, problems := Compile(docs, Options{Quotas: true})
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
@@ -121,6 +125,54 @@ func TestEveryFeatureParsesCompilesAndComesBack(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTheIdentityOfAQuotaIsItsSchedule: any other begins at other times.
+func TestTheIdentityOfAQuotaIsItsSchedule(t *testing.T) {
+	limit := func(text string) *limiter.Limit {
+		return compiled(t, "domain: d\nlimits: [{name: a, by: [x], "+text+"}]").Limits()[0]
+	}
+	for _, tc := range []struct {
+		was, is string
+		same    bool
+	}{
+		{"quota: 10/month", "quota: 20/month, mode: exact, post_paid: true, max_debt: 3, notify: [50%]", true},
+		{"quota: 10/month", "quota: {amount: 10, every: 1mo}, time_zone: UTC, reset_at: 00:00, day: 1", true},
+		{"quota: 10/week", "quota: 10/week, week_start: monday", true},
+		{"quota: 10/quarter, month: 2", "quota: 10/quarter, month: 11", true},
+		{"quota: 10/month", "quota: 10/31day", false},
+		{"quota: 10/day", "quota: 10/24h", false},
+		{"quota: 10/month", "quota: 10/month, time_zone: Europe/Berlin", false},
+		{"quota: 10/month", "quota: 10/month, reset_at: 09:00", false},
+		{"quota: 10/month", "quota: 10/month, day: 2", false},
+		{"quota: 10/week", "quota: 10/week, week_start: sunday", false},
+		{"quota: 10/year", "quota: 10/year, month: 4", false},
+		{"quota: 10/day", "quota: 10/day, rolling: 24", false},
+		{"quota: 10/day", "window: 10/day", false},
+	} {
+		was, is := limit(tc.was), limit(tc.is)
+		if (was.ID == is.ID) != tc.same {
+			t.Errorf("%s and %s: the same counter = %v", tc.was, tc.is, was.ID == is.ID)
+		}
+	}
+	one, other := limit("quota: 10/month, notify: [50%]"), limit("quota: 10/month, notify: [60%]")
+	if one.ID != other.ID || one.Def == other.Def {
+		t.Error("other marks have another identity or the same definition")
+	}
+}
+
+func TestQuotasAreRefusedWhereNobodyServesThem(t *testing.T) {
+	docs := parsedText(t, "domain: d\nlimits:\n  - {rate: 1/s}\n  - by: [x]\n    limits: [{rate: 2/s}, {quota: 10/day}]\n")
+	s, problems := Compile(docs, Options{})
+	const want = "a.yaml:5:28: limits[1].limits[1].quota: this version of Headgate does not serve quotas; " +
+		"expected one of rate, window, sliding_window, concurrency, pace, unlimited: true"
+	if s != nil || len(problems) != 1 || problems.Error() != want {
+		t.Errorf("got %v", problems)
+	}
+	warnings := Warnings(docs)
+	if len(warnings) != 1 || warnings.Error() != "a.yaml:5:28: limits[1].limits[1].quota: right, but this version of Headgate does not serve quotas: a node refuses this policy" {
+		t.Errorf("warned of %v", warnings)
 	}
 }
 
@@ -306,6 +358,7 @@ func TestIdentityIsKeptWhenOnlyTheAmountChanges(t *testing.T) {
 		"{by: [x, y], when: {p: [a, b]}, rate: 10/min}",
 		"{by: [x, y], when: {p: [a, b]}, window: 10/s}",
 		"{by: [x, y], when: {p: {not: [a, b]}}, rate: 10/s}",
+		"{by: [x, y], when: {p: [a, b]}, quota: 10/36h}",
 	} {
 		if id(base) == id(other) {
 			t.Errorf("%s has the same identity", other)
@@ -352,7 +405,7 @@ func FuzzParse(f *testing.F) {
 		if len(problems) > 0 {
 			return
 		}
-		s, problems := Compile(docs, Options{})
+		s, problems := Compile(docs, Options{Quotas: true})
 		if len(problems) > 0 {
 			t.Fatalf("parses and does not compile: %v", problems)
 		}

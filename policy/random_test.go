@@ -140,7 +140,7 @@ func oddSpan(t *rapid.T) time.Duration {
 
 func randomTerm(t *rapid.T, rule *LimitRule, text *rapid.Generator[string]) Term {
 	term := Term{
-		Kind:          rapid.SampledFrom([]limiter.Kind{limiter.KindRate, limiter.KindFixed, limiter.KindSliding, limiter.KindUnlimited, limiter.KindConcurrency, limiter.KindPace}).Draw(t, "kind"),
+		Kind:          rapid.SampledFrom([]limiter.Kind{limiter.KindRate, limiter.KindFixed, limiter.KindSliding, limiter.KindUnlimited, limiter.KindConcurrency, limiter.KindPace, limiter.KindQuota}).Draw(t, "kind"),
 		Shadow:        rapid.Bool().Draw(t, "shadow"),
 		AnyOf:         rapid.Bool().Draw(t, "any_of"),
 		OnUnavailable: limiter.OnUnavailable(rapid.IntRange(0, 2).Draw(t, "on_unavailable")),
@@ -162,6 +162,13 @@ func randomTerm(t *rapid.T, rule *LimitRule, text *rapid.Generator[string]) Term
 	}
 	if term.Kind == limiter.KindPace {
 		term.MaxWait = time.Duration(rapid.IntRange(1, 86_400_000).Draw(t, "max_wait")) * time.Millisecond
+		if term.CountDenied != nil && *term.CountDenied {
+			term.CountDenied = nil
+		}
+	}
+	if term.Kind == limiter.KindQuota {
+		term.Quota = randomQuota(t)
+		term.Every, term.OnUnavailable = term.Quota.Length(), limiter.UnavailableDeny
 		if term.CountDenied != nil && *term.CountDenied {
 			term.CountDenied = nil
 		}
@@ -190,6 +197,36 @@ func randomTerm(t *rapid.T, rule *LimitRule, text *rapid.Generator[string]) Term
 		term.Overrides = append(term.Overrides, o)
 	}
 	return term
+}
+
+// randomQuota draws terms that pass their checks.
+func randomQuota(t *rapid.T) *limiter.QuotaTerms {
+	q := &limiter.QuotaTerms{
+		Exact: rapid.Bool().Draw(t, "exact"), PostPaid: rapid.Bool().Draw(t, "post_paid"), MaxDebt: rapid.Uint64Range(0, 3).Draw(t, "max_debt"),
+	}
+	q.Unit = limiter.CalendarUnit(rapid.IntRange(0, int(limiter.PerYear)).Draw(t, "per"))
+	q.Zone = rapid.SampledFrom([]string{"", "UTC", "Europe/Berlin", "Pacific/Apia"}).Draw(t, "time_zone")
+	q.ResetAt = time.Duration(rapid.IntRange(0, 3599).Draw(t, "reset_at")) * time.Second
+	rolls := rapid.Bool().Draw(t, "rolls")
+	if q.Unit == limiter.PerSpan {
+		q.Every = time.Duration(rapid.Int64Range(1, 500_000).Draw(t, "minutes")) * time.Minute
+		rolls = false
+	}
+	if rolls && q.Unit < limiter.PerMonth {
+		q.Rolling = rapid.SampledFrom([]uint8{2, 4, 12, 60}).Draw(t, "rolling")
+	} else if q.Unit == limiter.PerWeek {
+		q.WeekStart = rapid.Uint8Range(0, 7).Draw(t, "week_start")
+	}
+	if q.Unit >= limiter.PerMonth {
+		q.Day = rapid.Uint8Range(0, 31).Draw(t, "day")
+	}
+	if q.Unit >= limiter.PerQuarter {
+		q.Month = rapid.Uint8Range(0, 12).Draw(t, "month")
+	}
+	for i := range rapid.IntRange(0, limiter.NotifyMax).Draw(t, "marks") {
+		q.Notify[i] = uint8(i*12 + rapid.IntRange(1, 12).Draw(t, "mark"))
+	}
+	return q
 }
 
 func randomHeaders(t *rapid.T) HeaderSet {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	_ "time/tzdata" // the zones of quotas, on machines that know none
 
 	"github.com/headgate/headgate/internal/dropin"
 )
