@@ -24,6 +24,11 @@ type Sources struct {
 	Modes    func() Modes
 	SetMode  func(Caller, *ModeChange) (*ModeChanged, error)
 	Audit    func(n int) ([]AuditRecord, error) // the newest n, newest first
+
+	// What they are given is within its bounds.
+	Counters      func(*CountersQuery) (*Counters, error)
+	Counter       func(*CounterSelection) (*Counters, error)
+	ResetCounters func(Caller, *CounterReset) (*CountersReset, error)
 }
 
 // Status says how the node is.
@@ -92,6 +97,7 @@ type Table struct {
 //	GET /v1/config   (YAML)           GET /debug/pprof/
 //	GET /rlconfig    (text)
 //	GET /v1/mode     POST /v1/mode    GET /v1/audit (also /audit)
+//	GET /v1/counters GET /v1/counter  POST /v1/counters/reset
 func Handler(s *Sources) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.Status()) })
@@ -108,6 +114,14 @@ func Handler(s *Sources) http.Handler {
 	})
 	mux.HandleFunc("GET /v1/mode", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.Modes()) })
 	mux.HandleFunc("POST /v1/mode", change(s.ReadOnly, func(who Caller, in *ModeChange) (any, error) { return s.SetMode(who, in) }))
+	mux.HandleFunc("GET /v1/counters", s.list)
+	mux.HandleFunc("GET /v1/counter", s.get)
+	mux.HandleFunc("POST /v1/counters/reset", change(s.ReadOnly, func(who Caller, in *CounterReset) (any, error) {
+		if err := in.check(); err != nil {
+			return nil, err
+		}
+		return s.ResetCounters(who, in)
+	}))
 	mux.HandleFunc("GET /v1/audit", s.audit)
 	mux.HandleFunc("GET /audit", s.audit)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -39,7 +39,7 @@ func runGuide(t *testing.T, page, script string) {
 				if neg || len(args) > 0 {
 					ts.Fatalf("usage: guide")
 				}
-				runBlocks(ts, string(text))
+				runBlocks(ts, "", string(text))
 			},
 		},
 	})
@@ -47,9 +47,10 @@ func runGuide(t *testing.T, page, script string) {
 
 var guideBlock = regexp.MustCompile("(?ms)^```(sh|text)\n(.*?)^```$")
 
-func runBlocks(ts *testscript.TestScript, page string) {
+// runBlocks runs the commands of a page after those of setup.
+func runBlocks(ts *testscript.TestScript, setup, page string) {
 	const mark = "\x1e\n"
-	commands := "set -euo pipefail\nexec 2>&1\n"
+	commands := "set -euo pipefail\nexec 2>&1\n" + setup
 	var promises []string // what is said of each block
 	for _, m := range guideBlock.FindAllStringSubmatch(page, -1) {
 		if m[1] == "text" {

@@ -86,9 +86,7 @@ func changeMode(cmd *cobra.Command, client *adminClient, in *admin.ModeChange, o
 	if err := client.post(cmd.Context(), "/v1/mode", in, &out); err != nil {
 		return err
 	}
-	for _, warning := range out.Warnings {
-		fmt.Fprintf(cmd.ErrOrStderr(), "headgate: warning: %s\n", warning)
-	}
+	warn(cmd, out.Warnings)
 	w := cmd.OutOrStdout()
 	if output == outputJSON {
 		return printed(printJSON(w, out))

@@ -69,6 +69,7 @@ type node struct {
 	saved    savedTable
 	policies *policies
 	modes    *modes
+	counters *counters
 	control  *controlPlane // nil: none
 	metrics  *obs.Metrics
 	rest     *rest.Handler
@@ -180,6 +181,7 @@ func (n *node) build() error {
 		reloaded: n.metrics.Reloaded,
 	}
 	n.modes.policies = n.policies
+	n.counters = &counters{table: n.table, policies: n.policies, audit: n.modes.audit, now: n.clock.Now, log: n.Log}
 	if err := n.modes.load(); err != nil {
 		return err
 	}

@@ -141,29 +141,38 @@ func (m *modes) change(who admin.Caller, in *admin.ModeChange) (*admin.ModeChang
 
 // check reports what is wrong with a change, whatever the domains.
 func (m *modes) check(in *admin.ModeChange) error {
-	bad := func(field, value, bound string) error {
-		return &admin.Refusal{Status: http.StatusBadRequest, Text: fmt.Sprintf("%s: %q: must be %s", field, value, bound)}
-	}
 	mode, want, ok := policy.ParseMode(in.Mode)
 	if !ok {
-		return bad("mode", in.Mode, want)
+		return badField("mode", in.Mode, want)
 	}
 	if in.Domain == "" || len(in.Domain) > policy.TextBytesMax {
-		return bad("domain", in.Domain[:min(len(in.Domain), 80)], fmt.Sprintf("1 to %d bytes", policy.TextBytesMax))
+		return badField("domain", in.Domain[:min(len(in.Domain), 80)], fmt.Sprintf("1 to %d bytes", policy.TextBytesMax))
 	}
-	if len(in.Reason) > reasonBytesMax || !utf8.ValidString(in.Reason) || strings.ContainsFunc(in.Reason, unicode.IsControl) {
-		return bad("reason", in.Reason[:min(len(in.Reason), 80)], fmt.Sprintf("one line of at most %d bytes", reasonBytesMax))
+	if err := checkReason(in.Reason); err != nil {
+		return err
 	}
 	if in.For == "" {
 		return nil
 	}
 	if d, err := time.ParseDuration(in.For); err != nil || d < modeForMin || d > modeForMax {
-		return bad("for", in.For, fmt.Sprintf("a duration such as 90s or 2h, %v to %v", modeForMin, modeForMax))
+		return badField("for", in.For, fmt.Sprintf("a duration such as 90s or 2h, %v to %v", modeForMin, modeForMax))
 	}
 	if mode == policy.ModeEnforce {
-		return bad("for", in.For, "absent: enforce is not for a time")
+		return badField("for", in.For, "absent: enforce is not for a time")
 	}
 	return nil
+}
+
+// checkReason reports what is wrong with the reason of a change.
+func checkReason(reason string) error {
+	if len(reason) > reasonBytesMax || !utf8.ValidString(reason) || strings.ContainsFunc(reason, unicode.IsControl) {
+		return badField("reason", reason[:min(len(reason), 80)], fmt.Sprintf("one line of at most %d bytes", reasonBytesMax))
+	}
+	return nil
+}
+
+func badField(field, value, bound string) error {
+	return &admin.Refusal{Status: http.StatusBadRequest, Text: fmt.Sprintf("%s: %q: must be %s", field, value, bound)}
 }
 
 // set puts e in force for a domain and writes it down. m.changing is held.

@@ -65,6 +65,8 @@ func (n *node) adminSources() *admin.Sources {
 		Modes:    n.modes.report,
 		SetMode:  n.modes.change,
 		Audit:    n.modes.history,
+
+		Counters: n.counters.list, Counter: n.counters.get, ResetCounters: n.counters.reset,
 	}
 }
 

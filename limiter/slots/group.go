@@ -43,6 +43,16 @@ func (s *Set) Held(g Group) uint64 {
 	return s.sum(r.left) + s.sum(r.right)
 }
 
+// HeldAfter returns the units that g's slots hold without those that have expired
+// by now.
+func (s *Set) HeldAfter(g Group, now limiter.Instant) uint64 {
+	if g == 0 {
+		return 0
+	}
+	r := s.at(uint32(g))
+	return s.Held(g) - s.expiring(r.left, now) - s.expiring(r.right, now)
+}
+
 // Anonymous returns how many anonymous slots g has.
 func (s *Set) Anonymous(g Group) int64 { return int64(s.size(s.at(uint32(g)).right)) }
 

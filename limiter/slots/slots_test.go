@@ -64,6 +64,9 @@ func (r *run) actions() map[string]func(*rapid.T) {
 			if got := r.set.Held(r.g); got != r.list.held(0) || r.set.Last(r.g) != last || r.set.Anonymous(r.g) != anonymous {
 				t.Fatalf("held %d until %d, %d of them anonymous; want %d, %d, %d", got, r.set.Last(r.g), r.set.Anonymous(r.g), r.list.held(0), last, anonymous)
 			}
+			if at := instant(t); r.set.HeldAfter(r.g, at) != r.list.held(at) {
+				t.Fatalf("held after %d: %d, want %d", at, r.set.HeldAfter(r.g, at), r.list.held(at))
+			}
 			r.walk(t)
 		},
 		"take": func(t *rapid.T) {

@@ -98,6 +98,9 @@ func (s *shard) check(live map[uint32]int64) (n int, err error) {
 // SlotsOf returns how many slots the array of a partition has.
 func (t *Table) SlotsOf(p int) int { return len(t.shards[p].slots) }
 
+// Moving reports whether a partition is moving to another array.
+func (t *Table) Moving(p int) bool { return t.shards[p].moving }
+
 // Definitions returns how many definitions the registry holds.
 func (t *Table) Definitions() int {
 	n := 0
