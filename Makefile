@@ -97,7 +97,7 @@ arch: ## Only the rules of the source tree: imports, sizes, docs
 generate: ## Write generated files anew
 	$(TOOL) buf generate
 	$(TOOL) gofumpt -w api/proto/headgate/v1/*.go
-	go test -count=1 -run TestReferenceIsFresh ./internal/config -update
+	go test -count=1 -run 'TestReferenceIsFresh|TestSchemaIsFresh' ./internal/config -update
 	go test -count=1 -run TestTablesAreFresh ./api/h2/hpack -update
 	go test -count=1 -run TestSchemaIsFresh ./policy -update
 

@@ -33,7 +33,7 @@ func serveFlags() []struct{ name, path, usage string } {
 
 func newServe() *cobra.Command {
 	var file string
-	var printConfig bool
+	var printConfig, printSchema bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a node",
@@ -51,18 +51,21 @@ Exit codes: 0 stopped gracefully, 2 a setting, a policy or a certificate is wron
   headgate serve --policy policies/ --grpc 127.0.0.1:8081
   headgate serve --grpc-tls-cert node.pem --grpc-tls-key node.key
   headgate serve -c /etc/headgate/headgate.yaml
-  headgate serve -c headgate.yaml --print-config     # what would be in force`,
+  headgate serve -c headgate.yaml --print-config     # what would be in force
+  headgate serve --print-schema > config.schema.json # for editors`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if printSchema {
+				_, err := cmd.OutOrStdout().Write(config.Schema())
+				return printed(err)
+			}
 			c, err := config.Load(config.Sources{File: file, Env: os.Environ(), Flags: changedFlags(cmd.Flags())})
 			if err != nil {
 				return misuse(err)
 			}
 			if printConfig {
-				if _, err := io.WriteString(cmd.OutOrStdout(), c.YAML()); err != nil {
-					return trouble(err)
-				}
-				return nil
+				_, err := io.WriteString(cmd.OutOrStdout(), c.YAML())
+				return printed(err)
 			}
 			return runServe(cmd, c)
 		},
@@ -70,6 +73,7 @@ Exit codes: 0 stopped gracefully, 2 a setting, a policy or a certificate is wron
 	f := cmd.Flags()
 	f.StringVarP(&file, "config", "c", os.Getenv(config.EnvFile), "settings `file` (HEADGATE_CONFIG)")
 	f.BoolVar(&printConfig, "print-config", false, "print the settings in force and exit")
+	f.BoolVar(&printSchema, "print-schema", false, "print the JSON Schema of the settings file, for editors, and exit")
 	for _, s := range serveFlags() {
 		f.StringArray(s.name, nil, s.usage)
 	}

@@ -8,7 +8,8 @@
 // defaults, then a YAML file, then environment variables, then flags, each
 // overriding the one before, and reports every problem at once as [Problems].
 // The struct tags are the single source of the reference documentation, of the
-// bounds that [Config.Validate] checks and of the names that each source uses.
+// bounds that [Config.Validate] checks, of the names that each source uses and of
+// the JSON Schema that editors read.
 // A Config is a plain value without locks: set it up, then only read it.
 //
 // See docs/adr/0008-life-cycle.md and docs/reference/config.md.

@@ -39,6 +39,11 @@ file (` + "`-c FILE`, or the variable `HEADGATE_CONFIG`" + `), an environment va
 before anything starts; a key or variable that does not exist is an error, except for variables that Kubernetes
 sets for a Service named headgate. ` + "`headgate serve --print-config`" + ` prints what is in force, as a file that can be loaded.
 
+[config.schema.json](config.schema.json) is a JSON Schema of the file, which ` + "`headgate serve --print-schema`" + ` prints, too. Editors that
+use [yaml-language-server](https://github.com/redhat-developer/yaml-language-server) complete and explain keys, and underline
+what is misspelt, if the file begins with the line ` + "`# yaml-language-server: $schema=config.schema.json`" + `, a path or an address.
+What only several settings together get wrong, the node says when it starts.
+
 Sizes are a number with B, KiB, MiB, GiB, TiB or kB, MB, GB, TB. Durations are a number with ns, us, ms, s, m or h.
 Lists in a variable are separated by commas. No setting is a secret: the secret of the key hash is a file of the data directory.
 
