@@ -148,7 +148,7 @@ func (s *Server) watchLag() {
 	var seen uint64
 	for {
 		interval := lagInterval
-		if n := s.batches.Load(); n == seen {
+		if n := s.batches.Load() + s.asked.Load(); n == seen {
 			interval = lagIdleInterval
 		} else {
 			seen = n

@@ -160,6 +160,14 @@ func TestOnlyItsOwnLoadMakesItShed(t *testing.T) {
 			if shed := s.Stats().Shed > 0; shed != c.own {
 				t.Errorf("shed: %v", shed)
 			}
+			// Doors beside this one are told the same.
+			behind := s.Behind()
+			for end := time.Now().Add(time.Second); behind != c.own && time.Now().Before(end); behind = s.Behind() {
+				runtime.Gosched()
+			}
+			if behind != c.own {
+				t.Errorf("behind: %v", behind)
+			}
 		})
 	}
 }

@@ -45,8 +45,9 @@ type Server struct {
 
 	loops, handlers sync.WaitGroup
 	open            atomic.Int64
-	turned          atomic.Int64 // see turnAway
-	lag             atomic.Int64 // of the scheduler, ns: see watchLag
+	turned          atomic.Int64  // see turnAway
+	lag             atomic.Int64  // of the scheduler, ns: see watchLag
+	asked           atomic.Uint64 // how often Behind was
 	batches         atomic.Uint64
 	stop            chan struct{}
 
@@ -263,6 +264,17 @@ func (s *Server) Close() {
 	}
 	s.loops.Wait()
 	s.handlers.Wait()
+}
+
+// Behind reports whether work that is ready waits for a processor for longer than
+// Config.BehindMax, because of this process's own load: for doors beside this one,
+// whose calls come too late to be decided then.
+func (s *Server) Behind() bool {
+	if s.cfg.BehindMax <= 0 {
+		return false
+	}
+	s.asked.Add(1)
+	return s.lag.Load() > int64(s.cfg.BehindMax)
 }
 
 // Stats returns the present counts.

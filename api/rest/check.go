@@ -163,10 +163,10 @@ func (h *Handler) readJSON(w http.ResponseWriter, r *http.Request, v any) error 
 	return &api.Fault{Reason: api.Malformed, Field: "body", Bound: strings.TrimPrefix(err.Error(), "json: ")}
 }
 
-// decide decides c and returns the exchange, which is the caller's to close, also
+// decide decides c, without its counters if it is late, and returns the exchange, which is the caller's to close, also
 // with an error: a *api.Fault. Nobody closes it in a defer: after a panic its state
 // is unknown, and the desk must not lend it again.
-func (h *Handler) decide(ctx context.Context, c *check) (*api.Exchange, error) {
+func (h *Handler) decide(ctx context.Context, c *check, late bool) (*api.Exchange, error) {
 	x := h.Desk.Open()
 	message, err := proto.Marshal(&headgatev1.CheckRequest{
 		Domain: c.Domain, Attributes: c.Attributes, Cost: (*uint64)(c.Cost), GiveBack: c.GiveBack, Explain: c.Explain,
@@ -182,7 +182,7 @@ func (h *Handler) decide(ctx context.Context, c *check) (*api.Exchange, error) {
 		return x, err
 	}
 	x.Patient = c.CanWait
-	x = h.Desk.Decide(ctx, x)
+	x = h.decideAt(ctx, x, late)
 	return x, x.Fault()
 }
 
@@ -193,7 +193,7 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, err)
 		return
 	}
-	x, err := h.decide(r.Context(), &c)
+	x, err := h.decide(r.Context(), &c, h.isBehind())
 	h.answer(w, x, &c, err)
 	h.Desk.Close(x)
 }
@@ -247,14 +247,15 @@ func (h *Handler) batch(w http.ResponseWriter, r *http.Request) {
 	// One bound for the whole: a late decider is waited for once, not for each check.
 	ctx, cancel := context.WithTimeout(r.Context(), h.Desk.Timeout())
 	defer cancel()
+	late := h.isBehind()
 	for i := range b.Checks {
-		out.Items = append(out.Items, h.batchItem(ctx, &b.Checks[i]))
+		out.Items = append(out.Items, h.batchItem(ctx, &b.Checks[i], late))
 	}
 	writeJSON(w, &out)
 }
 
-func (h *Handler) batchItem(ctx context.Context, c *check) batchItem {
-	x, err := h.decide(ctx, c)
+func (h *Handler) batchItem(ctx context.Context, c *check, late bool) batchItem {
+	x, err := h.decide(ctx, c, late)
 	var item batchItem
 	if err != nil {
 		h.Desk.CountFault()

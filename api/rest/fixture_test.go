@@ -39,6 +39,11 @@ limits:
 domain: services
 gubernator: {names: [logins], max_limit: 100, max_duration: day}
 ---
+domain: strict
+limits:
+  - {name: strict, by: [user], window: 1/hour, on_unavailable: deny}
+  - {name: open, by: [open], window: 1/hour}
+---
 domain: turns
 limits:
   - {name: turn, by: [user], pace: 100/s, max_wait: 25ms}

@@ -45,7 +45,7 @@ func (h *Handler) forwardAuth(w http.ResponseWriter, r *http.Request) {
 	}
 	x := h.Desk.Open()
 	if err = h.describe(x, r, &o); err == nil {
-		x = h.Desk.Decide(r.Context(), x)
+		x = h.decideAt(r.Context(), x, h.isBehind())
 		err = x.Fault()
 	}
 	h.forward(w, x, &o, err)

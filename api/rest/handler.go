@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"context"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ type Config struct {
 	// DenyStatus is the status of a denial by forward-auth; 400 to 599.
 	DenyStatus int
 
+	// Behind says whether calls come too late to be decided now: each limit's
+	// on_unavailable then decides. Nil: they never do.
+	Behind func() bool
 	// Ready says what /healthcheck answers.
 	Ready func() bool
 	// Panic is told of a panic while a request was answered; nil: nobody is.
@@ -56,10 +60,34 @@ type Handler struct {
 	Config
 	mux    *http.ServeMux
 	panics atomic.Uint64
+	shed   atomic.Uint64
 }
 
 // Panics returns how many requests ended with a panic, which was recovered.
 func (h *Handler) Panics() uint64 { return h.panics.Load() }
+
+// Shed returns how many requests came too late to be decided.
+func (h *Handler) Shed() uint64 { return h.shed.Load() }
+
+// isBehind reports whether the request at hand comes too late to be decided, and
+// counts it then.
+func (h *Handler) isBehind() bool {
+	late := h.Behind != nil && h.Behind()
+	if late {
+		h.shed.Add(1)
+	}
+	return late
+}
+
+// decideAt has the desk decide x.Req, without its counters if it is late, and
+// returns the exchange that holds the decisions.
+func (h *Handler) decideAt(ctx context.Context, x *api.Exchange, late bool) *api.Exchange {
+	if late {
+		h.Desk.Shed(h.Desk.Now(), x)
+		return x
+	}
+	return h.Desk.Decide(ctx, x)
+}
 
 //go:embed openapi.json
 var openAPI []byte

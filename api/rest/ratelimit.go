@@ -24,7 +24,7 @@ func (h *Handler) rateLimit(w http.ResponseWriter, r *http.Request) {
 	}
 	x := h.Desk.Open()
 	if err = rls.Decode(message, &h.Bounds, &x.Req); err == nil {
-		x = h.Desk.Decide(r.Context(), x)
+		x = h.decideAt(r.Context(), x, h.isBehind())
 		err = x.Fault()
 	}
 	h.rateLimitResponse(w, x, err)

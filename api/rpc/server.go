@@ -154,6 +154,10 @@ func (s *Server) Close() {
 // are not gRPC.
 func (s *Server) Desk() *api.Desk { return s.desk }
 
+// Behind reports whether the node's own load makes new calls come too late to be
+// decided, for doors that are not gRPC: see Config.BehindMax.
+func (s *Server) Behind() bool { return s.front.Behind() }
+
 // Stats returns the present counts.
 func (s *Server) Stats() Stats {
 	return Stats{

@@ -210,7 +210,7 @@ func (n *node) newREST(edge *rpc.Config) (*rest.Handler, error) {
 	return rest.New(rest.Config{
 		Desk: n.server.Desk(), Bounds: edge.Bounds, RLS: edge.Headers,
 		Trusted: trusted, Hops: c.TrustedHops, DenyStatus: c.DenyStatus,
-		Ready: n.isReady, Panic: n.panicked,
+		Behind: n.server.Behind, Ready: n.isReady, Panic: n.panicked,
 	})
 }
 

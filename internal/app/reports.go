@@ -31,7 +31,7 @@ func (n *node) metricsConfig() obs.Config {
 		Edge: func() obs.EdgeReading {
 			s := n.server.Stats()
 			e := obs.EdgeReading{
-				Connections: uint64(s.Front.Connections), Refused: s.Front.Abuse[h2.AbuseConnections], Shed: s.Front.Shed,
+				Connections: uint64(s.Front.Connections), Refused: s.Front.Abuse[h2.AbuseConnections], Shed: s.Front.Shed + n.rest.Shed(),
 				Faults: s.Faults, Late: s.Late, Panics: s.Panics + n.rest.Panics(),
 				Held: s.Held, Unheld: s.Unheld,
 			}

@@ -86,7 +86,7 @@ type GRPC struct {
 	HeldMax             int           `yaml:"held_max" min:"0" max:"1000000" doc:"Calls of all doors whose answers wait at once for the turn that a pace gave them, about 20 KiB each. One more is taken to be unable to wait."`
 	RequestTimeout      time.Duration `yaml:"request_timeout" min:"10ms" max:"1h" doc:"How long a unary request may take from its headers to its last byte."`
 	StallTimeout        time.Duration `yaml:"stall_timeout" min:"10ms" max:"1h" doc:"How long a client may leave answers untaken before it is disconnected."`
-	BehindMax           time.Duration `yaml:"behind_max" min:"0" max:"1m" doc:"How late the node may be with what a connection sent before it decides new requests by on_unavailable, to be in time. 0: never."`
+	BehindMax           time.Duration `yaml:"behind_max" min:"0" max:"1m" doc:"How late the node may be with what a connection sent before it decides new requests, over HTTP too, by on_unavailable, to be in time. 0: never."`
 	ConnectionAgeMax    time.Duration `yaml:"connection_age_max" min:"0" max:"8760h" doc:"A connection is asked to go away (GOAWAY) at this age, so that clients spread over new nodes. 0: never."`
 	KeepaliveInterval   time.Duration `yaml:"keepalive_interval" min:"1s" max:"24h" doc:"A silent connection is pinged after this long."`
 	KeepaliveTimeout    time.Duration `yaml:"keepalive_timeout" min:"100ms" max:"1h" doc:"A connection whose ping is not answered for this long is closed."`
