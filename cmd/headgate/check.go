@@ -40,6 +40,9 @@ attributes may pass, and charges it as any other call. --peek only looks: nothin
 charged, and the answer is whether --cost units would pass. So does --cost 0, which
 asks about 1 unit.
 
+A pace makes an allowed call wait before it starts: the answer says how long, and its
+turn is taken. Give the cost back if it does not start.
+
 With --explain and nothing charged it also says which limits gave way to others and
 whether the domain is enforced.
 

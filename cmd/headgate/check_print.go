@@ -21,6 +21,7 @@ type checkAnswer struct {
 	Remaining     *uint64      `json:"remaining,omitempty"`      // absent: no limit counted the call
 	RetryAfterMS  *int64       `json:"retry_after_ms,omitempty"` // absent on a denial: waiting doesn't help
 	ResetAfterMS  *int64       `json:"reset_after_ms,omitempty"`
+	WaitMS        *int64       `json:"wait_ms,omitempty"` // absent: start at once
 	Degraded      string       `json:"degraded,omitempty"`
 	PolicyVersion uint64       `json:"policy_version"`
 	PolicyHash    string       `json:"policy_hash,omitempty"`
@@ -43,6 +44,8 @@ type checkLimit struct {
 	Remaining    uint64 `json:"remaining"`
 	RetryAfterMS *int64 `json:"retry_after_ms,omitempty"`
 	ResetAfterMS *int64 `json:"reset_after_ms,omitempty"`
+	WaitMS       *int64 `json:"wait_ms,omitempty"`
+	MaxWaitMS    *int64 `json:"max_wait_ms,omitempty"`
 	Degraded     string `json:"degraded,omitempty"`
 	definition
 }
@@ -68,20 +71,12 @@ func printCheck(w io.Writer, answer *headgatev1.ExplainResponse, o *checkOptions
 	}
 	r := answer.GetDecision()
 	var b strings.Builder
-	switch {
-	case r.GetVerdict() == headgatev1.Verdict_VERDICT_DENIED:
-		fmt.Fprintf(&b, "denied by %s\n", r.GetDeniedBy())
-	case answer.GetUnknownDomain():
-		b.WriteString("allowed: no policy has this domain\n")
-	case answer.GetMode() == headgatev1.DomainMode_DOMAIN_MODE_OFF:
-		b.WriteString("allowed: the domain's mode is off, so no limit applies\n")
-	case len(r.GetLimits()) == 0:
-		b.WriteString("allowed: no limit applies\n")
-	default:
-		b.WriteString("allowed\n")
-	}
+	b.WriteString(headline(answer) + "\n")
 	if name := tightest(answer); name != "" && r.GetVerdict() != headgatev1.Verdict_VERDICT_DENIED {
 		fmt.Fprintf(&b, "limit        %s\n", name)
+	}
+	if r.Wait != nil {
+		fmt.Fprintf(&b, "wait         %v\n", roundUp(r.GetWait().AsDuration()))
 	}
 	if r.Remaining != nil {
 		fmt.Fprintf(&b, "remaining    %d\n", r.GetRemaining())
@@ -107,6 +102,23 @@ func printCheck(w io.Writer, answer *headgatev1.ExplainResponse, o *checkOptions
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// headline says whether the call passes, and why if no limit says so.
+func headline(answer *headgatev1.ExplainResponse) string {
+	r := answer.GetDecision()
+	switch {
+	case r.GetVerdict() == headgatev1.Verdict_VERDICT_DENIED:
+		return "denied by " + r.GetDeniedBy()
+	case answer.GetUnknownDomain():
+		return "allowed: no policy has this domain"
+	case answer.GetMode() == headgatev1.DomainMode_DOMAIN_MODE_OFF:
+		return "allowed: the domain's mode is off, so no limit applies"
+	case len(r.GetLimits()) == 0:
+		return "allowed: no limit applies"
+	default:
+		return "allowed"
+	}
 }
 
 // tightest names the limit that leaves the least.
@@ -150,6 +162,9 @@ func writeLimits(b *strings.Builder, answer *headgatev1.ExplainResponse) {
 			remaining = strconv.FormatUint(l.GetRemaining(), 10)
 			reset = roundUp(l.GetResetAfter().AsDuration()).String()
 			allows = fmt.Sprintf("%d per %v", l.GetAmount(), l.GetPeriod().AsDuration())
+			if l.MaxWait != nil {
+				allows += fmt.Sprintf(", waits up to %v", l.GetMaxWait().AsDuration())
+			}
 			if l.GetBurst() > 0 {
 				allows += fmt.Sprintf(", burst %d", l.GetBurst())
 			}
@@ -180,6 +195,7 @@ func newCheckAnswer(answer *headgatev1.ExplainResponse) checkAnswer {
 	a := checkAnswer{
 		Verdict: enumWord(r.GetVerdict().String(), "VERDICT_"), DeniedBy: r.GetDeniedBy(),
 		Remaining: r.Remaining, RetryAfterMS: milliseconds(r.GetRetryAfter()), ResetAfterMS: milliseconds(r.GetResetAfter()),
+		WaitMS:        milliseconds(r.GetWait()),
 		Degraded:      enumWord(r.GetDegraded().String(), "DEGRADED_REASON_"),
 		PolicyVersion: r.GetPolicyVersion(), PolicyHash: r.GetPolicyHash(),
 		Mode: enumWord(answer.GetMode().String(), "DOMAIN_MODE_"), UnknownDomain: answer.GetUnknownDomain(),
@@ -192,6 +208,7 @@ func newCheckAnswer(answer *headgatev1.ExplainResponse) checkAnswer {
 			Decides: answer.DecidingLimit != nil && int(answer.GetDecidingLimit()) == i,
 			Amount:  l.GetAmount(), PeriodMS: milliseconds(l.GetPeriod()), Burst: l.GetBurst(), Remaining: l.GetRemaining(),
 			RetryAfterMS: milliseconds(l.GetRetryAfter()), ResetAfterMS: milliseconds(l.GetResetAfter()),
+			WaitMS: milliseconds(l.GetWait()), MaxWaitMS: milliseconds(l.GetMaxWait()),
 			Degraded:   enumWord(l.GetDegraded().String(), "DEGRADED_REASON_"),
 			definition: definitionOf(l.GetExplanation()),
 		})

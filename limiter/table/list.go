@@ -48,7 +48,7 @@ func (t *Table) List(now limiter.Instant, at Place) (entries []Entry, next Place
 // counters returns records of s as entries, without slots that nobody holds any more:
 // they are no parents, and have the tag of a concurrency limit.
 func (t *Table) counters(s *shard, rs []record) []Entry {
-	var entries []Entry
+	entries := make([]Entry, 0, len(rs))
 	for i := range rs {
 		e := t.entry(s.id, rs[i])
 		if rs[i].role == roleNone && e.Limit != nil && e.Limit.Kind == limiter.KindConcurrency {
@@ -65,11 +65,12 @@ func (t *Table) counters(s *shard, rs []record) []Entry {
 // Where an array ends a run, at an empty slot, it ends a range of lo, too: home is
 // monotone, and no entry stands beyond the first slot after its home that is empty.
 func (s *shard) list(now limiter.Instant, from uint64) (rs []record, to uint64, end bool) {
+	rs = make([]record, 0, s.room()) // who allocates may have to wait
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := len(s.slots)
 	if n == 0 {
-		return nil, 0, true
+		return rs, 0, true
 	}
 	begin := home(from, n)
 	step := max(1, sweepHold*n/max(n, len(s.old.slots))) // as much of the larger array
@@ -89,6 +90,13 @@ func (s *shard) list(now limiter.Instant, from uint64) (rs []record, to uint64, 
 		rs = s.collect(rs, &s.old, o, now, in)
 	}
 	return rs, to, end
+}
+
+// room returns how many records one call of list is likely to copy at most.
+func (s *shard) room() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return min(s.n, sweepHold+sweepHold/8)
 }
 
 // A span is slots of an array from begin to end, which may be beyond the last one:
