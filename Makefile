@@ -29,8 +29,10 @@ GRPC ?= 127.0.0.1:8081
 HTTP ?= 127.0.0.1:8080
 ADMIN ?= 127.0.0.1:8082
 
-# Directories with a go.mod of their own, besides the tools'.
-NESTED := $(patsubst %/go.mod,%,$(wildcard bench/*/go.mod internal/conformance/*/go.mod))
+# Directories with a go.mod of their own, besides the tools'. Gubernator takes
+# minutes to build: `make gubernator` does.
+GUBERNATOR := internal/conformance/gubernator
+NESTED := $(filter-out $(GUBERNATOR),$(patsubst %/go.mod,%,$(wildcard bench/*/go.mod internal/conformance/*/go.mod)))
 
 .PHONY: help
 help:
@@ -187,6 +189,13 @@ $(SCHEMATHESIS):
 differential: ## gRPC: odd requests, frame by frame, answered as grpc-go answers them
 	go test -count=1 -timeout 5m ./internal/conformance
 
+bin/gubernator: $(GUBERNATOR)/go.mod
+	cd $(GUBERNATOR) && go build -trimpath -o $(CURDIR)/$@ github.com/gubernator-io/gubernator/v2/cmd/gubernator
+
+.PHONY: gubernator
+gubernator: build bin/gubernator ## Gubernator's Go client against a real headgate and a real Gubernator (4 minutes to build)
+	cd $(GUBERNATOR) && go vet ./... && HEADGATE=$(CURDIR)/bin/headgate GUBERNATOR=$(CURDIR)/bin/gubernator go test -count=1 -timeout 5m .
+
 ##@ Measure (docs/performance.md has the figures; use a quiet machine)
 
 # The measurements of bench/compare, by what they compare.
@@ -218,6 +227,10 @@ bench-front: ## All of the wire beside a grpc-go hello-world (CASES=... for some
 
 bench-rls: ## RLS over grpc-go's own server beside a grpc-go hello-world
 	@$(MAKE) --no-print-directory bench-front CASES=stock
+
+.PHONY: bench-gubernator
+bench-gubernator: build bin/gubernator ## Batches of 1,000 by Gubernator's API, beside Gubernator (1 minute, and 4 to build)
+	cd $(GUBERNATOR) && go run . -headgate $(CURDIR)/bin/headgate -gubernator $(CURDIR)/bin/gubernator
 
 ##@ Clean up
 

@@ -57,7 +57,7 @@ func (r *Request) Carried() *Carried { return &r.carried }
 // Refusal says why a match's outcome was CarriedRefused.
 func (r *Request) Refusal() Refusal { return r.refusal }
 
-// Carriage is what a domain takes of limits that requests carry.
+// A carriage is what a domain takes of limits that requests carry.
 type carriage struct {
 	id                  limiter.LimitID
 	maxAmount, maxBurst uint64

@@ -139,3 +139,12 @@ func TestDiffAgreesWithTheHashAndTheIdentities(t *testing.T) {
 		}
 	})
 }
+
+func TestDiffShowsWhatADomainTakesFromRequests(t *testing.T) {
+	was := parsedText(t, "domain: a\n")
+	is := parsedText(t, "domain: a\ngubernator: {max_limit: 5, max_duration: 1h}\n")
+	changes := Diff(was, is)
+	if len(changes) != 1 || len(changes[0].Fields) != 1 || changes[0].Fields[0] != (FieldChange{"gubernator", "", "{max_limit: 5, max_duration: 1h}"}) {
+		t.Errorf("got %+v", changes)
+	}
+}
