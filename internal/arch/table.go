@@ -48,8 +48,10 @@ func Table() []Layer {
 		{Path: "policy", Ours: []string{lim}},
 
 		// The cluster.
+		{Path: "cluster", Ours: []string{"cluster/*", lim, "limiter/*"}},
 		{Path: "cluster/consensus", Times: true},
 		{Path: "cluster/consensus/consensustest"},
+		{Path: "cluster/holdings", Ours: []string{lim, "limiter/quota", "limiter/quota/calendar"}},
 		{Path: "cluster/grants", Times: true, Ours: []string{lim, "limiter/quota", "cluster/consensus"}},
 
 		// What is on disk.

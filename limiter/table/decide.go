@@ -25,7 +25,8 @@ type act struct {
 	patience time.Duration // the call's
 }
 
-// Decide decides every charge of c and returns true. It never waits for
+// Decide decides every charge of c and returns true. Charges of quotas are not the
+// table's: they are decided already, and left as they are. It never waits for
 // anything but a shard's mutex, and holds one at a time: charges in a row that
 // are of one partition share it. It does not call [Table.Prefetch]: whoever makes
 // the charges did, as soon as each key was known.
@@ -47,8 +48,7 @@ func (t *Table) Decide(now limiter.Instant, c *limiter.Call) bool {
 	charges := c.Charges()
 	for i := range charges {
 		ch := &charges[i]
-		if ch.Limit.Kind == limiter.KindUnlimited {
-			decideUnlimited(ch)
+		if elsewhere(ch) {
 			continue
 		}
 		held = t.hold(held, ch.Partition)
@@ -64,10 +64,21 @@ func (t *Table) Decide(now limiter.Instant, c *limiter.Call) bool {
 	return true
 }
 
-// decideUnlimited decides a charge that needs no counter.
-func decideUnlimited(ch *limiter.Charge) {
-	var none limiter.Counter
-	ch.Limit.ApplyTo(&ch.Decision, &none, 0, ch.Op, ch.Cost)
+// elsewhere reports whether ch has no counter in the table: a quota's is in the
+// ledger, and it was decided before; an unlimited one has none, and is decided now.
+func elsewhere(ch *limiter.Charge) bool {
+	if ch.Limit.Kind == limiter.KindUnlimited {
+		var none limiter.Counter
+		ch.Limit.ApplyTo(&ch.Decision, &none, 0, ch.Op, ch.Cost)
+		return true
+	}
+	return ch.Limit.Kind == limiter.KindQuota
+}
+
+// ends reports whether the denial of ch is one of a call of which nothing may stay
+// charged.
+func ends(ch *limiter.Charge) bool {
+	return ch.Decision.Verdict == limiter.Denied && !ch.Limit.Shadow && !ch.Limit.AnyOf
 }
 
 // hold returns the shard of p, locked; held, if another, is unlocked first.
@@ -89,8 +100,10 @@ func (t *Table) decideAtomic(now limiter.Instant, c *limiter.Call) {
 	denied := len(charges) // the first charge that is only looked at
 	for i := range charges {
 		ch := &charges[i]
-		if ch.Limit.Kind == limiter.KindUnlimited {
-			decideUnlimited(ch)
+		if elsewhere(ch) {
+			if ends(ch) && i < denied {
+				denied = i + 1
+			}
 			continue
 		}
 		held = t.hold(held, ch.Partition)
@@ -106,7 +119,7 @@ func (t *Table) decideAtomic(now limiter.Instant, c *limiter.Call) {
 		if i >= denied {
 			continue
 		}
-		if ch.Decision.Verdict == limiter.Denied && !ch.Limit.Shadow && !ch.Limit.AnyOf {
+		if ends(ch) {
 			denied = i + 1
 		}
 	}
@@ -129,7 +142,7 @@ func (t *Table) decideAtomic(now limiter.Instant, c *limiter.Call) {
 
 // charged reports whether ch, which was decided, took units of a counter.
 func charged(ch *limiter.Charge) bool {
-	return ch.Op == limiter.OpCharge && ch.Limit.Kind != limiter.KindUnlimited &&
+	return ch.Op == limiter.OpCharge && ch.Limit.Kind != limiter.KindUnlimited && ch.Limit.Kind != limiter.KindQuota &&
 		ch.Decision.Verdict == limiter.Allowed && ch.Decision.Degraded == limiter.NotDegraded
 }
 

@@ -1,0 +1,66 @@
+package holdings
+
+import (
+	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/quota"
+)
+
+// A place is a counter's key and the start of the window.
+type place struct {
+	key   limiter.Key
+	start int64
+}
+
+// A counter is what is held of one counter in one window. It belongs to its
+// shard.
+type counter struct {
+	place
+	end       int64
+	partition limiter.Partition
+	heard     bool // the ledger has answered: the holding knows what is free
+	plan      *plan
+	asked     limiter.Instant // when a call last came
+	holding   quota.Holding
+	waiting   []parked // calls that need units, in the order in which they came
+}
+
+// parked is a call whose charge i needs units.
+type parked struct {
+	call *limiter.Call
+	i    int
+}
+
+// follow has the counter go by p, which may be another policy's than before.
+func (k *counter) follow(p *plan) {
+	if k.plan == p {
+		return
+	}
+	if k.plan != nil && k.plan.terms.Version != p.terms.Version {
+		k.holding.Amend()
+	}
+	k.plan = p
+}
+
+// need returns what is to be proposed now, for those who wait or ahead of need.
+func (k *counter) need(now limiter.Instant) (quota.Command, bool) {
+	var first, all uint64
+	for _, w := range k.waiting {
+		if !charges(w.call, w.i) {
+			continue
+		}
+		cost := w.call.Charges()[w.i].Cost
+		if first == 0 {
+			first = cost
+		}
+		all += min(cost, limiter.AmountMax-all)
+	}
+	return k.holding.Need(now, first, all, &k.plan.terms)
+}
+
+// of completes a command of the counter's holding.
+func (h *Holdings) of(k *counter, c quota.Command) quota.Command {
+	c.Key = k.key
+	c.Window = quota.Window{Start: k.start, End: k.end}
+	c.Holder.Partition, c.Holder.Tenure = k.partition, h.cfg.Tenure
+	return c
+}

@@ -1,0 +1,281 @@
+package holdings
+
+import (
+	"time"
+
+	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/quota"
+)
+
+// retryAfter is the RetryAfter of a charge that could not be decided: when it
+// could is not known.
+const retryAfter = time.Second
+
+// charges reports whether charge i of c takes units.
+func charges(c *limiter.Call, i int) bool {
+	ch := &c.Charges()[i]
+	return ch.Op == limiter.OpCharge && ch.Cost > 0 && !dead(c, i)
+}
+
+// Has reports whether c asks anything of a quota.
+func Has(c *limiter.Call) bool {
+	list := c.Charges()
+	for i := range list {
+		if list[i].Limit.Kind == limiter.KindQuota {
+			return true
+		}
+	}
+	return false
+}
+
+// Decide decides c: its quotas, in order, and then by [Config.Rest] its other
+// limits. If it returns false, c is parked until the units that it needs are
+// granted, and c.Finish is called then.
+//
+// In mode AllOrNothing, the charges after a denial are only looked at, and what was
+// charged before one is given back.
+func (h *Holdings) Decide(now limiter.Instant, c *limiter.Call) (done bool) {
+	return h.from(now, c, 0)
+}
+
+// from is Decide for the charges from i on.
+func (h *Holdings) from(now limiter.Instant, c *limiter.Call, i int) (done bool) {
+	list := c.Charges()
+	for ; i < len(list); i++ {
+		if list[i].Limit.Kind == limiter.KindQuota && !h.one(now, c, i) {
+			return false
+		}
+	}
+	h.cfg.Rest(now, c)
+	if c.Mode == limiter.AllOrNothing {
+		if v, _ := c.Verdict(); v == limiter.Denied {
+			h.undo(now, c)
+		}
+	}
+	return true
+}
+
+// dead reports whether a charge before i has denied a call of which nothing may
+// stay charged.
+func dead(c *limiter.Call, i int) bool {
+	if c.Mode != limiter.AllOrNothing {
+		return false
+	}
+	list := c.Charges()[:i]
+	for j := range list {
+		if l := list[j].Limit; l.Kind == limiter.KindQuota && list[j].Decision.Verdict == limiter.Denied && !l.Shadow && !l.AnyOf {
+			return true
+		}
+	}
+	return false
+}
+
+// one decides charge i of c, or parks c and returns false.
+func (h *Holdings) one(now limiter.Instant, c *limiter.Call, i int) (done bool) {
+	ch := &c.Charges()[i]
+	ch.Was = 0
+	p := h.plans.Load().find(ch.Limit)
+	if p == nil { // the policy in force has no such quota any more
+		unavailable(ch, limiter.Unavailable)
+		return true
+	}
+	s := h.shard(ch.Key)
+	s.mu.Lock()
+	k := h.counter(s, now, ch, p)
+	if k == nil {
+		s.tally.refused++
+		s.mu.Unlock()
+		unavailable(ch, limiter.TableFull)
+		return true
+	}
+	done = h.try(s, now, k, parked{c, i})
+	if !done {
+		if h.parked.Add(1) > h.cfg.ParkedMax {
+			h.parked.Add(-1)
+			s.tally.refused++
+			unavailable(ch, limiter.Overload)
+			done = true
+		} else {
+			s.tally.waited++
+			k.waiting = append(k.waiting, parked{c, i})
+		}
+	}
+	propose := h.proposal(k, now)
+	s.mu.Unlock()
+	if propose.any {
+		h.submit(propose)
+	}
+	return done
+}
+
+func (h *Holdings) proposal(k *counter, now limiter.Instant) proposal {
+	c, ok := k.need(now)
+	if !ok {
+		return proposal{}
+	}
+	return proposal{h.of(k, c), true}
+}
+
+// try decides a charge by k, whose shard s is locked, unless it has to wait: for
+// units, or to hear for the first time what is free.
+func (h *Holdings) try(s *shard, now limiter.Instant, k *counter, w parked) (done bool) {
+	switch ch := &w.call.Charges()[w.i]; {
+	case ch.Op == limiter.OpGiveBack:
+		dropped := k.holding.Refund(ch.Cost)
+		s.tally.refunded += ch.Cost - dropped
+		s.tally.dropped += dropped
+		k.allow(ch, now)
+		return true
+	case !charges(w.call, w.i):
+		if !k.heard {
+			return false
+		}
+		if max(1, ch.Cost) <= k.left() {
+			k.allow(ch, now)
+		} else {
+			k.deny(ch, now)
+		}
+		return true
+	case len(k.waiting) > 0:
+		return false // in order
+	default:
+		return h.spend(s, now, k, ch)
+	}
+}
+
+// spend charges ch, unless it has to wait for units.
+func (h *Holdings) spend(s *shard, now limiter.Instant, k *counter, ch *limiter.Charge) (done bool) {
+	if ch.Cost > k.plan.terms.Limit {
+		k.deny(ch, now)
+		return true
+	}
+	switch k.holding.Spend(now, ch.Cost, &k.plan.terms) {
+	case quota.Admitted:
+		s.tally.spent += ch.Cost
+		ch.Was = limiter.Instant(k.start + 1)
+		k.allow(ch, now)
+	case quota.Exceeded:
+		k.deny(ch, now)
+	case quota.Forbidden:
+		unavailable(ch, limiter.Unavailable)
+	default:
+		return false
+	}
+	return true
+}
+
+// left returns how many units could still be charged, as far as is known here.
+func (k *counter) left() uint64 {
+	return min(k.holding.Balance()+k.holding.Free(), k.plan.terms.Limit)
+}
+
+func (k *counter) allow(ch *limiter.Charge, now limiter.Instant) {
+	ch.Decision = limiter.Decision{Verdict: limiter.Allowed, Remaining: k.left(), ResetAfter: k.reset(now)}
+}
+
+func (k *counter) deny(ch *limiter.Charge, now limiter.Instant) {
+	ch.Decision = limiter.Decision{Verdict: limiter.Denied, Remaining: k.left(), ResetAfter: k.reset(now)}
+	ch.Decision.RetryAfter = limiter.Never
+	if max(1, ch.Cost) <= k.plan.terms.Limit {
+		ch.Decision.RetryAfter = k.ends(now)
+	}
+}
+
+// ends returns how long the window still lasts.
+func (k *counter) ends(now limiter.Instant) time.Duration {
+	return max(0, limiter.Instant(k.end*int64(time.Second)).Sub(now))
+}
+
+// reset is ends if anything was charged.
+func (k *counter) reset(now limiter.Instant) time.Duration {
+	if k.left() == k.plan.terms.Limit {
+		return 0
+	}
+	return k.ends(now)
+}
+
+// unavailable denies ch without its counter: quotas favour correctness.
+func unavailable(ch *limiter.Charge, why limiter.Degraded) {
+	ch.Decision = limiter.Decision{Verdict: limiter.Allowed, Degraded: why}
+	if ch.Op != limiter.OpGiveBack {
+		ch.Decision.Verdict, ch.Decision.RetryAfter = limiter.Denied, retryAfter
+	}
+}
+
+// undo gives back what c has charged quotas.
+func (h *Holdings) undo(now limiter.Instant, c *limiter.Call) {
+	list := c.Charges()
+	for i := range list {
+		ch := &list[i]
+		if ch.Limit.Kind != limiter.KindQuota || ch.Was == 0 {
+			continue
+		}
+		s := h.shard(ch.Key)
+		s.mu.Lock()
+		if k := s.counters[place{ch.Key, int64(ch.Was) - 1}]; k != nil {
+			dropped := k.holding.Refund(ch.Cost)
+			s.tally.refunded += ch.Cost - dropped
+			s.tally.dropped += dropped
+			k.allow(ch, now)
+		}
+		s.mu.Unlock()
+		ch.Was = 0
+	}
+}
+
+// answered is told what the ledger made of a command, and goes on with the calls
+// that waited for it.
+func (h *Holdings) answered(c *quota.Command, r quota.Result, err error) {
+	s := h.shard(c.Key)
+	now := h.cfg.Now()
+	s.mu.Lock()
+	k := s.counters[place{c.Key, c.Window.Start}]
+	if k == nil || k.holding.Life() != c.Holder.Life {
+		s.mu.Unlock()
+		return // forgotten since
+	}
+	if err != nil {
+		k.holding.Lost(c)
+	} else {
+		k.holding.Learn(c, r)
+		k.heard = true
+	}
+	var ready []parked
+	if c.Op == quota.OpEnsure {
+		hopeless := err != nil || (r.Code != quota.OK && r.Code != quota.Exhausted)
+		ready = h.serve(s, now, k, hopeless)
+	}
+	var next proposal
+	if err == nil {
+		next = h.proposal(k, now)
+	}
+	s.mu.Unlock()
+	if next.any {
+		h.submit(next)
+	}
+	for _, w := range ready {
+		h.parked.Add(-1)
+		if h.from(now, w.call, w.i+1) {
+			w.call.Finish()
+		}
+	}
+}
+
+// serve decides those who wait at k, in their order, as far as there are units,
+// and returns them. If it is hopeless, or too late for one, it is denied.
+func (h *Holdings) serve(s *shard, now limiter.Instant, k *counter, hopeless bool) (ready []parked) {
+	waiting := k.waiting
+	k.waiting = nil
+	for n, w := range waiting {
+		ch := &w.call.Charges()[w.i]
+		switch late := w.call.Deadline != 0 && now > w.call.Deadline; {
+		case hopeless || late:
+			s.tally.failed++
+			unavailable(ch, limiter.Unavailable)
+		case !h.try(s, now, k, w):
+			k.waiting = append(k.waiting, waiting[n:]...)
+			return waiting[:n:n]
+		}
+	}
+	return waiting
+}

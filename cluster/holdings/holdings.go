@@ -1,0 +1,121 @@
+package holdings
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/quota"
+)
+
+// shardCount is how many locks the counters are spread over.
+const shardCount = 256
+
+// Holdings are what this node holds of all quotas. Make them with [New].
+type Holdings struct {
+	cfg    Config
+	plans  atomic.Pointer[plans]
+	shards [shardCount]shard
+
+	counters atomic.Int64
+	parked   atomic.Int64
+	lives    atomic.Uint32
+	leaving  atomic.Bool  // Leave was called
+	tended   atomic.Int32 // the shard that Tend looks at next
+}
+
+// A shard owns some of the counters.
+type shard struct {
+	mu       sync.Mutex // guards what follows
+	counters map[place]*counter
+	tally    tally
+	_        [24]byte // of another shard's cache line
+}
+
+// tally counts what happened in a shard, since the start.
+type tally struct {
+	spent, refunded, dropped, refused, waited, failed uint64
+}
+
+// New returns Holdings that hold nothing, of no quota: see [Holdings.Install].
+func New(cfg Config) (*Holdings, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	h := &Holdings{cfg: cfg.withDefaults()}
+	for i := range h.shards {
+		h.shards[i].counters = map[place]*counter{}
+	}
+	h.plans.Store(&plans{})
+	return h, nil
+}
+
+func (h *Holdings) shard(key limiter.Key) *shard { return &h.shards[key.Lo%shardCount] }
+
+// counter returns what s, which is locked, has at p, if need be made now; nil if
+// there is no room.
+func (h *Holdings) counter(s *shard, now limiter.Instant, ch *limiter.Charge, p *plan) *counter {
+	w := p.at(now)
+	at := place{ch.Key, w.Start}
+	k := s.counters[at]
+	if k == nil {
+		if h.leaving.Load() || h.counters.Add(1) > h.cfg.CountersMax {
+			h.counters.Add(-1)
+			return nil
+		}
+		k = &counter{place: at, end: w.End, partition: ch.Partition, holding: quota.NewHolding(h.lives.Add(1))}
+		k.holding.Amend() // what is free is not known yet
+		s.counters[at] = k
+	}
+	k.follow(p)
+	k.asked = max(k.asked, now)
+	return k
+}
+
+// A proposal is a command that waits until no lock is held.
+type proposal struct {
+	command quota.Command
+	any     bool
+}
+
+// submit proposes the commands. A command that is refused is as one that is lost.
+func (h *Holdings) submit(proposals ...proposal) {
+	for i := range proposals {
+		if p := &proposals[i]; p.any {
+			if err := h.cfg.Submit(p.command, h.answered); err != nil {
+				h.answered(&p.command, quota.Result{}, err)
+			}
+		}
+	}
+}
+
+// Stats are figures of all counters. All but Counters and Parked count since the
+// start.
+type Stats struct {
+	Counters int64  // held
+	Parked   int64  // calls that wait for units
+	Spent    uint64 // units that were charged
+	Refunded uint64 // units that were given back, and credited
+	Dropped  uint64 // units that were given back, but not charged here
+	Refused  uint64 // charges that found no room for their counter, or to wait
+	Waited   uint64 // charges that had to wait for units
+	Failed   uint64 // charges that waited, and were denied since no answer came
+}
+
+// Stats returns the figures of now. It takes each shard's lock in turn.
+func (h *Holdings) Stats() Stats {
+	st := Stats{Counters: h.counters.Load(), Parked: h.parked.Load()}
+	for i := range h.shards {
+		s := &h.shards[i]
+		s.mu.Lock()
+		t := s.tally
+		s.mu.Unlock()
+		st.Spent += t.spent
+		st.Refunded += t.refunded
+		st.Dropped += t.dropped
+		st.Refused += t.refused
+		st.Waited += t.waited
+		st.Failed += t.failed
+	}
+	return st
+}

@@ -1,0 +1,73 @@
+package holdings
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/quota"
+	"github.com/headgate/headgate/limiter/quota/calendar"
+)
+
+// A plan is what a quota's limit says, ready to decide with. It is immutable but
+// for the window, which is only remembered.
+type plan struct {
+	id     limiter.LimitID
+	terms  quota.Terms
+	when   *calendar.Calendar
+	window atomic.Pointer[calendar.Window]
+}
+
+// at returns the window that now is in.
+func (p *plan) at(now limiter.Instant) quota.Window {
+	t := int64(now) / int64(time.Second)
+	w := p.window.Load()
+	if w == nil || !w.Contains(t) {
+		next := p.when.Window(t)
+		w = &next
+		p.window.Store(w)
+	}
+	return quota.Window{Start: w.Start, End: w.End}
+}
+
+// plans are those of a policy.
+type plans struct {
+	of map[limiter.DefHash]*plan
+	// byID has one of each identity, for calls that were matched against an
+	// earlier policy: they go by the amount that is in force.
+	byID map[limiter.LimitID]*plan
+}
+
+func (p *plans) find(l *limiter.Limit) *plan {
+	if found := p.of[l.Def]; found != nil {
+		return found
+	}
+	return p.byID[l.ID]
+}
+
+// A Quota is a limit of kind quota with what its schedule means.
+type Quota struct {
+	Limit *limiter.Limit
+	When  *calendar.Calendar
+}
+
+// Install makes quotas those of the policy in force. version is the policy's: at
+// least 1, and higher than that of any other policy of which units were ever
+// asked, by an earlier process too.
+func (h *Holdings) Install(version uint64, quotas []Quota) {
+	next := &plans{make(map[limiter.DefHash]*plan, len(quotas)), make(map[limiter.LimitID]*plan, len(quotas))}
+	for _, q := range quotas {
+		p := &plan{id: q.Limit.ID, when: q.When, terms: quota.Terms{
+			Version:  version,
+			Limit:    q.Limit.Amount,
+			GrantMax: h.cfg.GrantMax,
+			Horizon:  h.cfg.Horizon,
+			Idle:     h.cfg.Idle,
+		}}
+		next.of[q.Limit.Def] = p
+		if _, ok := next.byID[q.Limit.ID]; !ok {
+			next.byID[q.Limit.ID] = p
+		}
+	}
+	h.plans.Store(next)
+}

@@ -1,0 +1,123 @@
+package holdings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/quota"
+)
+
+// forgetAfter is for how long nobody asked for a counter that holds nothing when
+// it is forgotten. What it had charged can't be given back then.
+const forgetAfter = 10 * time.Minute
+
+// Tend gives idle balances back and forgets counters that hold nothing. It looks
+// at one shard of 256 a call, so it is to be called at a steady pace.
+func (h *Holdings) Tend(now limiter.Instant) {
+	s := &h.shards[uint32(h.tended.Add(1))%shardCount]
+	for _, p := range h.tend(s, now) {
+		h.submit(p)
+	}
+}
+
+func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for at, k := range s.counters {
+		over := k.ends(now) == 0
+		if len(k.waiting) == 0 && k.holding.Forgettable() && (over || now.Sub(k.asked) >= forgetAfter) {
+			delete(s.counters, at)
+			h.counters.Add(-1)
+			continue
+		}
+		give := k.holding.Surplus
+		if over {
+			give = func(_ limiter.Instant, t *quota.Terms) (quota.Command, bool) { return k.holding.Recall(t) }
+		}
+		if c, ok := give(now, &k.plan.terms); ok {
+			proposals = append(proposals, proposal{h.of(k, c), true})
+		}
+	}
+	return proposals
+}
+
+// ErrUnanswered is what Leave ends with if the ledger did not answer.
+var ErrUnanswered = errors.New("the ledger did not answer")
+
+// recallTries is how often Leave proposes again what got no answer.
+const recallTries = 3
+
+// Leave gives back everything that is held, for a node that ends: from now on no
+// new counter is made and what is asked for is denied. It returns when the ledger
+// has all of it, or an error if that took longer than ctx or some got no answer:
+// what the ledger does not have stays counted as spent.
+func (h *Holdings) Leave(ctx context.Context) error {
+	h.leaving.Store(true)
+	left, err := 0, error(nil)
+	for range recallTries {
+		if left, err = h.recall(ctx); left == 0 {
+			return nil
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = ErrUnanswered
+	}
+	return fmt.Errorf("holdings: leave: %d counters still hold units: %w", left, err)
+}
+
+// recall gives back what every counter holds, waits for the answers, and returns
+// how many counters the ledger has not heard of in full.
+func (h *Holdings) recall(ctx context.Context) (left int, err error) {
+	var wg sync.WaitGroup
+	for i := range h.shards {
+		for _, p := range h.recallShard(&h.shards[i]) {
+			wg.Add(1)
+			done := func(c *quota.Command, r quota.Result, err error) {
+				h.answered(c, r, err)
+				wg.Done()
+			}
+			if err := h.cfg.Submit(p.command, done); err != nil {
+				done(&p.command, quota.Result{}, err)
+			}
+		}
+	}
+	ended := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	for i := range h.shards {
+		s := &h.shards[i]
+		s.mu.Lock()
+		for _, k := range s.counters {
+			if !k.holding.Forgettable() {
+				left++
+			}
+		}
+		s.mu.Unlock()
+	}
+	return left, err
+}
+
+func (h *Holdings) recallShard(s *shard) (proposals []proposal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.counters {
+		if c, ok := k.holding.Recall(&k.plan.terms); ok {
+			proposals = append(proposals, proposal{h.of(k, c), true})
+		}
+	}
+	return proposals
+}
