@@ -60,7 +60,7 @@ func (k *counter) need(now limiter.Instant) (quota.Command, bool) {
 // of completes a command of the counter's holding.
 func (h *Holdings) of(k *counter, c quota.Command) quota.Command {
 	c.Key = k.key
-	c.Window = quota.Window{Start: k.start, End: k.end}
+	c.Window = quota.Window{Start: k.start, End: k.end, Rolling: k.plan.rolling}
 	c.Holder.Partition, c.Holder.Tenure = k.partition, h.cfg.Tenure
 	return c
 }

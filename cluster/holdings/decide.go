@@ -100,12 +100,24 @@ func (h *Holdings) one(now limiter.Instant, c *limiter.Call, i int) (done bool) 
 			k.waiting = append(k.waiting, parked{c, i})
 		}
 	}
-	propose := h.proposal(k, now)
+	need, owed := h.proposal(k, now), h.owed(k)
 	s.mu.Unlock()
-	if propose.any {
-		h.submit(propose)
+	if need.any || owed.any {
+		h.submit(need, owed)
 	}
 	return done
+}
+
+// owed is what the ledger is to be told of debt.
+func (h *Holdings) owed(k *counter) proposal {
+	if !k.plan.postPaid {
+		return proposal{}
+	}
+	c, ok := k.holding.Owed(&k.plan.terms)
+	if !ok {
+		return proposal{}
+	}
+	return proposal{h.of(k, c), true}
 }
 
 func (h *Holdings) proposal(k *counter, now limiter.Instant) proposal {
@@ -145,23 +157,38 @@ func (h *Holdings) try(s *shard, now limiter.Instant, k *counter, w parked) (don
 
 // spend charges ch, unless it has to wait for units.
 func (h *Holdings) spend(s *shard, now limiter.Instant, k *counter, ch *limiter.Charge) (done bool) {
-	if ch.Cost > k.plan.terms.Limit {
+	outcome := quota.Exceeded // a cost above the amount never fits
+	if ch.Cost <= k.plan.terms.Limit {
+		outcome = k.holding.Spend(now, ch.Cost, &k.plan.terms)
+	}
+	switch {
+	case outcome == quota.Short:
+		return false
+	case outcome == quota.Admitted:
+		s.tally.spent += ch.Cost
+	case k.plan.postPaid:
+		h.post(s, now, k, ch)
+		return true
+	case outcome == quota.Exceeded:
 		k.deny(ch, now)
 		return true
-	}
-	switch k.holding.Spend(now, ch.Cost, &k.plan.terms) {
-	case quota.Admitted:
-		s.tally.spent += ch.Cost
-		ch.Was = limiter.Instant(k.start + 1)
-		k.allow(ch, now)
-	case quota.Exceeded:
-		k.deny(ch, now)
-	case quota.Forbidden:
-		unavailable(ch, limiter.Unavailable)
 	default:
-		return false
+		unavailable(ch, limiter.Unavailable)
+		return true
 	}
+	ch.Was = limiter.Instant(k.start + 1)
+	k.allow(ch, now)
 	return true
+}
+
+// post charges post-paid use that does not fit: it passes, and is owed.
+func (h *Holdings) post(s *shard, now limiter.Instant, k *counter, ch *limiter.Charge) {
+	owed, lost := k.holding.Post(now, ch.Cost, &k.plan.terms)
+	s.tally.spent += ch.Cost - owed - lost
+	s.tally.owed += owed
+	s.tally.lost += lost
+	ch.Was = limiter.Instant(k.start + 1)
+	k.allow(ch, now)
 }
 
 // left returns how many units could still be charged, as far as is known here.
@@ -245,13 +272,13 @@ func (h *Holdings) answered(c *quota.Command, r quota.Result, err error) {
 		hopeless := err != nil || (r.Code != quota.OK && r.Code != quota.Exhausted)
 		ready = h.serve(s, now, k, hopeless)
 	}
-	var next proposal
+	var need, owed proposal
 	if err == nil {
-		next = h.proposal(k, now)
+		need, owed = h.proposal(k, now), h.owed(k)
 	}
 	s.mu.Unlock()
-	if next.any {
-		h.submit(next)
+	if need.any || owed.any {
+		h.submit(need, owed)
 	}
 	for _, w := range ready {
 		h.parked.Add(-1)
@@ -268,7 +295,10 @@ func (h *Holdings) serve(s *shard, now limiter.Instant, k *counter, hopeless boo
 	k.waiting = nil
 	for n, w := range waiting {
 		ch := &w.call.Charges()[w.i]
-		switch late := w.call.Deadline != 0 && now > w.call.Deadline; {
+		late := w.call.Deadline != 0 && now > w.call.Deadline
+		switch {
+		case (hopeless || late) && k.plan.postPaid && charges(w.call, w.i):
+			h.post(s, now, k, ch)
 		case hopeless || late:
 			s.tally.failed++
 			unavailable(ch, limiter.Unavailable)

@@ -373,3 +373,29 @@ func TestManyCallersNeverGetMoreThanTheAmount(t *testing.T) {
 		t.Errorf("%d allowed and %d denied, want %d and %d", allowed.Load(), denied.Load(), amount, callers*each-amount)
 	}
 }
+
+func TestPostPaidUseIsNeverRefused(t *testing.T) {
+	l := limit(10)
+	l.Quota = &limiter.QuotaTerms{PostPaid: true, MaxDebt: 5}
+	n := newNode(t, l, nil)
+	for range 3 {
+		if d := n.ask(limiter.OpCharge, 1, 4); d.Verdict != limiter.Allowed {
+			t.Fatalf("%+v", d)
+		}
+	}
+	// What the pool has left when a charge does not fit stays for those that do.
+	st := n.Stats()
+	if p := n.today(1); st.Spent+st.Owed != 12 || st.Owed < 2 || st.Owed > 3 || p.Debt() != st.Owed || p.Outstanding() > 10 {
+		t.Errorf("%d units are out and %d owed, %+v: want 12 of 10, and 2 or 3 owed", p.Outstanding(), p.Debt(), st)
+	}
+	n.ask(limiter.OpCharge, 1, 20)
+	if st := n.Stats(); n.today(1).Debt() != 5 || st.Owed != 5 || st.Spent+st.Lost != 27 {
+		t.Errorf("%d owed, %+v: want 5, and the rest of 32 spent or lost", n.today(1).Debt(), st)
+	}
+	c := n.call(limiter.OpCharge, 2, 3)
+	n.Decide(n.now, c)
+	n.ledger.lose()
+	if d := c.Charges()[0].Decision; d.Verdict != limiter.Allowed {
+		t.Errorf("without an answer: %+v", d)
+	}
+}

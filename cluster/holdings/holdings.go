@@ -29,12 +29,12 @@ type shard struct {
 	mu       sync.Mutex // guards what follows
 	counters map[place]*counter
 	tally    tally
-	_        [24]byte // of another shard's cache line
+	_        [40]byte // up to another shard's cache line
 }
 
 // tally counts what happened in a shard, since the start.
 type tally struct {
-	spent, refunded, dropped, refused, waited, failed uint64
+	spent, owed, lost, refunded, dropped, refused, waited, failed uint64
 }
 
 // New returns Holdings that hold nothing, of no quota: see [Holdings.Install].
@@ -95,6 +95,8 @@ type Stats struct {
 	Counters int64  // held
 	Parked   int64  // calls that wait for units
 	Spent    uint64 // units that were charged
+	Owed     uint64 // units of post-paid use that did not fit
+	Lost     uint64 // units beyond the largest debt, which no record has
 	Refunded uint64 // units that were given back, and credited
 	Dropped  uint64 // units that were given back, but not charged here
 	Refused  uint64 // charges that found no room for their counter, or to wait
@@ -111,6 +113,8 @@ func (h *Holdings) Stats() Stats {
 		t := s.tally
 		s.mu.Unlock()
 		st.Spent += t.spent
+		st.Owed += t.owed
+		st.Lost += t.lost
 		st.Refunded += t.refunded
 		st.Dropped += t.dropped
 		st.Refused += t.refused

@@ -80,7 +80,7 @@ func (r *rush) ask(t *rapid.T, op limiter.Op) {
 }
 
 func (r *rush) actions() map[string]func(*rapid.T) {
-	any := func(t *rapid.T) sent { return r.ledger.take(rapid.IntRange(0, r.ledger.waiting()-1).Draw(t, "which")) }
+	one := func(t *rapid.T) sent { return r.ledger.take(rapid.IntRange(0, r.ledger.waiting()-1).Draw(t, "which")) }
 	some := func(do func(*rapid.T)) func(*rapid.T) {
 		return func(t *rapid.T) {
 			if r.ledger.waiting() == 0 {
@@ -101,21 +101,21 @@ func (r *rush) actions() map[string]func(*rapid.T) {
 			r.admitted[[2]int64{int64(key), r.day()}] -= r.Stats().Refunded - before
 		},
 		"answer": some(func(t *rapid.T) {
-			s := any(t)
+			s := one(t)
 			s.done(&s.c, r.ledger.apply(s.c), nil)
 		}),
 		"answer is lost": some(func(t *rapid.T) {
-			s := any(t)
+			s := one(t)
 			r.ledger.apply(s.c)
 			s.done(&s.c, quota.Result{}, errLost)
 		}),
 		"command is lost, or applied later": some(func(t *rapid.T) {
-			s := any(t)
+			s := one(t)
 			s.done(&s.c, quota.Result{}, errLost)
 			_ = r.ledger.submit(s.c, func(*quota.Command, quota.Result, error) {})
 		}),
 		"applied twice": some(func(t *rapid.T) {
-			s := any(t)
+			s := one(t)
 			r.ledger.apply(s.c)
 			s.done(&s.c, r.ledger.apply(s.c), nil)
 		}),

@@ -1,6 +1,7 @@
 package holdings
 
 import (
+	"cmp"
 	"sync/atomic"
 	"time"
 
@@ -12,10 +13,13 @@ import (
 // A plan is what a quota's limit says, ready to decide with. It is immutable but
 // for the window, which is only remembered.
 type plan struct {
-	id     limiter.LimitID
-	terms  quota.Terms
-	when   *calendar.Calendar
-	window atomic.Pointer[calendar.Window]
+	id    limiter.LimitID
+	terms quota.Terms
+	// postPaid: what does not fit is owed, and passes.
+	postPaid bool
+	rolling  uint8
+	when     *calendar.Calendar
+	window   atomic.Pointer[calendar.Window]
 }
 
 // at returns the window that now is in.
@@ -27,7 +31,7 @@ func (p *plan) at(now limiter.Instant) quota.Window {
 		w = &next
 		p.window.Store(w)
 	}
-	return quota.Window{Start: w.Start, End: w.End}
+	return quota.Window{Start: w.Start, End: w.End, Rolling: p.rolling}
 }
 
 // plans are those of a policy.
@@ -64,6 +68,10 @@ func (h *Holdings) Install(version uint64, quotas []Quota) {
 			Horizon:  h.cfg.Horizon,
 			Idle:     h.cfg.Idle,
 		}}
+		if terms := q.Limit.Quota; terms != nil {
+			p.postPaid, p.rolling = terms.PostPaid, terms.Rolling
+			p.terms.MaxDebt = cmp.Or(terms.MaxDebt, q.Limit.Amount)
+		}
 		next.of[q.Limit.Def] = p
 		if _, ok := next.byID[q.Limit.ID]; !ok {
 			next.byID[q.Limit.ID] = p

@@ -28,19 +28,30 @@ func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for at, k := range s.counters {
-		over := k.ends(now) == 0
-		if len(k.waiting) == 0 && k.holding.Forgettable() && (over || now.Sub(k.asked) >= forgetAfter) {
-			delete(s.counters, at)
-			h.counters.Add(-1)
+		if len(k.waiting) > 0 {
 			continue
 		}
-		give := k.holding.Surplus
-		if over {
-			give = func(_ limiter.Instant, t *quota.Terms) (quota.Command, bool) { return k.holding.Recall(t) }
+		forget := k.ends(now) == 0 || now.Sub(k.asked) >= forgetAfter
+		switch {
+		case forget && k.holding.Forgettable():
+			delete(s.counters, at)
+			h.counters.Add(-1)
+		case forget:
+			proposals = append(proposals, proposal{h.of(k, k.holding.Close(&k.plan.terms)), true})
+		default:
+			proposals = append(proposals, h.due(k, now)...)
 		}
-		if c, ok := give(now, &k.plan.terms); ok {
-			proposals = append(proposals, proposal{h.of(k, c), true})
-		}
+	}
+	return proposals
+}
+
+// due returns what a counter that stays is to tell the ledger.
+func (h *Holdings) due(k *counter, now limiter.Instant) (proposals []proposal) {
+	if c, ok := k.holding.Surplus(now, &k.plan.terms); ok {
+		proposals = append(proposals, proposal{h.of(k, c), true})
+	}
+	if c, ok := k.holding.Owed(&k.plan.terms); ok {
+		proposals = append(proposals, proposal{h.of(k, c), true})
 	}
 	return proposals
 }
@@ -48,8 +59,8 @@ func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 // ErrUnanswered is what Leave ends with if the ledger did not answer.
 var ErrUnanswered = errors.New("the ledger did not answer")
 
-// recallTries is how often Leave proposes again what got no answer.
-const recallTries = 3
+// closeTries is how often Leave tells the ledger what got no answer.
+const closeTries = 3
 
 // Leave gives back everything that is held, for a node that ends: from now on no
 // new counter is made and what is asked for is denied. It returns when the ledger
@@ -58,8 +69,8 @@ const recallTries = 3
 func (h *Holdings) Leave(ctx context.Context) error {
 	h.leaving.Store(true)
 	left, err := 0, error(nil)
-	for range recallTries {
-		if left, err = h.recall(ctx); left == 0 {
+	for range closeTries {
+		if left, err = h.close(ctx); left == 0 {
 			return nil
 		}
 		if err != nil {
@@ -72,12 +83,12 @@ func (h *Holdings) Leave(ctx context.Context) error {
 	return fmt.Errorf("holdings: leave: %d counters still hold units: %w", left, err)
 }
 
-// recall gives back what every counter holds, waits for the answers, and returns
-// how many counters the ledger has not heard of in full.
-func (h *Holdings) recall(ctx context.Context) (left int, err error) {
+// close closes every counter that holds anything, waits for the answers, and
+// returns how many the ledger has not heard of in full.
+func (h *Holdings) close(ctx context.Context) (left int, err error) {
 	var wg sync.WaitGroup
 	for i := range h.shards {
-		for _, p := range h.recallShard(&h.shards[i]) {
+		for _, p := range h.closeShard(&h.shards[i]) {
 			wg.Add(1)
 			done := func(c *quota.Command, r quota.Result, err error) {
 				h.answered(c, r, err)
@@ -111,12 +122,15 @@ func (h *Holdings) recall(ctx context.Context) (left int, err error) {
 	return left, err
 }
 
-func (h *Holdings) recallShard(s *shard) (proposals []proposal) {
+func (h *Holdings) closeShard(s *shard) (proposals []proposal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.counters {
-		if c, ok := k.holding.Recall(&k.plan.terms); ok {
+		if c, ok := k.holding.Owed(&k.plan.terms); ok {
 			proposals = append(proposals, proposal{h.of(k, c), true})
+		}
+		if !k.holding.Forgettable() {
+			proposals = append(proposals, proposal{h.of(k, k.holding.Close(&k.plan.terms)), true})
 		}
 	}
 	return proposals
