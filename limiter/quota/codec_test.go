@@ -89,10 +89,6 @@ func TestFormatsAreStable(t *testing.T) {
 	if got, want := string(p.AppendTo(nil)), "\x01\x07\x90\x4e\x0a\x01\x95\x4e\xac\x02\x03\x02\x06\x05\x01"+holder+"\x64\x0a\x04\x01\x01"; got != want {
 		t.Errorf("pool:\n got %q\nwant %q", got, want)
 	}
-	if got, want := string(AppendName(nil, key, Window{Start: 0x0102, End: 0x0304, Rolling: 5})), "\x01\x23\x45\x67\x89\xab\xcd\xef\xfe\xdc\xba\x98\x76\x54\x32\x10"+
-		"\x00\x00\x00\x00\x00\x00\x01\x02"+"\x00\x00\x00\x00\x00\x00\x03\x04"+"\x05"; got != want {
-		t.Errorf("name:\n got %q\nwant %q", got, want)
-	}
 	if got, want := string((&Group{time: 300, frozen: 2}).AppendHead(nil)), "\x01\xac\x02\x02"; got != want {
 		t.Errorf("group:\n got %q\nwant %q", got, want)
 	}

@@ -100,20 +100,6 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-func FuzzName(f *testing.F) {
-	f.Add(AppendName(nil, key, month))
-	f.Fuzz(func(t *testing.T, name []byte) {
-		k, w, err := DecodeName(name)
-		if err != nil {
-			known(t, err)
-			return
-		}
-		if again := AppendName(nil, k, w); !bytes.Equal(again, name) {
-			t.Fatalf("%x is written as %x", name, again)
-		}
-	})
-}
-
 func FuzzGroup(f *testing.F) {
 	f.Add((&Group{time: 300, frozen: 2}).AppendHead(nil))
 	f.Fuzz(func(t *testing.T, record []byte) {

@@ -22,7 +22,7 @@ type Window struct {
 const TimeMax = 253_402_300_799
 
 // RollingMax bounds Window.Rolling.
-const RollingMax = 60
+const RollingMax = limiter.RollingMax
 
 const (
 	// earlyMax and earlyPart bound how long before its start a window may be
@@ -55,7 +55,9 @@ func (w Window) Opens() int64 {
 }
 
 // Purges returns when w is forgotten, in Unix seconds: max(48 h, twice its
-// length) after End. Of a quota that rolls, its length is that of the whole period.
+// length) after End. Of a quota that rolls, its length is that of the whole period;
+// the record of such a pool is to be kept until w.Near(w.Rolling).Purges(), since it
+// counts for as long as sub-windows after it are granted from.
 func (w Window) Purges() int64 {
 	return w.End + max(keptMin, keptPeriods*(w.End-w.Start)*max(1, int64(w.Rolling)))
 }
