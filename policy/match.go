@@ -28,6 +28,7 @@ func (s *Snapshot) Match(r *Request, c *limiter.Call) Outcome {
 		return max(s.unknown, UnknownDomainAllow)
 	}
 	c.Mode, r.Headers = d.mode, d.headers
+	r.nr, r.exempt = 0, false
 	if d.operator == ModeOff {
 		return Matched
 	}
@@ -96,7 +97,8 @@ func (m *matching) startKey() []byte {
 func (m *matching) owe(r *compactRule, key, overrideValue []byte, merge bool) bool {
 	m.req.key = key
 	if r.limit == 0 {
-		return true // exempt
+		m.req.exempt = true
+		return true
 	}
 	if r.more == 0 {
 		copy(key, r.id[:])
@@ -376,7 +378,6 @@ func (m *matching) override() Outcome {
 // Envoy's service.
 func dropReplaced(r *Request, c *limiter.Call) {
 	n := len(c.Charges())
-	r.nr = 0
 	for i := n - 1; i >= 0; i-- {
 		t := r.names[i]
 		if t == nil || t.own == 0 || c.Charges()[i].Limit.Kind == limiter.KindUnlimited {

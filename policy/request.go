@@ -66,6 +66,7 @@ type Request struct {
 
 	replaced [limiter.ChargesMax]Replaced // the last nr, in the order of the policy
 	nr       int
+	exempt   bool // a descriptor ended at a rule that exempts
 
 	// What a match works with; it is kept so that matching allocates nothing.
 	attrs [EntriesMax]uint32             // interned keys of the descriptor at hand, plus 1; 0: no rule names it
@@ -81,7 +82,7 @@ func (r *Request) Reset() {
 	clear(r.overrides[:r.nd])
 	clear(r.Replaced())
 	r.Domain, r.Headers, r.nd, r.ne, r.nr = nil, 0, 0, 0, 0
-	r.Holder, r.Lifetime = nil, 0
+	r.Holder, r.Lifetime, r.exempt = nil, 0, false
 	if r.carried.Kind != 0 {
 		r.carried, r.refusal = Carried{}, Refusal{}
 	}
@@ -127,6 +128,10 @@ func (r *Request) Descriptors() []Descriptor { return r.descriptors[:r.nd] }
 // Replaced returns what the last match left out because another limit replaces it,
 // in the order of the policy. The slice is valid until the next match or Reset.
 func (r *Request) Replaced() []Replaced { return r.replaced[len(r.replaced)-r.nr:] }
+
+// Exempt reports whether a descriptor of the last match ended at a rule that exempts
+// it.
+func (r *Request) Exempt() bool { return r.exempt }
 
 // firstDescriptor returns the first of the descriptors in mask, or nil.
 func (r *Request) firstDescriptor(mask uint32) *Descriptor {

@@ -17,6 +17,7 @@ const (
 	tagExplainMode     = 3<<3 | number
 	tagExplainUnknown  = 4<<3 | number
 	tagExplainReplaced = 5<<3 | message
+	tagExplainExempt   = 6<<3 | number
 
 	tagReplacedName        = 1<<3 | message
 	tagReplacedExplanation = 2<<3 | message
@@ -39,6 +40,9 @@ func AppendExplained(dst []byte, x *api.Exchange) []byte {
 		dst = wire.AppendString(dst, tagReplacedName, r.Limit.Name)
 		dst = appendExplanation(dst, tagReplacedExplanation, x.Snapshot, r.Limit, r.Key)
 		dst = wire.Shut(dst, at)
+	}
+	if x.Req.Exempt() {
+		dst = append(dst, tagExplainExempt, 1)
 	}
 	return dst
 }

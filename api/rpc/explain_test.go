@@ -21,6 +21,7 @@ limits:
   - {name: basic, when: {plan: "*"}, by: [plan], window: 9/h}
   - {name: vip, when: {plan: vip}, by: [user], window: 5/h, replaces: [basic]}
   - {name: exports, by: [tenant], concurrency: 1, lifetime: 30s}
+  - {descriptor: [probe=health], exempt: true}
   - {name: partner, by: [partner], pace: 1/s, max_wait: 2s}
 `
 
@@ -100,7 +101,18 @@ func TestExplainRefusesWhatPeekRefuses(t *testing.T) {
 		t.Errorf("no domain: %v", err)
 	}
 	r, err := c.Explain(brief(t), &headgatev1.ExplainRequest{Domain: "shop"})
-	if err != nil || r.DecidingLimit != nil || len(r.GetDecision().GetLimits()) > 0 {
+	if err != nil || r.DecidingLimit != nil || len(r.GetDecision().GetLimits()) > 0 || r.GetExempt() {
 		t.Errorf("nothing applies: %v %v", r, err)
+	}
+}
+
+func TestExplainNamesAnExemption(t *testing.T) {
+	_, addr := start(t, func(u *setup) { u.policy = explained })
+	c := connect(t, addr).decision
+	for probe, want := range map[string]bool{"health": true, "other": false} {
+		e := explain(t, c, nil, "probe", probe)
+		if e.GetExempt() != want || len(e.GetDecision().GetLimits()) > 0 || e.GetDecision().GetVerdict() != headgatev1.Verdict_VERDICT_ALLOWED {
+			t.Errorf("%s: %v", probe, e)
+		}
 	}
 }

@@ -25,8 +25,9 @@ type checkAnswer struct {
 	Degraded      string       `json:"degraded,omitempty"`
 	PolicyVersion uint64       `json:"policy_version"`
 	PolicyHash    string       `json:"policy_hash,omitempty"`
-	Mode          string       `json:"mode,omitempty"` // these two only where nothing is charged and --explain is given
+	Mode          string       `json:"mode,omitempty"` // these three only where nothing is charged and --explain is given
 	UnknownDomain bool         `json:"unknown_domain,omitempty"`
+	Exempt        bool         `json:"exempt,omitempty"`
 	Limits        []checkLimit `json:"limits"`
 	Replaced      []replaced   `json:"replaced,omitempty"`
 }
@@ -114,6 +115,8 @@ func headline(answer *headgatev1.ExplainResponse) string {
 		return "allowed: no policy has this domain"
 	case answer.GetMode() == headgatev1.DomainMode_DOMAIN_MODE_OFF:
 		return "allowed: the domain's mode is off, so no limit applies"
+	case len(r.GetLimits()) == 0 && answer.GetExempt():
+		return "allowed: a rule exempts the call"
 	case len(r.GetLimits()) == 0:
 		return "allowed: no limit applies"
 	default:
@@ -198,7 +201,7 @@ func newCheckAnswer(answer *headgatev1.ExplainResponse) checkAnswer {
 		WaitMS:        milliseconds(r.GetWait()),
 		Degraded:      enumWord(r.GetDegraded().String(), "DEGRADED_REASON_"),
 		PolicyVersion: r.GetPolicyVersion(), PolicyHash: r.GetPolicyHash(),
-		Mode: enumWord(answer.GetMode().String(), "DOMAIN_MODE_"), UnknownDomain: answer.GetUnknownDomain(),
+		Mode: enumWord(answer.GetMode().String(), "DOMAIN_MODE_"), UnknownDomain: answer.GetUnknownDomain(), Exempt: answer.GetExempt(),
 		Limits: make([]checkLimit, 0, len(r.GetLimits())),
 	}
 	for i, l := range r.GetLimits() {

@@ -879,7 +879,9 @@ type ExplainResponse struct {
 	UnknownDomain bool `protobuf:"varint,4,opt,name=unknown_domain,json=unknownDomain,proto3" json:"unknown_domain,omitempty"`
 	// The limits that the attributes reach, too, but that another one `replaces`:
 	// nothing is asked of them. In the order of the policy.
-	Replaced      []*ReplacedLimit `protobuf:"bytes,5,rep,name=replaced,proto3" json:"replaced,omitempty"`
+	Replaced []*ReplacedLimit `protobuf:"bytes,5,rep,name=replaced,proto3" json:"replaced,omitempty"`
+	// True if the attributes end at a rule with `exempt: true`, which owes nothing.
+	Exempt        bool `protobuf:"varint,6,opt,name=exempt,proto3" json:"exempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -947,6 +949,13 @@ func (x *ExplainResponse) GetReplaced() []*ReplacedLimit {
 		return x.Replaced
 	}
 	return nil
+}
+
+func (x *ExplainResponse) GetExempt() bool {
+	if x != nil {
+		return x.Exempt
+	}
+	return false
 }
 
 // ReplacedLimit is a limit that gave way to another.
@@ -2015,13 +2024,14 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"attributes\x18\x02 \x03(\v2\x16.headgate.v1.AttributeR\n" +
 	"attributes\x12\x17\n" +
 	"\x04cost\x18\x03 \x01(\x04H\x00R\x04cost\x88\x01\x01B\a\n" +
-	"\x05_cost\"\x94\x02\n" +
+	"\x05_cost\"\xac\x02\n" +
 	"\x0fExplainResponse\x126\n" +
 	"\bdecision\x18\x01 \x01(\v2\x1a.headgate.v1.CheckResponseR\bdecision\x12*\n" +
 	"\x0edeciding_limit\x18\x02 \x01(\rH\x00R\rdecidingLimit\x88\x01\x01\x12+\n" +
 	"\x04mode\x18\x03 \x01(\x0e2\x17.headgate.v1.DomainModeR\x04mode\x12%\n" +
 	"\x0eunknown_domain\x18\x04 \x01(\bR\runknownDomain\x126\n" +
-	"\breplaced\x18\x05 \x03(\v2\x1a.headgate.v1.ReplacedLimitR\breplacedB\x11\n" +
+	"\breplaced\x18\x05 \x03(\v2\x1a.headgate.v1.ReplacedLimitR\breplaced\x12\x16\n" +
+	"\x06exempt\x18\x06 \x01(\bR\x06exemptB\x11\n" +
 	"\x0f_deciding_limit\"_\n" +
 	"\rReplacedLimit\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
