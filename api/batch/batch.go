@@ -82,12 +82,13 @@ func (s *Service) Begin(in []byte) (*Batch, error) {
 
 // Serve decides the request in and returns its response, for doors that can wait: no
 // longer than the desk's timeout and ctx, then on_unavailable decides what is left.
-// The error is Begin's.
-func (s *Service) Serve(ctx context.Context, in []byte) ([]byte, error) {
+// If shed, it decides all. The error is Begin's.
+func (s *Service) Serve(ctx context.Context, in []byte, shed bool) ([]byte, error) {
 	b, err := s.Begin(in)
 	if err != nil {
 		return nil, err
 	}
+	b.Shed = shed
 	finished := make(chan struct{})
 	b.Finished = func(*Batch) { close(finished) }
 	if !b.Decide(s.Desk.Now()) {

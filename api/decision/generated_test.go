@@ -60,7 +60,7 @@ func (g *generated) CheckBatch(ctx context.Context, req *headgatev1.CheckBatchRe
 	if err != nil {
 		return nil, err
 	}
-	out, err := g.Batches().Serve(ctx, in)
+	out, err := g.Batches().Serve(ctx, in, false)
 	if err != nil {
 		g.Desk.CountFault()
 		return nil, api.Status(err)

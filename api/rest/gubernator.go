@@ -17,7 +17,7 @@ import (
 // every field and the names of the .proto file in the answers.
 type gubernatorDoor struct {
 	*Handler
-	serve                     func(ctx context.Context, in []byte) ([]byte, error)
+	serve                     func(ctx context.Context, in []byte, shed bool) ([]byte, error)
 	request, response, health protoreflect.MessageDescriptor
 }
 
@@ -47,7 +47,7 @@ func (g *gubernatorDoor) getRateLimits(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, api.NotProto("body"))
 		return
 	}
-	out, err := g.serve(r.Context(), in)
+	out, err := g.serve(r.Context(), in, g.isBehind())
 	if err != nil {
 		g.refuse(w, err)
 		return
