@@ -116,8 +116,8 @@ func (c *counters) find(now limiter.Instant, fingerprint string) []table.Entry {
 	return c.table.Find(now, lo)
 }
 
-// match returns what looks at the counters that a call with the attributes would
-// charge, whatever the domain's mode.
+// match returns what looks at the counters in memory that a call with the attributes
+// would charge, whatever the domain's mode.
 func (c *counters) match(sel *admin.CounterSelection) (*limiter.Call, error) {
 	var r policy.Request
 	var call limiter.Call
@@ -135,7 +135,8 @@ func (c *counters) match(sel *admin.CounterSelection) (*limiter.Call, error) {
 		return nil, &admin.Refusal{Status: http.StatusNotFound, Text: fmt.Sprintf("no policy has the domain %q", sel.Domain)}
 	}
 	for i := len(call.Charges()) - 1; i >= 0; i-- {
-		if l := call.Charges()[i].Limit; l.Kind == limiter.KindUnlimited || sel.Limit != "" && l.Name != sel.Limit {
+		l := call.Charges()[i].Limit
+		if l.Kind == limiter.KindUnlimited || l.Kind == limiter.KindQuota || sel.Limit != "" && l.Name != sel.Limit { // not the table's
 			call.Remove(i)
 		}
 	}
@@ -144,7 +145,7 @@ func (c *counters) match(sel *admin.CounterSelection) (*limiter.Call, error) {
 		if sel.Limit != "" {
 			which = fmt.Sprintf("no limit %q", sel.Limit)
 		}
-		return nil, &admin.Refusal{Status: http.StatusNotFound, Text: fmt.Sprintf("%s of %q that counts applies to these attributes", which, sel.Domain)}
+		return nil, &admin.Refusal{Status: http.StatusNotFound, Text: fmt.Sprintf("%s of %q that counts in memory applies to these attributes", which, sel.Domain)}
 	}
 	return &call, nil
 }
