@@ -214,7 +214,7 @@ bench-kernel: ## The benchmarks of the kernel, the table and the matcher
 	go test -run '^$$' -bench . -count 5 ./limiter/... ./policy ./api/rls
 
 .PHONY: bench-match
-bench-match: ## Matching among 10, 1,000 and 100,000 rules in turns: ns/N rules, and x/N, the ratio to 10
+bench-match: ## Matching among 10, 1,000 and 100,000 rules in turns, in flight and alone: ns/N rules, and x/N, the ratio to 10
 	go test ./policy -run '^$$' -bench BenchmarkMatchRatio -benchtime 15x
 
 .PHONY: bench-front bench-rls

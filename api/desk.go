@@ -108,6 +108,10 @@ func (d *Desk) Begin(now limiter.Instant, x *Exchange) (done bool) {
 	return d.Charge(now, x)
 }
 
+// Foresee makes ready for Match: a door with several requests does well to foresee
+// them all before it matches the first, see Gate.Foresee.
+func (d *Desk) Foresee(x *Exchange) (more bool) { return d.gate.Foresee(x) }
+
 // Match is the first half of Begin: a door with several requests does well to
 // match them all before it charges the first, see Gate.Match.
 func (d *Desk) Match(x *Exchange) { d.gate.Match(x) }

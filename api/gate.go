@@ -175,6 +175,11 @@ func (g *Gate) Begin(now limiter.Instant, x *Exchange) (done bool) {
 	return g.Charge(now, x)
 }
 
+// Foresee starts fetching what Match will read of the policy. A door with several
+// requests does well to foresee them all, and once more those of which more is to
+// be fetched, before it matches the first.
+func (g *Gate) Foresee(x *Exchange) (more bool) { return g.Policies.Load().Foresee(&x.Req) }
+
 // Match is the first half of Begin. It has the memory of the counters fetched,
 // so that a door with several requests does well to match them all first.
 func (g *Gate) Match(x *Exchange) {

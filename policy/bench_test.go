@@ -19,14 +19,17 @@ import (
 // of the policy may be in far memory.
 type workload struct {
 	snapshot *Snapshot
-	request  *Request
+	requests [flight]*Request
+	calls    [flight]limiter.Call
 	shape    string
 	rules    int
 	random   *rand.Rand
 	texts    [batch][]byte // memory of values
 	values   [batch][]byte
-	call     limiter.Call
 }
+
+// flight is how many requests a door has in hand at once.
+const flight = 16
 
 // batch is how many values are made and then matched, so that making them is not
 // measured.
@@ -40,13 +43,16 @@ func newWorkload(tb testing.TB, shape string, n int) *workload {
 	}
 	w := &workload{snapshot: s, shape: shape, rules: n, random: rand.New(rand.NewPCG(1, 2))}
 	for i := range w.texts {
-		w.texts[i] = make([]byte, 0, 48)
+		w.texts[i] = make([]byte, 0, 64)
 	}
-	w.request = &Request{Domain: []byte("bench")}
-	w.request.AddDescriptor()
-	w.request.AddEntry([]byte("v"), nil)
-	if !strings.HasPrefix(shape, "tree") {
-		w.request.AddEntry([]byte("user"), []byte("user-17"))
+	for i := range w.requests {
+		r := &Request{Domain: []byte("bench")}
+		r.AddDescriptor()
+		r.AddEntry([]byte("v"), nil)
+		if !strings.HasPrefix(shape, "tree") {
+			r.AddEntry([]byte("user"), []byte("user-17"))
+		}
+		w.requests[i] = r
 	}
 	runtime.GC() // what compiling left is not matching's cost
 	return w
@@ -130,19 +136,52 @@ func workloadValue(b []byte, shape string, id int) []byte {
 	return b
 }
 
-// match matches a batch of values of rules below n and returns what it took.
-func (w *workload) match(b *testing.B, n int) time.Duration {
-	b.Helper()
+// draw makes a batch of values of rules below n.
+func (w *workload) draw(n int) {
 	for i := range w.values {
 		w.values[i] = workloadValue(w.texts[i][:0], w.shape, scatter(w.random.IntN(n)))
 	}
-	value := &w.request.entries[0].Value
+}
+
+// alone matches a batch of values of rules below n, one after another, and
+// returns what it took.
+func (w *workload) alone(b *testing.B, n int) time.Duration {
+	b.Helper()
+	w.draw(n)
+	r, c := w.requests[0], &w.calls[0]
+	value := &r.entries[0].Value
 	start := time.Now()
 	for i := range w.values {
-		w.call.Reset()
+		c.Reset()
 		*value = w.values[i]
-		if w.snapshot.Match(w.request, &w.call) != Matched || len(w.call.Charges()) != 1 {
+		if w.snapshot.Match(r, c) != Matched || len(c.Charges()) != 1 {
 			b.Fatalf("no match of %s", *value)
+		}
+	}
+	return time.Since(start)
+}
+
+// inFlight is alone with several requests in hand, as a door has that reads
+// several at once: it foresees them all, then matches them all.
+func (w *workload) inFlight(b *testing.B, n int) time.Duration {
+	b.Helper()
+	w.draw(n)
+	start := time.Now()
+	for i := 0; i < batch; i += flight {
+		more := false
+		for j, r := range w.requests {
+			r.entries[0].Value = w.values[i+j]
+			more = w.snapshot.Foresee(r) || more
+		}
+		for j := 0; more && j < flight; j++ {
+			w.snapshot.Foresee(w.requests[j])
+		}
+		for j, r := range w.requests {
+			c := &w.calls[j]
+			c.Reset()
+			if w.snapshot.Match(r, c) != Matched || len(c.Charges()) != 1 {
+				b.Fatalf("no match of %s", r.entries[0].Value)
+			}
 		}
 	}
 	return time.Since(start)
@@ -160,7 +199,7 @@ func shapes() []string {
 // costs.
 func BenchmarkMatch(b *testing.B) {
 	for _, shape := range shapes() {
-		for _, n := range []int{10, 1000, 100_000} {
+		for _, n := range matchSizes() {
 			w := newWorkload(b, shape, n)
 			b.Run(fmt.Sprintf("%s/random/%d", shape, n), func(b *testing.B) { w.benchmark(b, n) })
 			b.Run(fmt.Sprintf("%s/hot/%d", shape, n), func(b *testing.B) { w.benchmark(b, min(n, 256)) })
@@ -174,7 +213,7 @@ func (w *workload) benchmark(b *testing.B, n int) {
 	var took time.Duration
 	rounds := 0
 	for b.Loop() {
-		took += w.match(b, n)
+		took += w.alone(b, n)
 		rounds++
 	}
 	b.ReportMetric(0, "ns/op") // of batches, with making them
@@ -183,38 +222,48 @@ func (w *workload) benchmark(b *testing.B, n int) {
 
 // BenchmarkMatchRatio compares the policies of BenchmarkMatch's three sizes in
 // turns, so that what else the machine does touches all of them: medians of
-// ns/match, and of the rounds' ratios to 10 rules. -benchtime says how many
-// rounds.
+// ns/match, and of the rounds' ratios to 10 rules, with the requests in flight as
+// a door has them, and alone. A round's time is the median of its batches', which
+// leaves out those in which something else had the processor. -benchtime says how
+// many rounds.
 func BenchmarkMatchRatio(b *testing.B) {
 	for _, shape := range shapes() {
-		sizes := []int{10, 1000, 100_000}
 		var loads []*workload
-		for _, n := range sizes {
+		for _, n := range matchSizes() {
 			loads = append(loads, newWorkload(b, shape, n))
 		}
-		b.Run(shape, func(b *testing.B) {
-			times, ratios := make([][]float64, len(sizes)), make([][]float64, len(sizes))
-			for b.Loop() {
-				for i, w := range loads {
-					var took time.Duration
-					const batches = 512
-					for range batches {
-						took += w.match(b, w.rules)
-					}
-					t := float64(took.Nanoseconds()) / (batches * batch)
-					times[i] = append(times[i], t)
-					ratios[i] = append(ratios[i], t/times[0][len(times[0])-1])
-				}
-			}
-			b.ReportMetric(0, "ns/op")
-			for i, n := range sizes {
-				slices.Sort(times[i])
-				slices.Sort(ratios[i])
-				b.ReportMetric(times[i][len(times[i])/2], fmt.Sprintf("ns/%06d", n))
-				b.ReportMetric(ratios[i][len(ratios[i])/2], fmt.Sprintf("x/%06d", n))
-			}
-		})
+		b.Run(shape+"/flight", func(b *testing.B) { compareSizes(b, loads, (*workload).inFlight) })
+		b.Run(shape+"/alone", func(b *testing.B) { compareSizes(b, loads, (*workload).alone) })
 	}
+}
+
+func matchSizes() []int { return []int{10, 1000, 100_000} }
+
+func compareSizes(b *testing.B, loads []*workload, match func(*workload, *testing.B, int) time.Duration) {
+	b.Helper()
+	times, ratios := make([][]float64, len(loads)), make([][]float64, len(loads))
+	var took [512]float64
+	for b.Loop() {
+		for i, w := range loads {
+			for j := range took {
+				took[j] = float64(match(w, b, w.rules).Nanoseconds()) / batch
+			}
+			t := middle(took[:])
+			times[i] = append(times[i], t)
+			ratios[i] = append(ratios[i], t/times[0][len(times[0])-1])
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	for i, n := range matchSizes() {
+		b.ReportMetric(middle(times[i]), fmt.Sprintf("ns/%06d", n))
+		b.ReportMetric(middle(ratios[i]), fmt.Sprintf("x/%06d", n))
+	}
+}
+
+// middle sorts v and returns its median.
+func middle(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
 }
 
 // BenchmarkCompile compiles 100,000 rules and says how much memory they keep.

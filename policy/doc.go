@@ -13,6 +13,6 @@
 // use; matching allocates nothing. Parse and compile problems are reported all
 // at once as [Problems], each with file, line, column, path, value and bound.
 //
-// See docs/adr/0004-one-matcher.md, and docs/adr/0005-importing-envoy.md for
+// See docs/adr/0004-one-matcher.md, 0018-foreseen-matches.md, and docs/adr/0005-importing-envoy.md for
 // [ImportEnvoy].
 package policy

@@ -23,7 +23,7 @@ func (s *Snapshot) Match(r *Request, c *limiter.Call) Outcome {
 	if r.carried.Kind != 0 {
 		return s.matchCarried(r, c)
 	}
-	d := s.domains[string(r.Domain)]
+	d := s.domainOf(r)
 	if d == nil {
 		return max(s.unknown, UnknownDomainAllow)
 	}
@@ -32,8 +32,15 @@ func (s *Snapshot) Match(r *Request, c *limiter.Call) Outcome {
 	if d.operator == ModeOff {
 		return Matched
 	}
-	for i := range r.descriptors[:r.nd] {
-		m := matching{s.hasher, d, r, c, &r.descriptors[i], 1 << i}
+	if r.foreseen {
+		d.selectors.lookLater(r)
+	} else {
+		d.selectors.look(r, false)
+	}
+	r.foreseen = false // for the next match r may say something else
+	for i, entry := 0, 0; i < r.nd; i++ {
+		m := matching{s.hasher, d, r, c, &r.descriptors[i], entry, 1 << i}
+		entry += len(m.desc.Entries)
 		outcome := Matched
 		if m.desc.Override != nil {
 			outcome = m.override()
@@ -51,6 +58,19 @@ func (s *Snapshot) Match(r *Request, c *limiter.Call) Outcome {
 		return hold(s.hasher, r, c)
 	}
 	return Matched
+}
+
+// domainOf returns r's domain, or nil. That of the last match is nearly always it.
+func (s *Snapshot) domainOf(r *Request) *domain {
+	if r.snapshot == s && r.domain.name == string(r.Domain) {
+		return r.domain
+	}
+	d := s.domains[string(r.Domain)]
+	if d != nil {
+		r.snapshot, r.domain = s, d
+	}
+	r.foreseen = false
+	return d
 }
 
 // hold says who is to hold the slots of c, and for how long.
@@ -82,6 +102,7 @@ type matching struct {
 	req    *Request
 	call   *limiter.Call
 	desc   *Descriptor
+	entry  int    // index of its first entry among the request's
 	bit    uint32 // of the descriptor, in Charge.Descriptors
 }
 
@@ -192,63 +213,49 @@ func (m *matching) tree() bool {
 // selectors owes what the rules with when and by say of the descriptor.
 func (m *matching) selectors() bool {
 	x := &m.domain.selectors
-	for i := range m.desc.Entries {
-		attr, known := x.attrs[string(m.desc.Entries[i].Key)]
-		m.req.attrs[i] = 0
-		// Only the first of several entries with one key counts.
-		if known && m.find(attr, i) < 0 {
-			m.req.attrs[i] = attr + 1
-		}
-	}
 	for _, rule := range x.always {
 		if !m.rule(&x.rules[rule]) {
 			return false
 		}
 	}
+	if len(x.byAttr) == 0 {
+		return true
+	}
 	for i := range m.desc.Entries {
-		if attr := m.req.attrs[i]; attr != 0 && !m.attribute(&x.byAttr[attr-1], m.desc.Entries[i].Value) {
+		at := m.entry + i
+		if attr := m.req.attrs[at]; attr != 0 && !m.attribute(&x.byAttr[attr-1], &m.req.leads[at], m.desc.Entries[i].Value) {
 			return false
 		}
 	}
 	return true
 }
 
-// find returns the index of the entry with an attribute, among the first n, or
-// −1.
-func (m *matching) find(attr uint32, n int) int {
-	for i, a := range m.req.attrs[:n] {
-		if a == attr+1 {
-			return i
-		}
-	}
-	return -1
-}
-
-// attribute tries the rules that an attribute's index finds for value.
-func (m *matching) attribute(x *attrIndex, value []byte) bool {
+// attribute tries the rules that an attribute's index finds for value, to which
+// l leads.
+func (m *matching) attribute(x *attrIndex, l *lead, value []byte) bool {
 	if !m.rules(x.present) {
 		return false
 	}
-	if r := x.exact.find(value); r != nil && !m.record(r) {
+	if l.exact != 0 {
+		r := &x.exact.records[l.exact-1]
+		if !x.exact.has(r, value) {
+			r = x.exact.find(value)
+		}
+		if r != nil && !m.record(r) {
+			return false
+		}
+	}
+	if l.prefix != 0 && !m.records(x.prefixes.walkFrom(value, int(l.prefix)-1, int(l.length))) {
 		return false
 	}
-	if !m.records(x.prefixes.walk(value)) {
-		return false
-	}
-	if len(x.ipv4.lengths)+len(x.ipv6.lengths) == 0 {
+	if l.network == 0 {
 		return true
 	}
-	addr, ok := parseAddress(value)
-	switch {
-	case !ok:
-		return true
-	case addr.Is4():
-		v4 := addr.As4()
-		return m.records(x.ipv4.walk(v4[:]))
-	default:
-		v6 := addr.As16()
-		return m.records(x.ipv6.walk(v6[:]))
+	t := &x.ipv4
+	if l.v6 {
+		t = &x.ipv6
 	}
+	return m.records(t.walkFrom(l.addressBytes(), int(l.network)-1, int(l.bits)))
 }
 
 // records tries the rules of a walk.
@@ -329,7 +336,7 @@ func (m *matching) holds(more *ruleMore) bool {
 
 // value returns the value of an attribute.
 func (m *matching) value(attr uint32) (value []byte, present bool) {
-	i := m.find(attr, len(m.desc.Entries))
+	i := attrIndexOf(m.req.attrs[m.entry:m.entry+len(m.desc.Entries)], attr)
 	if i < 0 {
 		return nil, false
 	}

@@ -282,6 +282,10 @@ func TestTheIndexesAgreeWithTryingEveryRule(t *testing.T) {
 			r := randomRequest(t, doc.Domain, texts)
 			want := modelMatch(doc, r)
 			var c limiter.Call
+			if rapid.Bool().Draw(t, "foreseen") {
+				s.Foresee(r)
+				s.Foresee(r)
+			}
 			outcome := s.Match(r, &c)
 			if len(want) > limiter.ChargesMax {
 				if outcome != TooManyCharges {

@@ -158,8 +158,12 @@ func FuzzMatch(f *testing.F) {
 				r.AddEntry(words[0], words[1])
 			}
 		}
-		var c limiter.Call
+		var c, foreseen limiter.Call
 		outcome := s.Match(r, &c)
+		s.Foresee(r)
+		if o := s.Match(r, &foreseen); o != outcome || !slices.Equal(foreseen.Charges(), c.Charges()) {
+			t.Fatalf("foreseen: outcome %d, %v; else %d, %v", o, foreseen.Charges(), outcome, c.Charges())
+		}
 		want := modelMatch(docs[0], r)
 		replaced := slices.ContainsFunc(want, func(m modelCharge) bool { return strings.HasPrefix(m.counter, "7.") })
 		want = slices.DeleteFunc(want, func(m modelCharge) bool { return replaced && strings.HasPrefix(m.counter, "6.") })

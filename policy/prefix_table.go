@@ -122,45 +122,54 @@ func (t *prefixTable) key(value []byte, length int, room *[networkKeyMax]byte) [
 	if !t.bits {
 		return value[:length]
 	}
-	// The number of bits, then their bytes.
-	n := (length + 7) / 8
-	room[0] = byte(length)
-	copy(room[1:], value[:n])
-	room[n] &= ^byte(0xff >> ((length-1)%8 + 1)) // of length 0: room[0] is 0
+	return networkKey(value, length, room)
+}
+
+// networkKey returns the number of bits, then their bytes.
+func networkKey(address []byte, bits int, room *[networkKeyMax]byte) []byte {
+	n := (bits + 7) / 8
+	room[0] = byte(bits)
+	copy(room[1:], address[:n])
+	room[n] &= ^byte(0xff >> ((bits-1)%8 + 1)) // of length 0: room[0] is 0
 	return room[:1+n]
 }
 
-// longest returns the record of the longest key or waymark that value begins
-// with, or nil.
-func (t *prefixTable) longest(value []byte) *textRecord {
-	if r, ok := t.search(value, false); ok {
+// verified returns the record of the longest key or waymark that value begins
+// with, or nil, where a search that trusted the tags has found the record at, of
+// a length.
+func (t *prefixTable) verified(value []byte, at, length int) *textRecord {
+	if at < 0 {
+		return nil
+	}
+	var room [networkKeyMax]byte
+	if r := &t.table.records[at]; t.table.has(r, t.key(value, length, &room)) {
 		return r
 	}
-	r, _ := t.search(value, true)
-	return r
+	at, _ = t.search(value, true)
+	return t.table.at(at)
 }
 
-// search bisects the lengths. Unless it must be sure, it may be wrong; then ok
-// is false.
-func (t *prefixTable) search(value []byte, sure bool) (r *textRecord, ok bool) {
+// search bisects the lengths and returns the index of the record of the longest
+// key or waymark that value begins with, and its length, or −1. Unless it must be
+// sure, the index may be that of another record.
+func (t *prefixTable) search(value []byte, sure bool) (at, length int) {
 	units := len(value)
 	if t.bits {
 		units *= 8
 	}
 	var room [networkKeyMax]byte
-	best := 0
+	at = -1
 	for low, high := 0, len(t.lengths); low < high; {
 		i := int(uint(low+high) / 2)
-		length := int(t.lengths[i])
-		if length <= units {
-			if at := t.table.look(t.key(value, length, &room), sure); at != nil {
-				r, best, low = at, length, i+1
+		if l := int(t.lengths[i]); l <= units {
+			if found := t.table.look(t.key(value, l, &room), sure); found >= 0 {
+				at, length, low = found, l, i+1
 				continue
 			}
 		}
 		high = i
 	}
-	return r, sure || r == nil || t.table.has(r, t.key(value, best, &room))
+	return at, length
 }
 
 // A prefixWalk visits the keys that a value begins with, longest first.
@@ -173,7 +182,13 @@ type prefixWalk struct {
 // walk starts a walk over the keys that value begins with; an address is a
 // value of 4 or 16 bytes.
 func (t *prefixTable) walk(value []byte) prefixWalk {
-	return prefixWalk{t, value, t.longest(value)}
+	at, length := t.search(value, false)
+	return t.walkFrom(value, at, length)
+}
+
+// walkFrom is walk after a search that trusted the tags.
+func (t *prefixTable) walkFrom(value []byte, at, length int) prefixWalk {
+	return prefixWalk{t, value, t.verified(value, at, length)}
 }
 
 // next returns the record of the next key whose rest fits the value, nil at the

@@ -69,10 +69,15 @@ type Request struct {
 	exempt   bool // a descriptor ended at a rule that exempts
 
 	// What a match works with; it is kept so that matching allocates nothing.
-	attrs [EntriesMax]uint32             // interned keys of the descriptor at hand, plus 1; 0: no rule names it
-	names [limiter.ChargesMax]*termNames // of the charges
-	key   []byte                         // LimitID and values of a counter
-	edge  []byte                         // what is looked up in the tree
+	snapshot *Snapshot // of the last match, and its domain
+	domain   *domain
+	foreseen bool                           // attrs and leads are those of this request
+	later    bool                           // some lead is
+	attrs    [EntriesMax]uint32             // interned keys of the entries, plus 1; 0: no rule names it, or an earlier one of its descriptor has it
+	leads    [EntriesMax]lead               // of the entries with attrs
+	names    [limiter.ChargesMax]*termNames // of the charges
+	key      []byte                         // LimitID and values of a counter
+	edge     []byte                         // what is looked up in the tree
 }
 
 // Reset empties r.
@@ -82,7 +87,7 @@ func (r *Request) Reset() {
 	clear(r.overrides[:r.nd])
 	clear(r.Replaced())
 	r.Domain, r.Headers, r.nd, r.ne, r.nr = nil, 0, 0, 0, 0
-	r.Holder, r.Lifetime, r.exempt = nil, 0, false
+	r.Holder, r.Lifetime, r.exempt, r.foreseen = nil, 0, false, false
 	if r.carried.Kind != 0 {
 		r.carried, r.refusal = Carried{}, Refusal{}
 	}
@@ -97,6 +102,7 @@ func (r *Request) AddDescriptor() *Descriptor {
 	d := &r.descriptors[r.nd]
 	*d = Descriptor{Entries: r.entries[r.ne:r.ne:r.ne], Cost: 1}
 	r.nd++
+	r.foreseen = false
 	return d
 }
 
@@ -111,6 +117,7 @@ func (r *Request) AddEntry(key, value []byte) bool {
 	r.entries[r.ne] = Entry{key, value}
 	r.ne++
 	d.Entries = r.entries[start:r.ne:r.ne]
+	r.foreseen = false
 	return true
 }
 

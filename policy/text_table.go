@@ -20,14 +20,16 @@ type textTable struct {
 	long    []byte // texts that do not fit into their record
 }
 
-// A textRecord is one cache line: a rule and the text that leads to it.
+// A textRecord is one cache line: a rule and the text that leads to it. The text
+// comes first: functions that compare or search bytes may read 16 of them where
+// there are fewer, which must not be in another line.
 type textRecord struct {
-	rule   compactRule
+	text   [25]byte // text and rest, or where they begin in long
+	kind   recordKind
 	length uint16
 	rest   uint16 // bytes after the text: a glob for what a value has after it
 	outer  uint16 // prefixTable: 1 + the length of the longest key that the text begins with; 0: none
-	kind   recordKind
-	text   [25]byte // text and rest, or where they begin in long
+	rule   compactRule
 }
 
 // A recordKind says what the rule of a record is.
@@ -60,6 +62,7 @@ func newTextTable(entries []textEntry) textTable {
 		seed: maphash.MakeSeed(), tags: make([]byte, size+tagGroup-1),
 		records: make([]textRecord, size),
 	}
+	askForHugePages(t.records)
 	last := "" // of the texts in long
 	for i := range entries {
 		e := &entries[i]
@@ -94,14 +97,22 @@ func (t *textTable) place(text []byte) (at int, tag byte) {
 }
 
 // find returns the record of text, or nil.
-func (t *textTable) find(text []byte) *textRecord { return t.look(text, true) }
+func (t *textTable) find(text []byte) *textRecord { return t.at(t.look(text, true)) }
 
-// look returns the record of text, or nil. Unless it must be sure, it returns
-// the first record with the tag of text, which is another text's once in some
-// dozen times, and reads no record.
-func (t *textTable) look(text []byte, sure bool) *textRecord {
-	if len(t.records) == 0 {
+// at returns a record that look has found, or nil.
+func (t *textTable) at(i int) *textRecord {
+	if i < 0 {
 		return nil
+	}
+	return &t.records[i]
+}
+
+// look returns the index of the record of text, or −1. Unless it must be sure, it
+// returns that of the first record with the tag of text, which is another text's
+// once in some dozen times, and reads no record.
+func (t *textTable) look(text []byte, sure bool) int {
+	if len(t.records) == 0 {
+		return -1
 	}
 	const ones = 0x0101010101010101
 	for at, tag := t.place(text); ; {
@@ -113,12 +124,12 @@ func (t *textTable) look(text []byte, sure bool) *textRecord {
 			if i >= len(t.records) {
 				i -= len(t.records)
 			}
-			if r := &t.records[i]; !sure || t.has(r, text) {
-				return r
+			if !sure || t.has(&t.records[i], text) {
+				return i
 			}
 		}
 		if empty != 0 {
-			return nil
+			return -1
 		}
 		if at += tagGroup; at >= len(t.records) {
 			at -= len(t.records)

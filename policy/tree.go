@@ -17,6 +17,7 @@ type tree struct {
 	patterns []*wildcards // by parent: among the children of nodes with patternsBit
 	root     uint32       // as in a rule's next
 	depth    int          // of the deepest node
+	far      bool         // some table of it is
 }
 
 // What is set in the next of a rule beside the number of its node.
@@ -83,10 +84,7 @@ type step struct {
 // take goes from a node along e and reports whether there is a next one. The
 // room of s.text is used again.
 func (s *step) take(t *tree, parent uint32, e Entry) bool {
-	s.text = binary.BigEndian.AppendUint32(s.text[:0], parent&nodeMask)
-	s.text = append(s.text, e.Key...)
-	s.text = append(s.text, '_')
-	s.text = append(s.text, e.Value...)
+	s.text = edgeText(s.text, parent, e)
 	s.how = byText
 	r := t.edges.find(s.text)
 	if r == nil && parent&patternsBit != 0 {
@@ -104,6 +102,23 @@ func (s *step) take(t *tree, parent uint32, e Entry) bool {
 	}
 	s.rule = &r.rule
 	return true
+}
+
+// edgeText returns what is looked up for e, in the room of b.
+func edgeText(b []byte, parent uint32, e Entry) []byte {
+	b = binary.BigEndian.AppendUint32(b[:0], parent&nodeMask)
+	b = append(b, e.Key...)
+	b = append(b, '_')
+	return append(b, e.Value...)
+}
+
+// foresee asks for what take will read, but for what a key without the value
+// leads to: that is one node.
+func (s *step) foresee(t *tree, parent uint32, e Entry) {
+	s.text = edgeText(s.text, parent, e)
+	if t.edges.lead(s.text) == 0 && parent&patternsBit != 0 {
+		t.patterns[parent&nodeMask].table.lead(s.text[edgeParent:])
+	}
 }
 
 // edgeParent is how many bytes of an edge's key are the parent's number.
@@ -221,7 +236,9 @@ func (b *treeBuilder) build() tree {
 			t.patterns = make([]*wildcards, len(b.nodes))
 		}
 		t.patterns[parent] = b.wildcards(parent, texts)
+		t.far = t.far || t.patterns[parent].table.table.far()
 	}
+	t.far = t.far || t.edges.far()
 	return t
 }
 

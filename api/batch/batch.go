@@ -133,6 +133,7 @@ func (b *Batch) Decide(now limiter.Instant) (done bool) {
 
 // group decides the items of the group and appends their answers.
 func (b *Batch) group() {
+	b.g.Match(b.s.Desk)
 	for i := range b.g.n {
 		x := b.g.xs[i]
 		b.left.Add(1)

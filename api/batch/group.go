@@ -10,8 +10,8 @@ import (
 	"github.com/headgate/headgate/limiter"
 )
 
-// groupMax is how many items are matched before the first of them is charged:
-// enough for the memory of one to arrive while the others are read, and few
+// groupMax is how many items are read before the first of them is matched, and
+// matched before the first of them is charged: enough for the memory of one to arrive while the others are read, and few
 // enough for their exchanges to stay in the processor's cache.
 const groupMax = 16
 
@@ -22,6 +22,7 @@ type Group struct {
 	xs   [groupMax]*api.Exchange
 	errs [groupMax]error // of decoding
 	n    int
+	more bool // of the policy is to be fetched
 	shed bool // decide without the counters
 }
 
@@ -46,16 +47,34 @@ func (g *Group) Next(desk *api.Desk, finished func(*api.Exchange)) *api.Exchange
 	return x
 }
 
-// Add takes what Next returned, decoded with err, and matches it.
+// Add takes what Next returned, decoded with err. After the last one Match follows.
 func (g *Group) Add(desk *api.Desk, err error) {
 	if err == nil && !g.shed {
-		desk.Match(g.xs[g.n])
+		g.more = desk.Foresee(g.xs[g.n]) || g.more
 	}
 	g.errs[g.n] = err
 	g.n++
 }
 
-// Charge decides item i. If pending, the exchange is with the Decider, and the
+// Match matches all items.
+func (g *Group) Match(desk *api.Desk) {
+	if g.shed {
+		return
+	}
+	for i := 0; g.more && i < g.n; i++ {
+		if g.errs[i] == nil {
+			desk.Foresee(g.xs[i])
+		}
+	}
+	g.more = false
+	for i := range g.n {
+		if g.errs[i] == nil {
+			desk.Match(g.xs[i])
+		}
+	}
+}
+
+// Charge decides item i, which is matched. If pending, the exchange is with the Decider, and the
 // Group's no more. An error, a *api.Fault, is why it was not decided.
 func (g *Group) Charge(desk *api.Desk, now limiter.Instant, i int) (pending bool, err error) {
 	if g.errs[i] != nil {

@@ -79,12 +79,13 @@ func (w *work) match() {
 	for !w.g.Full() {
 		var check []byte
 		if check, w.more = batch.Next(&w.rest); !w.more {
-			return
+			break
 		}
 		x := w.g.Next(w.s.Desk, w.hook)
 		x.Patient = true
 		w.g.Add(w.s.Desk, decodeStreamCheck(check, &w.s.Bounds, x))
 	}
+	w.g.Match(w.s.Desk)
 }
 
 // charge decides the group as far as there is room for the answers.

@@ -2,14 +2,19 @@ package h2
 
 // A Unary answers one unary method on a connection's read loop. None of its
 // methods blocks; for one call they run one after another. Several calls of a
-// connection are begun before the first of them is decided, so that what they
-// fetch from far memory is fetched at once.
+// connection are begun before the first of them is prepared, and prepared before
+// the first is decided, so that what they fetch from far memory is fetched at once.
 type Unary interface {
 	// Begin reads c.In, and sets c.Deadline if Decide may return false. It may
 	// c.Fail: then neither Decide nor Expire follows, but Answer does, which
 	// must release what Begin took. After a panic none of them runs, and
 	// c.State is nil. Begin does not run for requests without a good message.
 	Begin(c *Call)
+	// Prepare runs if Begin did not fail the call, when all calls of a group have
+	// begun and before the first of them is decided: what Begin asked far memory
+	// for is there. If it returns true it runs once more, after the others of the
+	// group. It may c.Fail as Begin may.
+	Prepare(c *Call) (again bool)
 	// Decide decides the call. If it returns false, the answer comes later:
 	// c.Finish is called once, from another goroutine. Then c.In is not valid
 	// any more when Decide has returned.

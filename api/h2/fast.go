@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// groupMax is how many calls are begun before the first is decided.
+// groupMax is how many calls are begun before the first is prepared and decided.
 const groupMax = 16
 
 // A method is one that is answered on the read loop.
@@ -117,6 +117,7 @@ func (c *conn) endGroup() {
 		return
 	}
 	c.grow()
+	c.prepareGroup()
 	for i := range w.n {
 		call := w.group[i]
 		done := true
@@ -139,6 +140,30 @@ func (c *conn) begin(call *Call) {
 	defer c.recovered(call)
 	call.begun = true
 	call.method.unary.Begin(call)
+}
+
+// prepareGroup prepares the calls that were begun.
+func (c *conn) prepareGroup() {
+	w := c.work
+	var again [groupMax]bool
+	some := false
+	for i := range w.n {
+		if call := w.group[i]; !call.Failed() {
+			again[i] = c.prepare(call)
+			some = some || again[i]
+		}
+	}
+	for i := 0; some && i < w.n; i++ {
+		if call := w.group[i]; again[i] && !call.Failed() {
+			c.prepare(call)
+		}
+	}
+}
+
+// prepare runs Prepare.
+func (c *conn) prepare(call *Call) (again bool) {
+	defer c.recovered(call)
+	return call.method.unary.Prepare(call)
 }
 
 // decide runs Decide.

@@ -22,13 +22,24 @@ const (
 )
 
 // echo answers with the request's message. What begins with '!' fails, what
-// begins with '*' panics.
+// begins with '*' panics, with '+' when it is prepared once more.
 type echo struct{}
 
 func (echo) Begin(c *h2.Call) {
 	if len(c.In) > 0 && c.In[0] == '*' {
 		panic("as asked")
 	}
+}
+
+func (echo) Prepare(c *h2.Call) bool {
+	if len(c.In) == 0 || c.In[0] != '+' {
+		return false
+	}
+	if c.State == nil {
+		c.State = 1
+		return true
+	}
+	panic("as asked")
 }
 func (echo) Decide(*h2.Call) bool { return true }
 func (echo) Answer(dst []byte, c *h2.Call) []byte {
@@ -51,7 +62,8 @@ type late struct {
 
 type lateState struct{ in []byte }
 
-func (l *late) Begin(c *h2.Call) { c.Deadline = c.Now + int64(l.timeout) }
+func (l *late) Begin(c *h2.Call)    { c.Deadline = c.Now + int64(l.timeout) }
+func (*late) Prepare(*h2.Call) bool { return false }
 func (l *late) Decide(c *h2.Call) bool {
 	c.State = &lateState{append([]byte(nil), c.In...)}
 	l.calls <- c

@@ -55,7 +55,8 @@ type laterUnary struct {
 	t *target
 }
 
-func (laterUnary) Begin(c *h2.Call) { c.Deadline = c.Now + int64(time.Millisecond) }
+func (laterUnary) Begin(c *h2.Call)      { c.Deadline = c.Now + int64(time.Millisecond) }
+func (laterUnary) Prepare(*h2.Call) bool { return false }
 func (u laterUnary) Decide(c *h2.Call) bool {
 	c.In = bytes.Clone(c.In)
 	u.t.pending.Add(1)
@@ -66,7 +67,8 @@ func (u laterUnary) Decide(c *h2.Call) bool {
 // plainEcho does not panic when it is asked to.
 type plainEcho struct{ echo }
 
-func (plainEcho) Begin(*h2.Call) {}
+func (plainEcho) Begin(*h2.Call)        {}
+func (plainEcho) Prepare(*h2.Call) bool { return false }
 
 func newTarget(tb testing.TB) *target {
 	tb.Helper()

@@ -28,7 +28,8 @@ const failPath = "/test.Service/Fail"
 // failing answers by errors with much text, for which no window is needed.
 type failing struct{ echo }
 
-func (failing) Begin(c *h2.Call) { c.Fail(3, strings.Repeat("no", 1000)) }
+func (failing) Prepare(*h2.Call) bool { return false }
+func (failing) Begin(c *h2.Call)      { c.Fail(3, strings.Repeat("no", 1000)) }
 
 // greedy is a client that makes its connection hold what it can. It leaves it
 // in that state.

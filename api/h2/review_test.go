@@ -227,6 +227,7 @@ func TestTrailersOfAClosedStreamAreNoCrime(t *testing.T) {
 type picky struct{ begun, answered *int }
 
 func (p picky) Begin(*h2.Call)       { *p.begun++ }
+func (picky) Prepare(*h2.Call) bool  { return false }
 func (p picky) Decide(*h2.Call) bool { return true }
 func (p picky) Answer(dst []byte, _ *h2.Call) []byte {
 	*p.answered++

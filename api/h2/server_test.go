@@ -52,6 +52,7 @@ func TestAnswers(t *testing.T) {
 		{name: "two messages", body: string(message("a")) + string(message("b")), want: answer{http: "200", status: "13"}},
 		{name: "a strange flag", body: "\x02\x00\x00\x00\x00", want: answer{http: "200", status: "13"}},
 		{name: "an error has its message, encoded", body: string(message("!")), want: answer{http: "200", status: "3", text: "as asked: 100 %25 %C3%BC"}},
+		{name: "a panic in preparing is an error", body: string(message("+")), want: answer{http: "200", status: "13", text: "internal error"}},
 		{name: "a panic is an error", body: string(message("*")), want: answer{http: "200", status: "13", text: "internal error"}},
 		{name: "gzip", body: unzip("zipped"), fields: []string{"grpc-encoding", "gzip"}, want: answer{http: "200", status: "0", data: "zipped"}},
 		{name: "gzip that is none", body: "\x01\x00\x00\x00\x01x", fields: []string{"grpc-encoding", "gzip"}, want: answer{http: "200", status: "13"}},

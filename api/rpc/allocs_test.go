@@ -57,6 +57,9 @@ limits:
 		now++
 		call = h2.Call{In: in, Now: int64(now), State: call.State}
 		u.Begin(&call)
+		if u.Prepare(&call) {
+			u.Prepare(&call)
+		}
 		if !u.Decide(&call) || call.Failed() {
 			t.Fatal("not decided")
 		}

@@ -76,18 +76,19 @@ type desked struct {
 type errand struct {
 	x        *api.Exchange
 	fault    error // for refuse
+	more     bool  // of the policy is to be fetched
 	pending  bool  // x was left to the Decider
 	finished func(*api.Exchange)
 }
 
-// Begin decodes and matches the request.
+// Begin decodes the request and has what matches it fetched.
 func (d *desked) Begin(c *h2.Call) {
 	e, ok := c.State.(*errand)
 	if !ok {
 		e = &errand{finished: func(*api.Exchange) { c.Finish() }}
 		c.State = e
 	}
-	e.x, e.pending, e.fault = d.desk.Open(), false, nil
+	e.x, e.more, e.pending, e.fault = d.desk.Open(), false, false, nil
 	if err := d.decode(c.In, e.x); err != nil {
 		if d.refuse == nil {
 			fail(d.desk, c, err)
@@ -101,8 +102,22 @@ func (d *desked) Begin(c *h2.Call) {
 		d.desk.Shed(limiter.Instant(c.Now), e.x)
 		return
 	}
-	d.desk.Match(e.x)
+	e.more = d.desk.Foresee(e.x)
 	c.Deadline = c.Now + int64(d.desk.Timeout())
+}
+
+// Prepare has the rest fetched, or matches the request.
+func (d *desked) Prepare(c *h2.Call) (again bool) {
+	e, _ := c.State.(*errand) // Begin made it
+	switch {
+	case c.Shed || e.fault != nil:
+	case e.more:
+		e.more = d.desk.Foresee(e.x)
+		return true
+	default:
+		d.desk.Match(e.x)
+	}
+	return false
 }
 
 // fail answers with an error, which is a *api.Fault.
@@ -186,6 +201,9 @@ func (b *batched) Begin(c *h2.Call) {
 	c.State = bt
 	c.Deadline = c.Now + int64(b.batches.Desk.Timeout())
 }
+
+// Prepare does nothing: a batch is decided in groups.
+func (*batched) Prepare(*h2.Call) (again bool) { return false }
 
 func finishBatch(bt *batch.Batch) {
 	if c, ok := bt.Owner.(*h2.Call); ok {

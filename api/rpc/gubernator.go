@@ -20,6 +20,9 @@ type gubernatorHealth struct {
 // Begin does nothing.
 func (gubernatorHealth) Begin(*h2.Call) {}
 
+// Prepare does nothing.
+func (gubernatorHealth) Prepare(*h2.Call) (again bool) { return false }
+
 // Decide does nothing.
 func (gubernatorHealth) Decide(*h2.Call) (done bool) { return true }
 

@@ -45,6 +45,9 @@ type healthCheck struct{ s *Server }
 // Begin does nothing.
 func (healthCheck) Begin(*h2.Call) {}
 
+// Prepare does nothing.
+func (healthCheck) Prepare(*h2.Call) (again bool) { return false }
+
 // Decide does nothing.
 func (healthCheck) Decide(*h2.Call) (done bool) { return true }
 

@@ -41,11 +41,12 @@ func Table() []Layer {
 	return []Layer{
 		// The kernel and what is pure around it.
 		{Path: "limiter", Pure: true, Theirs: []string{"github.com/dchest/siphash"}},
+		{Path: "limiter/prefetch", Pure: true},
 		{Path: "limiter/slots", Pure: true, Ours: []string{lim}},
 		{Path: "limiter/quota", Pure: true, Ours: []string{lim}},
 		{Path: "limiter/quota/calendar", Pure: true, Ours: []string{lim}},
-		{Path: "limiter/table", Ours: []string{lim, "limiter/slots"}},
-		{Path: "policy", Ours: []string{lim}},
+		{Path: "limiter/table", Ours: []string{lim, "limiter/slots", "limiter/prefetch"}},
+		{Path: "policy", Ours: []string{lim, "limiter/prefetch"}},
 
 		// The cluster.
 		{Path: "cluster", Ours: []string{"cluster/*", lim, "limiter/*"}},

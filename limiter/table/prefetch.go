@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/prefetch"
 )
 
 // A place says where a shard's array is, for Prefetch, which reads it without
@@ -32,7 +33,7 @@ func (p *place) at(a *array) {
 func (t *Table) Prefetch(k limiter.Key, p limiter.Partition) {
 	p %= limiter.PartitionCount
 	at := &t.places[p]
-	prefetch(
+	prefetch.LineAndPair(
 		uintptr(unsafe.Pointer(&t.shards[p])), //nolint:gosec // only ever prefetched
 		at.slots.Load()+uintptr(home(k.Lo, int(at.n.Load())))*unsafe.Sizeof(slot{}),
 	)

@@ -169,6 +169,9 @@ func (f unaryCall) Begin(c *h2.Call) {
 	c.State = out
 }
 
+// Prepare has nothing to do.
+func (unaryCall) Prepare(*h2.Call) bool { return false }
+
 // Decide has nothing to wait for.
 func (unaryCall) Decide(*h2.Call) bool { return true }
 

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package policy
+
+// askForHugePages does nothing here.
+func askForHugePages([]textRecord) {}
