@@ -90,7 +90,7 @@ func Table() []Layer {
 		{Path: "internal/xds", Times: true, Ours: []string{pol}},
 		{Path: "internal/xds/xdstest", Times: true, Ours: []string{pol}},
 		{Path: "internal/apitest", Ours: []string{"api", "limiter/table", pol}},
-		{Path: "internal/policytest", Ours: []string{"api", lim, "limiter/table", pol}},
+		{Path: "internal/policytest", Ours: []string{"api", "cluster/holdings", lim, "limiter/quota", "limiter/quota/calendar", "limiter/table", pol}},
 		{Path: "internal/obs", Ours: []string{"api", lim, pol}},
 		{Path: "internal/arch"},
 		{Path: "internal/e2e"},

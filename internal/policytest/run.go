@@ -44,7 +44,7 @@ func (f Failure) String() string {
 // Run runs the tests against docs, which are free of problems, and returns a
 // result for each. A request of a domain that docs do not have is a failure.
 func Run(tests *policy.Tests, docs []*policy.Document) ([]Result, error) {
-	snapshot, problems := policy.Compile(docs, policy.Options{Version: 1, OnUnknownDomain: policy.UnknownDomainError})
+	snapshot, problems := policy.Compile(docs, policy.Options{Version: 1, OnUnknownDomain: policy.UnknownDomainError, Quotas: true})
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("policytest: %w", problems)
 	}
@@ -57,7 +57,11 @@ func Run(tests *policy.Tests, docs []*policy.Document) ([]Result, error) {
 		}
 		t.Install(snapshot.Limits())
 		r := &run{start: tests.Start}
-		r.gate.Policies, r.gate.Decider = new(atomic.Pointer[policy.Snapshot]), t
+		d, err := newDecider(t, snapshot.Limits())
+		if err != nil {
+			return nil, fmt.Errorf("policytest: %w", err)
+		}
+		r.gate.Policies, r.gate.Decider = new(atomic.Pointer[policy.Snapshot]), d
 		r.gate.Policies.Store(snapshot)
 		for n := range test.Steps {
 			if r.step(n+1, &test.Steps[n]); len(r.failures) >= FailuresMax {
@@ -122,7 +126,7 @@ func (r *run) ask(x *api.Exchange, s *policy.Step, now limiter.Instant, got *see
 		x.Call.Patience = limiter.Never
 	}
 	if !r.gate.Charge(now, x) {
-		r.fail(s.Pos, "decision", "one at once", "none: the counter table is expected never to wait")
+		r.fail(s.Pos, "decision", "one at once", "none: neither the counter table nor the ledger is expected to wait")
 		return false
 	}
 	if err := x.Fault(); err != nil {

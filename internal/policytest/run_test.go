@@ -22,11 +22,20 @@ limits:
 // failuresOf runs the steps, each a line of flow YAML, and returns the failures.
 func failuresOf(t *testing.T, policyText string, steps ...string) []string {
 	t.Helper()
+	return failuresFrom(t, "", policyText, steps...)
+}
+
+// failuresFrom is failuresOf for tests that begin at start, if it is not empty.
+func failuresFrom(t *testing.T, start, policyText string, steps ...string) []string {
+	t.Helper()
 	docs, problems := policy.Parse([]policy.Source{{Name: "shop.yaml", Text: []byte(policyText)}})
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
 	text := "policies: [shop.yaml]\ndomain: shop\ntests:\n  - name: a\n    steps:\n      - " + strings.Join(steps, "\n      - ") + "\n"
+	if start != "" {
+		text = "start: " + start + "\n" + text
+	}
 	tests, problems := policy.ParseTests(policy.Source{Name: "t.yaml", Text: []byte(text)})
 	if len(problems) > 0 {
 		t.Fatal(problems)
