@@ -1,6 +1,10 @@
 package quota
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/headgate/headgate/limiter"
+)
 
 // checkNow is when everything happens: no promise depends on it.
 const checkNow = noon
@@ -49,7 +53,7 @@ func (k *checker) log(from *world, c Command) {
 	w := from.fork()
 	r, pool := k.applyTo(w, &c)
 	if pool {
-		k.idempotent(&w.pools[windowIndex(c.Window)], &c, r)
+		k.idempotent(w, &w.pools[windowIndex(c.Window)], &c, r)
 	}
 	k.visit(w.because("applied", 0, c))
 	answered := w.fork()
@@ -263,6 +267,29 @@ func (k *checker) outside(from *world) {
 		}
 		return true
 	})
+	for id := range uint64(2) {
+		c := Command{Op: OpSpend, Version: 1, Limit: k.s.limit, Request: limiter.Key{Lo: id}, Cost: 1 + id}
+		if id == 1 {
+			c.Op, c.Until = OpHold, 1
+		}
+		k.step(from, begin, 0, func(w *world) bool {
+			w.propose(c, 0, 0)
+			return true
+		})
+		for cost := range uint64(4) { // less, as much, more
+			k.step(from, settle, 0, func(w *world) bool {
+				c := c
+				c.Op, c.Until, c.Cost, c.MaxDebt = OpSettle, 0, cost, k.s.debtMax
+				t := &w.told[id]
+				if t.asked {
+					return false
+				}
+				t.asked, t.cost, t.charged = true, cost, min(t.charged, cost)
+				w.propose(c, 0, 0)
+				return true
+			})
+		}
+	}
 	k.step(from, restore, 0, func(w *world) bool {
 		w.pools[0], w.gone[0] = Pool{}, true
 		k.applyTo(w, &Command{Op: OpFreeze, Window: windows(0)})

@@ -79,6 +79,11 @@ func scenarios() []scenario {
 			more:  budget{charge: 1, closeIt: 1, recall: 1, late: 1},
 		},
 		{
+			name: "exact mode beside holders", limit: 3, costs: []uint64{1}, windows: 1, debtMax: 1,
+			moves: budget{begin: 2, settle: 2, charge: 1, ask: 1},
+			more:  budget{settle: 1, charge: 1, ask: 1, recall: 1, late: 1},
+		},
+		{
 			name: "moves to another node", limit: 2, costs: []uint64{1}, windows: 1, debtMax: 1,
 			moves: budget{charge: 2, ask: 2, hold: 1, recall: 1, post: 1, handOver: 2},
 			more:  budget{charge: 1, late: 1},
@@ -228,6 +233,23 @@ func TestTheCheckFindsBrokenMachines(t *testing.T) {
 		}, "tenure"},
 		{"sub-windows that roll count only what is before them", "sub-windows of a quota that rolls", func(m *machines) {
 			m.beside = func(w Window, used func(Window) uint64) uint64 { return used(w.Near(-1)) }
+		}, "I1"},
+		{"an exact request is charged again", "exact mode beside holders", func(m *machines) {
+			m.decide = func(p *Pool, at int64, c *Command, q *Request) Result {
+				if c.Op != OpSettle {
+					*q = Request{}
+				}
+				return genuine.decide(p, at, c, q)
+			}
+		}, "again"},
+		{"an exact request is credited twice", "exact mode beside holders", func(m *machines) {
+			m.decide = func(p *Pool, at int64, c *Command, q *Request) Result {
+				r := genuine.decide(p, at, c, q)
+				if c.Op == OpSettle && r.Code == OK && p.Exact.Charged > 0 {
+					p.Exact.Charged--
+				}
+				return r
+			}
 		}, "I1"},
 		{"a tenure is used again after its memory was lost", "crashes and tenures", func(m *machines) {
 			m.tenure = func(last uint64) uint64 { return last }

@@ -24,6 +24,7 @@ type machines struct {
 	learn   func(h *Holding, c *Command, r Result)
 	recall  func(h *Holding, t *Terms) (Command, bool)
 	close   func(h *Holding, t *Terms) Command
+	decide  func(p *Pool, at int64, c *Command, q *Request) Result
 	refund  func(h *Holding, units uint64) uint64
 	commit  func(h *Holding, units, cost uint64, t *Terms) (owed, lost uint64)
 	beside  func(w Window, used func(Window) uint64) uint64
@@ -38,6 +39,7 @@ func realMachines() machines {
 		learn:   (*Holding).Learn,
 		recall:  (*Holding).Recall,
 		close:   (*Holding).Close,
+		decide:  (*Pool).Decide,
 		refund:  (*Holding).Refund,
 		commit:  (*Holding).Commit,
 		beside:  Beside,
@@ -88,6 +90,8 @@ const (
 	amend                // a holder hears of the second policy version
 	operator             // a correction is proposed: alternately up and down
 	tick                 // time goes on to the next thing that depends on it
+	begin                // an exact request is proposed: a spend, or a hold
+	settle               // and is settled
 	restore              // an old backup replaces the pool of the first window, and freezes it
 	movesEnd
 )
@@ -97,7 +101,7 @@ type budget [movesEnd]uint8
 func (m move) String() string {
 	return [...]string{
 		"charge", "ask", "recall", "refund", "hold", "post", "close", "lose", "late", "takeover", "crash",
-		"forget", "hand over", "amend", "operator", "tick", "restore",
+		"forget", "hand over", "amend", "operator", "tick", "begin", "settle", "restore",
 	}[m]
 }
 
@@ -124,6 +128,15 @@ type truth struct {
 
 func (t *truth) admitted() uint64 { return t.before + t.spent + t.holds }
 
+// told is what the caller of an exact request knows, and what it said that the
+// request cost.
+type told struct {
+	charged uint64
+	settled bool
+	asked   bool
+	cost    uint64
+}
+
 type answer struct {
 	c Command
 	r Result
@@ -136,9 +149,11 @@ type world struct {
 	rolling      uint8
 	tenure       uint64
 	pools        [2]Pool
-	gone         [2]bool   // its pool was forgotten, or replaced by that of a backup
-	version      [2]uint64 // the highest that the log has told the pool
-	peak         [2]uint64 // the highest amount recorded, as the check saw it
+	gone         [2]bool    // its pool was forgotten, or replaced by that of a backup
+	version      [2]uint64  // the highest that the log has told the pool
+	peak         [2]uint64  // the highest amount recorded, as the check saw it
+	requests     [2]Request // of exact mode, in the first window
+	told         [2]told
 	actors       []actor
 	bag          []Command
 	answers      []answer
@@ -166,8 +181,8 @@ func terse(c *Command) string {
 	if c.Op == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%v tenure %d life %d, window %d, version %d: floor %d target %d total %d cleared %d spent %d correction %d revision %d",
-		c.Op, c.Holder.Tenure, c.Holder.Life, windowIndex(c.Window), c.Version, c.Floor, c.Target, c.Total, c.Cleared, c.Spent, c.Correction, c.Revision)
+	return fmt.Sprintf("%v tenure %d life %d, window %d, version %d: floor %d target %d total %d cleared %d spent %d correction %d revision %d request %d cost %d",
+		c.Op, c.Holder.Tenure, c.Holder.Life, windowIndex(c.Window), c.Version, c.Floor, c.Target, c.Total, c.Cleared, c.Spent, c.Correction, c.Revision, c.Request.Lo, c.Cost)
 }
 
 // because adds to how w came about.
@@ -299,6 +314,16 @@ func (w *world) encode(b []byte) []byte {
 			number(t.before, t.spent, t.holds, t.owed, t.largest, t.wanted, t.freed)
 		}
 	}
+	for i := range w.requests {
+		b = w.requests[i].AppendTo(b)
+		number(w.told[i].charged, w.told[i].cost)
+		for _, is := range [...]bool{w.told[i].asked, w.told[i].settled} {
+			b = append(b, 0)
+			if is {
+				b[len(b)-1] = 1
+			}
+		}
+	}
 	for i := range w.bag {
 		b = w.bag[i].AppendTo(b)
 	}
@@ -312,7 +337,7 @@ func (w *world) encode(b []byte) []byte {
 func (w *world) propose(c Command, window int, tenure uint64) {
 	if !c.Op.ofGroup() {
 		c.Key, c.Window = limiter.Key{Lo: 1}, w.window(window)
-		if c.Op != OpAdjust {
+		if c.Op != OpAdjust && !c.Op.exact() {
 			c.Holder.Tenure = tenure
 		}
 	}
@@ -342,7 +367,11 @@ func (k *checker) applyTo(w *world, c *Command) (r Result, pool bool) {
 		return w.pools[windowIndex(near)].Use()
 	})
 	before := p.Outstanding()
-	r = k.apply(p, 0, c)
+	if c.Op.exact() {
+		r = k.decide(p, 0, c, &w.requests[c.Request.Lo])
+	} else {
+		r = k.apply(p, 0, c)
+	}
 	w.peak[i] = max(w.peak[i], p.Amount())
 	w.version[i] = max(w.version[i], c.Version)
 	if after := p.Outstanding(); after > before && c.Op == OpEnsure {
@@ -362,7 +391,7 @@ func (w *world) holderOf(c *Command) *actor {
 }
 
 // idempotent applies c once more, to a pool read back from its record.
-func (k *checker) idempotent(p *Pool, c *Command, r Result) {
+func (k *checker) idempotent(w *world, p *Pool, c *Command, r Result) {
 	if k.s.onlySafety {
 		return
 	}
@@ -373,7 +402,14 @@ func (k *checker) idempotent(p *Pool, c *Command, r Result) {
 		return
 	}
 	again.Beside = p.Beside
-	if second := k.apply(&again, 0, c); second != r || string(again.AppendTo(nil)) != string(record) {
+	request := w.requests[c.Request.Lo&1]
+	var second Result
+	if c.Op.exact() {
+		second = k.decide(&again, 0, c, &request)
+	} else {
+		second = k.apply(&again, 0, c)
+	}
+	if second != r || string(again.AppendTo(nil)) != string(record) {
 		k.fail("again: %v answers %+v after %+v", c.Op, second, r)
 	}
 }
@@ -383,13 +419,36 @@ func (k *checker) delivered(w *world, c Command, r Result) {
 	if c.Op.ofGroup() || c.Op == OpAdjust {
 		return
 	}
+	if c.Op.exact() {
+		w.hear(&c, r)
+		return
+	}
 	if a := w.holderOf(&c); a.alive {
 		k.learn(&a.holdings[windowIndex(c.Window)], &c, r)
 	}
 }
 
-// admitted adds up what was admitted in a window.
+// hear tells the caller of an exact request about r. Once it has said what the
+// request cost, it does not count on more.
+func (w *world) hear(c *Command, r Result) {
+	t := &w.told[c.Request.Lo]
+	switch {
+	case r.Code != OK || t.settled:
+	case c.Op == OpSettle:
+		t.charged, t.settled = r.Charged, true
+	case t.asked:
+		t.charged = min(r.Charged, t.cost)
+	default:
+		t.charged = r.Charged
+	}
+}
+
+// admitted adds up what was admitted in a window. What callers of exact requests
+// were not told, they do not count on.
 func (w *world) admitted(i int) (n uint64) {
+	if i == 0 {
+		n = w.told[0].charged + w.told[1].charged
+	}
 	for j := range w.actors {
 		n += w.actors[j].truth[i].admitted()
 	}
