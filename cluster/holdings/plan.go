@@ -23,7 +23,7 @@ type plan struct {
 }
 
 // at returns the window that now is in.
-func (p *plan) at(now limiter.Instant) quota.Window {
+func (p *plan) at(now limiter.Instant) calendar.Window {
 	t := int64(now) / int64(time.Second)
 	w := p.window.Load()
 	if w == nil || !w.Contains(t) {
@@ -31,7 +31,7 @@ func (p *plan) at(now limiter.Instant) quota.Window {
 		w = &next
 		p.window.Store(w)
 	}
-	return quota.Window{Start: w.Start, End: w.End, Rolling: p.rolling}
+	return *w
 }
 
 // plans are those of a policy.

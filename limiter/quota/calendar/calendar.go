@@ -45,7 +45,8 @@ type Calendar struct {
 	every    int64 // of spans: seconds
 	spanZero int64 // of spans: when the one with index 0 begins
 
-	zone *time.Location
+	length int64
+	zone   *time.Location
 }
 
 // New returns the calendar of a schedule in a zone, which is the one that s.Zone
@@ -69,9 +70,10 @@ func New(s limiter.Schedule, zone *time.Location) (*Calendar, error) {
 		months:  1,
 		month:   int64(s.Month) - 1,
 		every:   int64(s.Every / time.Second),
+		length:  int64(s.Length()/time.Second) / max(1, int64(s.Rolling)),
 	}
 	if s.Rolling > 0 {
-		c.unit, c.every = limiter.PerSpan, int64(s.Length()/time.Second)/int64(s.Rolling)
+		c.unit, c.every = limiter.PerSpan, c.length
 	}
 	switch c.unit { //nolint:exhaustive // the others need nothing
 	case limiter.PerSpan:
@@ -109,6 +111,11 @@ func (c *Calendar) Window(t int64) Window {
 		return c.byMonths(t)
 	}
 }
+
+// Length returns how many seconds a window has at most, on a clock that is never
+// set. It is the schedule's, whatever the rules of the zone are: with the start of
+// a window it names one whose end those rules may still move.
+func (c *Calendar) Length() int64 { return c.length }
 
 // days returns the window of t, of those that have so many seconds on a clock
 // that is never set, and begin so long after the epoch.

@@ -130,6 +130,28 @@ func TestMomentsOutsideTheRangeAreInTheNearestWindow(t *testing.T) {
 	}
 }
 
+func TestLengthIsThatOfTheSchedule(t *testing.T) {
+	t.Parallel()
+	const d = 86_400
+	for _, tc := range []struct {
+		s    limiter.Schedule
+		want int64
+	}{
+		{limiter.Schedule{Every: 36 * time.Hour}, 36 * 3600},
+		{limiter.Schedule{Unit: limiter.PerHour}, 3600},
+		{limiter.Schedule{Unit: limiter.PerDay, Zone: "Europe/Berlin"}, d},
+		{limiter.Schedule{Unit: limiter.PerDay, Rolling: 24}, 3600},
+		{limiter.Schedule{Unit: limiter.PerWeek}, 7 * d},
+		{limiter.Schedule{Unit: limiter.PerMonth}, 31 * d},
+		{limiter.Schedule{Unit: limiter.PerQuarter}, 92 * d},
+		{limiter.Schedule{Unit: limiter.PerYear}, 366 * d},
+	} {
+		if got := newCalendar(t, tc.s).Length(); got != tc.want {
+			t.Errorf("%+v: %d, want %d", tc.s, got, tc.want)
+		}
+	}
+}
+
 func TestIndexCounts(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
