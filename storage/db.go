@@ -231,10 +231,11 @@ func (d *DB) NewBatch() *pebble.Batch { return d.pebble.NewBatch() }
 // Commit writes all of b or, if it fails, perhaps nothing; it takes b over. With
 // pebble.Sync it returns when b and everything that was committed before it
 // would outlive a power cut; with pebble.NoSync at once. ErrFull means that
-// nothing was written. ErrFailed means that nobody knows; then nothing that
-// follows is written or read.
+// nothing was written; NoSync goes on when the disk is full, since what it writes
+// follows from what was acknowledged. ErrFailed means that nobody knows; then
+// nothing that follows is written or read.
 func (d *DB) Commit(b *pebble.Batch, opts *pebble.WriteOptions) error {
-	if err := d.health.refusal(); err != nil {
+	if err := d.health.refusal(); err != nil && (opts.GetSync() || d.health.hasFailed()) {
 		_ = b.Close()
 		return err
 	}

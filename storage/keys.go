@@ -13,8 +13,8 @@ type Kind byte
 const (
 	KindLog    Kind = 1 // an entry of the group's log, by index
 	KindStable Kind = 2 // what the group's consensus has to remember: term, vote
-	KindLedger Kind = 3 // the ledger's own record: how far it is
-	KindPool   Kind = 4 // a pool of the ledger
+	KindLedger Kind = 3 // which state of the ledger counts
+	KindState  Kind = 4 // the ledger's state, and one that is being restored
 )
 
 // The first byte of each key.

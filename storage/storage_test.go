@@ -271,6 +271,9 @@ func TestAFullDiskStopsWritesUntilThereIsRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := put(d, "\x02c", "1", pebble.NoSync); err != nil {
+		t.Fatal("what follows from what was acknowledged is refused:", err)
+	}
 	if a, b := get(t, d, "\x02a"), get(t, d, "\x02b"); a != "1" || b != "" {
 		t.Fatal(a, b)
 	}

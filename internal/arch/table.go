@@ -58,6 +58,7 @@ func Table() []Layer {
 		// What is on disk.
 		{Path: "storage"},
 		{Path: "storage/raftlog", Ours: []string{"storage"}},
+		{Path: "storage/ledger", Ours: []string{"storage", lim, "limiter/quota"}},
 		{Path: "storage/storagetest"},
 
 		// The edge.

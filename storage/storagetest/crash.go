@@ -182,7 +182,7 @@ func (h *history[S]) closeFailed(s S) error {
 func (h *history[S]) check(c crash, again bool) error {
 	rec := newRecorder(c.fs, h.rng.Uint64(), func() int { return c.low }, func() int { return c.high })
 	rec.opening.Store(true)
-	shown, err := h.open(errorfs.Wrap(c.fs, rec))
+	shown, err := h.open(rec.fs())
 	if err != nil {
 		return err
 	}
@@ -237,11 +237,11 @@ func (h *history[S]) explain(c crash, shown string) error {
 func openIn[S any](subject Subject[S], rec *recorder) (S, error) {
 	rec.opening.Store(true)
 	defer rec.opening.Store(false)
-	return subject.Open(errorfs.Wrap(rec.disk, rec))
+	return subject.Open(rec.fs())
 }
 
-// A recorder is asked before each operation on a file. Before a sync, or what
-// changes a directory, it keeps what a crash would leave.
+// A recorder is asked before each operation on a file. Before a sync, what changes
+// a directory and some writes, it keeps what a crash would leave.
 type recorder struct {
 	disk             *vfs.MemFS
 	durable, started func() int
@@ -256,10 +256,32 @@ type recorder struct {
 	// could not open, and panics; a node ends then.
 	opening atomic.Bool
 
-	mu      sync.Mutex // guards the rest
+	reusing sync.Mutex // held while a file is reused, or cloned: see reuse
+
+	mu      sync.Mutex // guards the rest; taken before reusing
 	rng     *rand.Rand
 	crashes []crash
 }
+
+// fs returns the disk, watched.
+func (r *recorder) fs() vfs.FS { return errorfs.Wrap(reuse{r.disk, &r.reusing}, r) }
+
+// reuse is a disk whose ReuseForWrite is not cloned halfway: it takes a lock for
+// reading twice, and a clone that waits in between would wait for ever.
+type reuse struct {
+	*vfs.MemFS
+	mu *sync.Mutex
+}
+
+// ReuseForWrite is that of the disk.
+func (d reuse) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.MemFS.ReuseForWrite(from, to, category)
+}
+
+// writesDrawn says that there is a crash before one of so many writes.
+const writesDrawn = 4
 
 // kept bounds the crashes that a recorder holds in memory.
 const kept = 1 << 12
@@ -283,7 +305,14 @@ func (r *recorder) MaybeError(op errorfs.Op) error {
 		percent := percents[r.rng.IntN(len(percents))]
 		r.mu.Unlock()
 		r.take(percent)
-	case errorfs.OpCreate, errorfs.OpFileWrite, errorfs.OpReuseForWrite:
+	case errorfs.OpFileWrite: // what was written before may be there without it
+		r.mu.Lock()
+		drawn := r.rng.IntN(writesDrawn) == 0
+		r.mu.Unlock()
+		if drawn {
+			r.take(100)
+		}
+	case errorfs.OpCreate, errorfs.OpReuseForWrite:
 	default:
 		return nil
 	}
@@ -310,6 +339,8 @@ func (r *recorder) take(percent int) {
 		return
 	}
 	cfg := vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(r.rng.Uint64(), 2))} //nolint:gosec // as above
+	r.reusing.Lock()
+	defer r.reusing.Unlock()
 	clone := r.disk.CrashClone(cfg)
 	r.crashes = append(r.crashes, crash{clone, low, r.started()})
 }

@@ -1,0 +1,95 @@
+package ledger
+
+import (
+	"fmt"
+
+	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/quota"
+)
+
+// Pool returns the pool of a counter in a window as it is applied here; found is
+// false if there is none.
+func (l *Ledger) Pool(k limiter.Key, w quota.Window) (p quota.Pool, found bool, err error) {
+	found, err = l.readPool(poolName{k, w}, &p)
+	if err != nil {
+		return quota.Pool{}, false, fmt.Errorf("ledger: group %d: pool of %s: %w", l.config.Group, k.Fingerprint(), err)
+	}
+	return p, found, nil
+}
+
+// Answer returns what c would be answered if it changes nothing: a leader may
+// then answer without a log entry. It may be out of date, and then denies what has
+// become free since; it never speaks of units that were not granted. ok is false if
+// c has to go through the log. An OpSpend or OpHold beyond quota.RequestsMax is
+// answered quota.Busy.
+func (l *Ledger) Answer(c *quota.Command) (r quota.Result, ok bool, err error) {
+	l.mu.RLock()
+	code, now, requests := l.group.Refuses(c), l.group.Time(), l.head.requests
+	l.mu.RUnlock()
+	if code != quota.OK {
+		return quota.Result{Code: code}, true, nil
+	}
+	if c.Op != quota.OpEnsure && !exact(c.Op) {
+		return quota.Result{}, false, nil
+	}
+	p, _, err := l.Pool(c.Key, c.Window)
+	if err == nil {
+		p.Beside, err = beside(c, func(n poolName) (use uint64, err error) {
+			near, _, err := l.Pool(n.key, n.window)
+			return near.Use(), err
+		})
+	}
+	if err != nil {
+		return quota.Result{}, false, err
+	}
+	if !exact(c.Op) {
+		r, ok = p.Answer(c)
+		return r, ok, nil
+	}
+	q, found, err := l.readRequest(requestName{poolName{c.Key, c.Window}, c.Request})
+	if err != nil {
+		return quota.Result{}, false, fmt.Errorf("ledger: group %d: request of %s: %w", l.config.Group, c.Key.Fingerprint(), err)
+	}
+	r, ok = p.Foresee(now, c, q)
+	if begins := c.Op == quota.OpSpend || c.Op == quota.OpHold; begins && !ok && !found && requests >= quota.RequestsMax {
+		return quota.Result{Code: quota.Busy}, true, nil
+	}
+	return r, ok, nil
+}
+
+// exact reports whether the operation is one of exact mode.
+func exact(o quota.Op) bool { return o >= quota.OpSpend && o <= quota.OpExtend }
+
+// beside returns what the windows around that of c use, as use tells it.
+func beside(c *quota.Command, use func(poolName) (uint64, error)) (uint64, error) {
+	var failed error
+	used := func(w quota.Window) uint64 {
+		n, err := use(poolName{c.Key, w})
+		if err != nil {
+			failed = err
+		}
+		return n
+	}
+	return quota.Beside(c.Window, used), failed
+}
+
+// key returns the key of a record of the state that counts, to be appended to.
+func (l *Ledger) key(kind byte) []byte {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return append(appendState(make([]byte, 0, keyBytesMax), l.config.Group, l.state), kind)
+}
+
+func (l *Ledger) readPool(n poolName, p *quota.Pool) (found bool, err error) {
+	return l.config.DB.Get(appendName(l.key(recordPool), n), func(value []byte) error {
+		return quota.DecodePool(value, p)
+	})
+}
+
+func (l *Ledger) readRequest(n requestName) (q quota.Request, found bool, err error) {
+	found, err = l.config.DB.Get(appendRequestName(l.key(recordRequest), n), func(value []byte) (err error) {
+		q, err = quota.DecodeRequest(value)
+		return err
+	})
+	return q, found, err
+}

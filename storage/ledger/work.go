@@ -1,0 +1,255 @@
+package ledger
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/quota"
+)
+
+const (
+	// purgeEvery is how far the group's time has to get before pools are deleted
+	// again, in seconds: a range tombstone an hour.
+	purgeEvery = 3600
+	// sweepEvery is the same for requests, and sweepMax how many are deleted at once.
+	sweepEvery = 10
+	sweepMax   = 4096
+	// requestKept is how long a request is kept after it last changed or its hold
+	// ended, in seconds: at least until quota.Request.Forgotten.
+	requestKept = 601
+	// spareMax bounds the pools that are kept to be used again.
+	spareMax = 4096
+)
+
+// work is a batch of entries that is being applied.
+type work struct {
+	ledger   *Ledger
+	group    quota.Group
+	head     head
+	entry    quota.Batch
+	pools    map[poolName]*heldPool
+	requests map[requestName]*heldRequest
+	tenures  map[limiter.Partition]bool // those that changed
+	spare    []*heldPool                // to be used again
+	buf      []byte
+	swept    int64 // requests that were due by then are deleted, Unix seconds
+}
+
+// A heldPool is a pool as the entries so far left it.
+type heldPool struct {
+	pool    quota.Pool
+	changed bool
+}
+
+// A heldRequest is a request as the entries so far left it.
+type heldRequest struct {
+	request quota.Request
+	found   bool  // there is a record,
+	due     int64 // which is to be deleted then
+}
+
+func (w *work) init(l *Ledger) {
+	w.ledger = l
+	w.pools, w.requests, w.tenures = map[poolName]*heldPool{}, map[requestName]*heldRequest{}, map[limiter.Partition]bool{}
+}
+
+// clear ends the work; the pools are used again.
+func (w *work) clear() {
+	for _, p := range w.pools {
+		if len(w.spare) < spareMax {
+			w.spare = append(w.spare, p)
+		}
+	}
+	clear(w.pools)
+	clear(w.requests)
+	clear(w.tenures)
+}
+
+// commands applies the commands of the entry.
+func (w *work) commands() ([]quota.Result, error) {
+	now := w.group.Advance(w.entry.At)
+	results := make([]quota.Result, len(w.entry.Commands))
+	for i := range w.entry.Commands {
+		c := &w.entry.Commands[i]
+		code, raised, _ := w.group.Receive(c)
+		if raised {
+			w.tenures[c.Holder.Partition] = true
+		}
+		if code != quota.OK || c.Op == quota.OpFence || c.Op == quota.OpFreeze {
+			results[i].Code = code
+			continue
+		}
+		var err error
+		if results[i], err = w.command(now, c); err != nil {
+			return nil, fmt.Errorf("command %d: %w", i, err)
+		}
+	}
+	return results, nil
+}
+
+// command has a pool apply c.
+func (w *work) command(now int64, c *quota.Command) (quota.Result, error) {
+	p, err := w.pool(poolName{c.Key, c.Window})
+	if err != nil {
+		return quota.Result{}, err
+	}
+	p.changed = true
+	p.pool.Beside, err = beside(c, func(n poolName) (uint64, error) {
+		near, err := w.pool(n)
+		if err != nil {
+			return 0, err
+		}
+		return near.pool.Use(), nil
+	})
+	if err != nil {
+		return quota.Result{}, err
+	}
+	if !exact(c.Op) {
+		return p.pool.Apply(now, c), nil
+	}
+	q, err := w.request(requestName{poolName{c.Key, c.Window}, c.Request})
+	if err != nil {
+		return quota.Result{}, err
+	}
+	return p.pool.Decide(now, c, &q.request), nil
+}
+
+func (w *work) pool(n poolName) (*heldPool, error) {
+	if p, ok := w.pools[n]; ok {
+		return p, nil
+	}
+	p := &heldPool{}
+	if last := len(w.spare) - 1; last >= 0 {
+		p, w.spare = w.spare[last], w.spare[:last]
+		*p = heldPool{pool: quota.Pool{Shares: p.pool.Shares[:0]}}
+	}
+	if _, err := w.ledger.readPool(n, &p.pool); err != nil {
+		return nil, err
+	}
+	w.pools[n] = p
+	return p, nil
+}
+
+func (w *work) request(n requestName) (*heldRequest, error) {
+	if q, ok := w.requests[n]; ok {
+		return q, nil
+	}
+	request, found, err := w.ledger.readRequest(n)
+	if err != nil {
+		return nil, err
+	}
+	q := &heldRequest{request, found, due(&request)}
+	w.requests[n] = q
+	return q, nil
+}
+
+// due returns when a request's record may be deleted, in Unix seconds.
+func due(q *quota.Request) int64 { return max(q.Changed, q.Until)/1000 + requestKept }
+
+// write writes everything that the entries changed.
+func (w *work) write() error {
+	b := w.ledger.config.DB.NewBatch()
+	if err := errors.Join(w.fill(b), w.sweep(b), w.purge(b), w.writeHead(b)); err != nil {
+		return errors.Join(err, b.Close())
+	}
+	return w.ledger.config.DB.Commit(b, pebble.NoSync)
+}
+
+func (w *work) fill(b *pebble.Batch) error {
+	for n, p := range w.pools {
+		if !p.changed {
+			continue
+		}
+		w.buf = p.pool.AppendTo(w.buf[:0])
+		if err := b.Set(appendName(w.ledger.key(recordPool), n), w.buf, nil); err != nil {
+			return err
+		}
+	}
+	for n, q := range w.requests {
+		if err := w.fillRequest(b, n, q); err != nil {
+			return err
+		}
+	}
+	for partition := range w.tenures {
+		w.buf = binary.AppendUvarint(w.buf[:0], w.group.Tenure(partition))
+		key := binary.BigEndian.AppendUint16(w.ledger.key(recordTenure), uint16(partition))
+		if err := b.Set(key, w.buf, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillRequest writes a request and that it is due, or deletes both.
+func (w *work) fillRequest(b *pebble.Batch, n requestName, q *heldRequest) error {
+	if q.found {
+		if err := w.deleteRequest(b, n, q.due); err != nil {
+			return err
+		}
+	}
+	if q.request.Op == 0 {
+		return nil
+	}
+	w.head.requests++
+	w.buf = q.request.AppendTo(w.buf[:0])
+	return errors.Join(
+		b.Set(appendRequestName(w.ledger.key(recordRequest), n), w.buf, nil),
+		b.Set(appendRequestName(append48(w.ledger.key(recordDue), due(&q.request)), n), nil, nil))
+}
+
+func (w *work) deleteRequest(b *pebble.Batch, n requestName, due int64) error {
+	w.head.requests--
+	return errors.Join(
+		b.Delete(appendRequestName(w.ledger.key(recordRequest), n), nil),
+		b.Delete(appendRequestName(append48(w.ledger.key(recordDue), due), n), nil))
+}
+
+// sweep deletes requests that are due. Those of these entries are left: what is
+// recorded of them has just changed.
+func (w *work) sweep(b *pebble.Batch) error {
+	now := w.group.Time() / 1000
+	if now < w.swept+sweepEvery {
+		return nil
+	}
+	lower := w.ledger.key(recordDue)
+	it, err := w.ledger.config.DB.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: append48(w.ledger.key(recordDue), now+1)})
+	if err != nil {
+		return err
+	}
+	count := 0
+	for valid := it.First(); valid && err == nil && count < sweepMax; valid = it.Next() {
+		count++
+		key := it.Key()[len(lower):]
+		var n requestName
+		if n, err = parseRequestName(key[6:]); err != nil {
+			break
+		}
+		if _, touched := w.requests[n]; !touched {
+			err = w.deleteRequest(b, n, uint48(key))
+		}
+	}
+	if count < sweepMax {
+		w.swept = now
+	}
+	return errors.Join(err, it.Error(), it.Close())
+}
+
+// purge deletes pools that nobody asks for any more. It comes behind fill, in case
+// an entry changed one before a later entry moved the time.
+func (w *work) purge(b *pebble.Batch) error {
+	now := w.group.Time() / 1000
+	if now < w.head.purged+purgeEvery {
+		return nil
+	}
+	w.head.purged = now
+	return b.DeleteRange(w.ledger.key(recordPool), append48(w.ledger.key(recordPool), now+1), nil)
+}
+
+func (w *work) writeHead(b *pebble.Batch) error {
+	w.buf = appendHead(w.buf[:0], w.head, &w.group)
+	return b.Set(w.ledger.key(recordHead), w.buf, nil)
+}
