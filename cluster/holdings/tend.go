@@ -27,15 +27,14 @@ func (h *Holdings) Tend(now limiter.Instant) {
 func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for at, k := range s.counters {
+	for _, k := range s.counters {
 		if len(k.waiting) > 0 {
 			continue
 		}
 		forget := k.ends(now) == 0 || now.Sub(k.asked) >= forgetAfter
 		switch {
 		case forget && k.holding.Forgettable():
-			delete(s.counters, at)
-			h.counters.Add(-1)
+			h.remove(s, k)
 		case forget:
 			proposals = append(proposals, proposal{h.of(k, k.holding.Close(&k.plan.terms)), true})
 		default:
@@ -43,6 +42,12 @@ func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 		}
 	}
 	return proposals
+}
+
+// remove forgets a counter of s, which is locked.
+func (h *Holdings) remove(s *shard, k *counter) {
+	delete(s.counters, k.place)
+	h.counters.Add(-1)
 }
 
 // due returns what a counter that stays is to tell the ledger.
