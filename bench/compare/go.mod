@@ -15,6 +15,6 @@ require (
 
 require (
 	github.com/dchest/siphash v1.2.3 // indirect
-	github.com/hashicorp/golang-lru v0.5.4 // indirect
+	github.com/hashicorp/golang-lru v1.0.2 // indirect
 	github.com/pkg/errors v0.9.1 // indirect
 )

@@ -13,6 +13,7 @@ import (
 	"github.com/throttled/throttled/v2/store/memstore"
 	ulule "github.com/ulule/limiter/v3"
 	"github.com/ulule/limiter/v3/drivers/store/memory"
+	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
 	"github.com/headgate/headgate/limiter"
@@ -31,6 +32,7 @@ func text(s settings) error {
 	cs := []contestant{}
 	for _, p := range []func() (string, func(string), error){
 		headgate(1, 1), headgate(1, 2), headgate(1, 8), headgate(8, 1), headgate(32, 1),
+		floor(s.keys, unix.MADV_NOHUGEPAGE), floor(s.keys, unix.MADV_HUGEPAGE),
 		byThrottled, bySethvargo, byUlule, byMap,
 	} {
 		before := heap()
@@ -112,6 +114,41 @@ func headgate(calls, charges int) func() (string, func(string), error) {
 					panic("denied")
 				}
 				c.Reset()
+			}
+		}, nil
+	}
+}
+
+// floor returns the contestant that does what nobody who keeps counters under a
+// keyed hash can spare, alone: it makes the key, reads the clock and reads one
+// word of an array as large as our slots, at a place that the key says. It decides
+// nothing, locks nothing and writes nothing. The next key can't be made before
+// the word is there, as the next request of a caller who waits for its answer.
+func floor(keys, advice int) func() (string, func(string), error) {
+	return func() (string, func(string), error) {
+		s, err := newSubject()
+		if err != nil {
+			return "", nil, err
+		}
+		array, err := mapped(keys*42, advice) // 32 bytes a slot at the mean load
+		if err != nil {
+			return "", nil, err
+		}
+		h := limiter.NewKeyHasher([16]byte{1, 2, 3})
+		buf := make([]byte, 0, 64)
+		name := "floor: the key and one read"
+		if advice == unix.MADV_HUGEPAGE {
+			name += ", huge pages"
+		}
+		word := uint64(0)
+		return name, func(text string) {
+			buf = append(buf[:0], s.limit.ID[:]...)
+			buf = append(append(buf, byte(len(text))+byte(word>>63)), text...) // + 0
+			k := h.Key(buf)
+			now := s.now()
+			word = array[pick(k.Lo, len(array)/4)*4]
+			if now == limiter.Instant(word) {
+				panic("a moment that was drawn")
 			}
 		}, nil
 	}
