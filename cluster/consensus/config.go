@@ -40,8 +40,8 @@ type Stores struct {
 	Restored bool
 }
 
-// A Config says what a Node runs. ID, Addr, Listener, Dial, Stores and FSM have
-// no default; a zero number or time stands for its default.
+// A Config says what a Node runs. ID, Addr, Stores and FSM have no default; a zero
+// number or time stands for its default.
 type Config struct {
 	// ID is this node's name for life, in every group. Addr is where other nodes
 	// dial it, which need not be where Listener listens.
@@ -53,7 +53,8 @@ type Config struct {
 	Groups int
 
 	// Listener is the node's port, wrapped in TLS where that is wanted. The node
-	// closes it. Dial opens a connection to another node's, wrapped alike.
+	// closes it. Dial opens a connection to another node's, wrapped alike. Both nil:
+	// the node is alone for as long as it runs, and needs no port.
 	Listener net.Listener
 	Dial     func(ctx context.Context, addr string) (net.Conn, error)
 
@@ -206,8 +207,8 @@ func (c Config) Validate() error {
 	}{
 		{"ID", c.ID == ""},
 		{"Addr", c.Addr == ""},
-		{"Listener", c.Listener == nil},
-		{"Dial", c.Dial == nil},
+		{"Listener", c.Listener == nil && c.Dial != nil},
+		{"Dial", c.Dial == nil && c.Listener != nil},
 		{"Stores", c.Stores == nil},
 		{"FSM", c.FSM == nil},
 	} {
@@ -250,6 +251,9 @@ func (c Config) validateBootstrap() (errs []error) {
 			errs = append(errs, fmt.Errorf("consensus: Bootstrap[%d].Addr=%s: is listed twice", i, s.Addr))
 		}
 		ids[s.ID], addrs[s.Addr] = true, true
+	}
+	if len(c.Bootstrap) > 1 && c.Listener == nil {
+		errs = append(errs, errors.New("consensus: Bootstrap: must list this node alone, since it has no Listener"))
 	}
 	if len(c.Bootstrap) > 0 && c.ID != "" && !ids[c.ID] {
 		errs = append(errs, fmt.Errorf("consensus: Bootstrap: must list this node, ID=%s", c.ID))

@@ -22,7 +22,10 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 		spoil func(*consensus.Config)
 		want  []string
 	}{
-		{"the zero value lacks what has no default", func(c *consensus.Config) { *c = consensus.Config{} }, []string{"ID: must be given", "Addr:", "Listener:", "Dial:", "Stores:", "FSM:"}},
+		{"the zero value lacks what has no default", func(c *consensus.Config) { *c = consensus.Config{} }, []string{"ID: must be given", "Addr:", "Stores:", "FSM:"}},
+		{"a port, and no way to dial", func(c *consensus.Config) { c.Dial = nil }, []string{"Dial: must be given"}},
+		{"a way to dial, and no port", func(c *consensus.Config) { c.Listener, c.Bootstrap = nil, c.Bootstrap[:1] }, []string{"Listener: must be given"}},
+		{"several voters, and no port", func(c *consensus.Config) { c.Listener, c.Dial = nil, nil }, []string{"must list this node alone"}},
 		{"too many groups", func(c *consensus.Config) { c.Groups = 257 }, []string{"Groups=257: must be in [1, 256]"}},
 		{"no group", func(c *consensus.Config) { c.Groups = -1 }, []string{"Groups=-1"}},
 		{"bounds", func(c *consensus.Config) {

@@ -21,7 +21,7 @@ func (n *Node) Voters(id uint32) []Server {
 // AddLearner sends the group's log to a node that does not vote, so that it has
 // caught up before it is made a voter. Only the leader can.
 func (n *Node) AddLearner(ctx context.Context, id uint32, s Server) error {
-	return n.change(ctx, id, func(r *raft.Raft, left time.Duration) raft.IndexFuture {
+	return n.add(ctx, id, func(r *raft.Raft, left time.Duration) raft.IndexFuture {
 		return r.AddNonvoter(raft.ServerID(s.ID), raft.ServerAddress(s.Addr), 0, left)
 	})
 }
@@ -30,7 +30,7 @@ func (n *Node) AddLearner(ctx context.Context, id uint32, s Server) error {
 // for the majority, even if it has no entry yet: AddLearner first. Only the leader
 // can, and one change at a time.
 func (n *Node) AddVoter(ctx context.Context, id uint32, s Server) error {
-	return n.change(ctx, id, func(r *raft.Raft, left time.Duration) raft.IndexFuture {
+	return n.add(ctx, id, func(r *raft.Raft, left time.Duration) raft.IndexFuture {
 		return r.AddVoter(raft.ServerID(s.ID), raft.ServerAddress(s.Addr), 0, left)
 	})
 }
@@ -52,6 +52,14 @@ func (n *Node) Transfer(ctx context.Context, id uint32, to Server) error {
 		return err
 	}
 	return g.transfer(ctx, to)
+}
+
+// add is change for members that this node has to reach.
+func (n *Node) add(ctx context.Context, id uint32, start func(*raft.Raft, time.Duration) raft.IndexFuture) error {
+	if n.cfg.Listener == nil { // two voters, and no majority ever again
+		return fmt.Errorf("consensus: add a member to group %d: %w", id, errAlone)
+	}
+	return n.change(ctx, id, start)
 }
 
 // change has a change of the group's members committed.

@@ -32,7 +32,7 @@ type mux struct {
 	closed bool // no connection is added any more
 }
 
-// newMux starts to accept from cfg.Listener. The streams are the groups', by id.
+// newMux starts to accept from cfg.Listener, if there is one. The streams are the groups', by id.
 func newMux(cfg *Config) *mux {
 	m := &mux{cfg: cfg, slots: make(chan struct{}, cfg.HandshakesMax), conns: make(map[*trackedConn]struct{})}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
@@ -40,7 +40,9 @@ func newMux(cfg *Config) *mux {
 		m.groups = append(m.groups, m.share(uint32(id)))
 	}
 	m.calls = m.share(callsGroup)
-	m.wg.Go(m.accept)
+	if cfg.Listener != nil {
+		m.wg.Go(m.accept)
+	}
 	return m
 }
 
@@ -137,6 +139,9 @@ func (m *mux) refuse(conn net.Conn, err error) {
 
 // dial opens a connection to the group on the node at addr.
 func (m *mux) dial(ctx context.Context, addr string, group uint32) (net.Conn, error) {
+	if m.cfg.Dial == nil {
+		return nil, fmt.Errorf("consensus: dial %s: %w", addr, errAlone)
+	}
 	raw, err := m.cfg.Dial(ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("consensus: dial %s: %w", addr, err)
@@ -182,7 +187,9 @@ func (m *mux) close() {
 	}
 	m.mu.Unlock()
 	m.cancel()
-	_ = m.cfg.Listener.Close()
+	if m.cfg.Listener != nil {
+		_ = m.cfg.Listener.Close()
+	}
 	for _, c := range conns {
 		_ = c.Close()
 	}

@@ -33,6 +33,31 @@ func TestALoneVoterLeadsItsGroupsAtOnce(t *testing.T) {
 	})
 }
 
+func TestANodeWithoutAPortIsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(consensustest.New(), "a", 2, "a")
+		m.cfg.Dial = nil
+		m.journals = []*journal{{}, {}}
+		node, err := consensus.Start(m.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Node = node
+		leaderOf(t, 1, m)
+		if got := propose(t, m, 1, "x"); got != 1 {
+			t.Errorf("answer %v", got)
+		}
+		if _, err := m.Call(t.Context(), consensus.Server{ID: "b", Addr: "b:1"}, 0, nil); err == nil {
+			t.Error("it calls another node")
+		}
+		if err := m.AddVoter(t.Context(), 1, consensus.Server{ID: "b", Addr: "b:1"}); err == nil {
+			t.Error("it adds a voter that it can't reach")
+		}
+		propose(t, m, 1, "y")
+		m.halt(t)
+	})
+}
+
 func TestAProposalIsAppliedAndAnsweredByTheStateMachine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := consensustest.New()

@@ -32,6 +32,7 @@ var (
 	errVersion = errors.New("consensus: unknown version of the preamble")
 	errGroup   = errors.New("consensus: no such group")
 	errBusy    = errors.New("consensus: too many connections")
+	errAlone   = errors.New("consensus: this node has no port, and dials nobody")
 )
 
 // preamble returns what a connection of the group starts with.
