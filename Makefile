@@ -8,6 +8,7 @@ MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
 TOOL     := go tool -modfile=internal/tools/go.mod
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 20s
+HISTORIES ?= 80
 PYTHON   ?= python3
 ENVOY_VERSION := 1.40.0
 ENVOY    := $(CURDIR)/.venv/bin/envoy
@@ -112,6 +113,10 @@ generate-check: ## Fail if a generated file is not what its source says
 	fingerprint > "$$after"; \
 	diff "$$before" "$$after" || { echo "generated files were stale; make generate has now written them: commit them"; exit 1; }
 
+.PHONY: crash
+crash: ## Cut the power at HISTORIES (80) random histories of each store, some with failing disks
+	go test -count=1 -timeout 30m -v -run 'Crash|Disk' ./storage/raftlog ./storage/ledger -histories $(HISTORIES)
+
 .PHONY: prove-gates
 prove-gates: ## Break each gate once, in a copy, and see that it notices
 	go test -count=1 -tags gates -run 'Catch' ./internal/arch
@@ -208,6 +213,12 @@ bench-longest: ## The longest single call while growing to 16 M keys
 soak: ## 100 M keys on one node (6 GB)
 bench-text bench-flat bench-scale bench-rss bench-longest soak:
 	cd bench/compare && go run . $(@:bench-%=%)
+
+.PHONY: bench-storage
+bench-storage: ## The database of durable quotas: synced entries, grants, bytes of a counter
+	go test ./storage/raftlog -run '^$$' -bench StoreLogs -benchtime 2s
+	go test ./storage/ledger -run '^$$' -bench Apply -benchtime 2s -count 3
+	go test ./storage/ledger -run '^$$' -bench Size -benchtime 1x
 
 .PHONY: bench-kernel
 bench-kernel: ## The benchmarks of the kernel, the table and the matcher
