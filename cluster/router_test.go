@@ -35,7 +35,7 @@ func newFixture(t *testing.T) *fixture {
 	}
 	t.Cleanup(f.router.Table.Clear)
 	f.router.Table.Install([]*limiter.Limit{f.quota, f.rate})
-	f.router.Quotas, err = holdings.New(holdings.Config{
+	quotas, err := holdings.New(holdings.Config{
 		Submit: func(c quota.Command, done func(*quota.Command, quota.Result, error)) error {
 			f.queue = append(f.queue, func() { done(&c, f.pool.Apply(0, &c), nil) })
 			return nil
@@ -51,7 +51,8 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.router.Quotas.Install(1, []holdings.Quota{{Limit: f.quota, When: daily}})
+	f.router.Serve(quotas)
+	quotas.Install(1, []holdings.Quota{{Limit: f.quota, When: daily}})
 	return f
 }
 

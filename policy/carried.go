@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/limiter"
-	"github.com/headgate/headgate/limiter/quota/calendar"
 )
 
 // A Carried is a limit that a request brings whole, as clients of Gubernator do.
@@ -20,21 +19,24 @@ type Carried struct {
 	Period time.Duration // without Calendar
 	Burst  uint64        // KindRate only; 0 means Amount
 
-	// Calendar is UnitMinute, UnitHour, UnitDay, UnitMonth or UnitYear: the Period is
-	// then the one that At is in, by the clock of the policy's zone, and the counter
-	// ends with it. 0: none.
+	// Calendar is UnitMinute, UnitHour, UnitDay, UnitMonth or UnitYear: the Period
+	// is then the one that At is in, in UTC, and the counter ends with it. 0: none.
 	Calendar Unit
 	At       limiter.Instant
 
 	Drain   bool // a charge that does not fit takes what is left
 	Restart bool // the counter is fresh before it is charged; a window is then not charged
-
-	left time.Duration // see Left; set by a match
 }
 
 // Left returns how long a window lasts that begins at At: its Period, or what is
-// left of the calendar's. A match must have accepted c.
-func (c *Carried) Left() time.Duration { return c.left }
+// left of the calendar's.
+func (c *Carried) Left() time.Duration {
+	if c.Calendar == 0 {
+		return c.Period
+	}
+	_, end := calendarSpan(c.Calendar, c.At)
+	return max(end.Sub(c.At), limiter.PeriodMin)
+}
 
 // A Refusal says why a limit that a request carries is not decided. Field is one of
 // "name", "limit", "duration" and "burst".
@@ -61,8 +63,6 @@ type carriage struct {
 	maxAmount, maxBurst uint64
 	maxPeriod           time.Duration
 	domain              string
-
-	hours, days, months, years *calendar.Calendar
 }
 
 // carriage compiles what the document says of such limits; nil: nothing.
@@ -74,18 +74,6 @@ func (b *builder) carriage() *carriage {
 	c := &carriage{id: carriedID(b.doc.Domain), maxAmount: g.MaxLimit, maxBurst: g.MaxBurst, maxPeriod: g.MaxDuration, domain: b.doc.Domain}
 	if c.maxBurst == 0 {
 		c.maxBurst = c.maxAmount
-	}
-	zone, err := time.LoadLocation(g.TimeZone)
-	for unit, to := range map[limiter.CalendarUnit]**calendar.Calendar{
-		limiter.PerHour: &c.hours, limiter.PerDay: &c.days, limiter.PerMonth: &c.months, limiter.PerYear: &c.years,
-	} {
-		if err == nil {
-			*to, err = calendar.New(limiter.Schedule{Unit: unit}, zone)
-		}
-	}
-	if err != nil { // Parse has said it better
-		b.rep.add(Problem{Position: g.Pos, Path: "gubernator.time_zone", Value: g.TimeZone, Message: err.Error()})
-		return nil
 	}
 	return c
 }
@@ -100,10 +88,10 @@ func (s *Snapshot) matchCarried(r *Request, call *limiter.Call) Outcome {
 		return CarriedRefused
 	}
 	r.Headers = d.headers
+	start := r.carried.inCalendar()
 	if !d.carriage.accepts(r) {
 		return CarriedRefused
 	}
-	start := d.carriage.place(&r.carried)
 	if d.operator == ModeOff {
 		return Matched
 	}
@@ -136,63 +124,43 @@ func owe(call *limiter.Call, k limiter.Key, limit *limiter.Limit, op limiter.Op,
 	ch.Partition, ch.Descriptors = k.Partition(), 1
 }
 
-// place works out the Period of a limit with a Calendar, which is the whole of the
-// calendar's, and what is left of it. It returns when that began; 0 without one.
-func (c *carriage) place(l *Carried) (start limiter.Instant) {
-	l.left = l.Period
-	if l.Calendar == 0 {
+// inCalendar works out Period for a Calendar and returns when it began; 0 without
+// one. The end of a window is that of the calendar's period; a rate's Period is
+// the whole of it.
+func (c *Carried) inCalendar() (start limiter.Instant) {
+	if c.Calendar == 0 {
 		return 0
 	}
-	start, end := c.span(l.Calendar, l.At)
-	l.Period, l.left = end.Sub(start), max(end.Sub(l.At), limiter.PeriodMin)
+	start, end := calendarSpan(c.Calendar, c.At)
+	c.Period = end.Sub(start)
 	return start
 }
 
-// span returns the minute, hour, day, month or year that at is in.
-func (c *carriage) span(u Unit, at limiter.Instant) (start, end limiter.Instant) {
-	const second = limiter.Instant(time.Second)
-	var in *calendar.Calendar
+// calendarSpan returns the minute, hour, day, month or year that at is in, in UTC.
+func calendarSpan(u Unit, at limiter.Instant) (start, end limiter.Instant) {
 	switch u {
-	case UnitHour:
-		in = c.hours
-	case UnitDay:
-		in = c.days
 	case UnitMonth:
-		in = c.months
+		t := at.Time()
+		from := time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
+		return limiter.Instant(from.UnixNano()), limiter.Instant(from.AddDate(0, 1, 0).UnixNano())
 	case UnitYear:
-		in = c.years
+		from := time.Date(at.Time().Year(), time.January, 1, 0, 0, 0, 0, time.UTC)
+		return limiter.Instant(from.UnixNano()), limiter.Instant(from.AddDate(1, 0, 0).UnixNano())
 	default:
-		start = at - at%limiter.Instant(time.Minute) // the same everywhere
-		return start, start.Add(time.Minute)
-	}
-	w := in.Window(int64(at / second))
-	return limiter.Instant(w.Start) * second, limiter.Instant(w.End) * second
-}
-
-// longest is what a limit's period counts as where it is bounded: of a calendar,
-// that of its longest, but for changes of the clock.
-func (c *Carried) longest() time.Duration {
-	switch c.Calendar {
-	case 0:
-		return c.Period
-	case UnitMonth:
-		return 31 * UnitDay.Duration()
-	case UnitYear:
-		return 366 * UnitDay.Duration()
-	default:
-		return c.Calendar.Duration()
+		start = at - at%limiter.Instant(u.Duration())
+		return start, start.Add(u.Duration())
 	}
 }
 
 // accepts reports whether the limit that r carries is within what the domain takes;
 // otherwise r says what is not.
 func (c *carriage) accepts(r *Request) bool {
-	var field, value, most string
+	field, value, most := "", "", ""
 	switch l := &r.carried; {
 	case l.Amount > c.maxAmount:
 		field, value, most = "limit", strconv.FormatUint(l.Amount, 10), strconv.FormatUint(c.maxAmount, 10)
-	case l.longest() > c.maxPeriod:
-		field, value, most = "duration", l.longest().String(), c.maxPeriod.String()
+	case l.Period > c.maxPeriod:
+		field, value, most = "duration", l.Period.String(), c.maxPeriod.String()
 	case l.Burst > c.maxBurst:
 		field, value, most = "burst", strconv.FormatUint(l.Burst, 10), strconv.FormatUint(c.maxBurst, 10)
 	default:

@@ -21,8 +21,9 @@ type Options struct {
 	// UnknownDomainError.
 	OnUnknownDomain Outcome
 
-	// Quotas says that quotas are served. Otherwise each is a problem.
-	Quotas bool
+	// ExactQuotas says that quotas of mode exact are served. Otherwise each is a
+	// problem.
+	ExactQuotas bool
 
 	// Prefetch is told of each key as soon as Match knows it, so that a counter
 	// table can fetch memory while the match goes on. It must not block or
@@ -32,7 +33,7 @@ type Options struct {
 
 // Compile makes a Snapshot of documents, at most one for each domain. There is
 // no Snapshot if there are Problems. Documents that Parse returned without a
-// problem compile without one, but for what Options.Quotas says.
+// problem compile without one, but for what Options.ExactQuotas says.
 func Compile(docs []*Document, opts Options) (*Snapshot, Problems) {
 	var rep report
 	s := &Snapshot{
@@ -50,8 +51,8 @@ func Compile(docs []*Document, opts Options) (*Snapshot, Problems) {
 		}
 		b := newBuilder(doc, nil, &rep)
 		d := b.build()
-		if !opts.Quotas {
-			b.refuseQuotas()
+		if !opts.ExactQuotas {
+			b.refuseExact()
 		}
 		d.prefetch = opts.Prefetch
 		s.domains[doc.Domain] = d
@@ -297,15 +298,16 @@ func (b *builder) spec(rule *LimitRule, t *Term, selector string) limiter.Spec {
 	return s
 }
 
-// refuseQuotas reports every quota: whoever compiles the documents serves none.
-func (b *builder) refuseQuotas() {
+// refuseExact reports every quota of mode exact: whoever compiles the documents
+// serves none.
+func (b *builder) refuseExact() {
 	for i := range b.doc.Rules {
 		rule := &b.doc.Rules[i]
 		for j := range rule.Terms {
-			if t := &rule.Terms[j]; t.Kind == limiter.KindQuota {
+			if t := &rule.Terms[j]; t.Kind == limiter.KindQuota && t.Quota.Exact {
 				b.rep.add(Problem{
-					Position: t.at, Path: place{i, j}.path(rule) + ".quota", Message: "this version of Headgate does not serve quotas",
-					Expected: "one of rate, window, sliding_window, concurrency, pace, unlimited: true",
+					Position: t.at, Path: place{i, j}.path(rule) + ".mode", Value: "exact",
+					Message: "this version of Headgate does not serve quotas of this mode", Expected: "escrow",
 				})
 			}
 		}

@@ -26,9 +26,6 @@ type Gubernator struct {
 	// MaxBurst bounds the burst of a leaky bucket, in [1, limiter.AmountMax]; 0
 	// means MaxLimit.
 	MaxBurst uint64
-	// TimeZone is the zone whose clock calendar periods follow, by its name in the
-	// IANA database; empty means UTC.
-	TimeZone string
 
 	Pos Position
 }
@@ -68,10 +65,6 @@ func gubernatorKeys() keys[*gubernatorReader] {
 			},
 		},
 		number("max_burst", "The largest burst that a leaky bucket may have. Left out: max_limit.", func(g *Gubernator, v uint64) { g.MaxBurst = v }),
-		{
-			"time_zone", "The zone whose clock calendar periods follow (DURATION_IS_GREGORIAN), such as Europe/Berlin (IANA). Default: UTC.",
-			formText, func(r *gubernatorReader, f *field) { r.g.TimeZone = r.zone(&f.node) },
-		},
 	}
 }
 
@@ -122,9 +115,6 @@ func (g *Gubernator) line() string {
 	fields = append(fields, "max_limit: "+strconv.FormatUint(g.MaxLimit, 10), "max_duration: "+formatLifetime(g.MaxDuration))
 	if g.MaxBurst != 0 {
 		fields = append(fields, "max_burst: "+strconv.FormatUint(g.MaxBurst, 10))
-	}
-	if g.TimeZone != "" {
-		fields = append(fields, "time_zone: "+quote(g.TimeZone))
 	}
 	return "gubernator: {" + strings.Join(fields, ", ") + "}"
 }

@@ -75,25 +75,22 @@ func (t *termReader) readQuota(f *field) {
 	t.term.at = t.position(f.keyNode)
 }
 
-// readZone reads `time_zone`.
-func (t *termReader) readZone(f *field) { t.quota.terms.Zone = t.zone(&f.node) }
-
-// zone reads the name of a time zone, which must be known where the policy is read.
-func (r *reader) zone(n *node) string {
-	name, ok := r.text(n)
+// readZone reads `time_zone`, which must be known where the policy is read.
+func (t *termReader) readZone(f *field) {
+	name, ok := t.text(&f.node)
 	if !ok {
-		return ""
+		return
 	}
-	bad, known := r.grammar.zones[name]
+	t.quota.terms.Zone = name
+	bad, known := t.grammar.zones[name]
 	if !known {
 		_, err := time.LoadLocation(name)
 		bad = err != nil || name == "Local"
-		r.grammar.zones[name] = bad
+		t.grammar.zones[name] = bad
 	}
 	if bad {
-		r.fail(n, &flaw{message: "no time zone has this name", expected: "one of the IANA database, such as Europe/Berlin or UTC"})
+		t.fail(&f.node, &flaw{message: "no time zone has this name", expected: "one of the IANA database, such as Europe/Berlin or UTC"})
 	}
-	return name
 }
 
 // readResetAt reads `reset_at`.

@@ -62,7 +62,7 @@ func compiled(tb testing.TB, text string) *Snapshot {
 	if len(problems) > 0 {
 		tb.Fatalf("parse: %v", problems)
 	}
-	s, problems := Compile(docs, Options{Quotas: true})
+	s, problems := Compile(docs, Options{ExactQuotas: true})
 	if len(problems) > 0 {
 		tb.Fatalf("compile: %v", problems)
 	}
@@ -109,7 +109,7 @@ func TestEveryFeatureParsesCompilesAndComesBack(t *testing.T) {
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
-			s, problems := Compile(docs, Options{Quotas: true})
+			s, problems := Compile(docs, Options{ExactQuotas: true})
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
@@ -162,16 +162,15 @@ func TestTheIdentityOfAQuotaIsItsSchedule(t *testing.T) {
 	}
 }
 
-func TestQuotasAreRefusedWhereNobodyServesThem(t *testing.T) {
-	docs := parsedText(t, "domain: d\nlimits:\n  - {rate: 1/s}\n  - by: [x]\n    limits: [{rate: 2/s}, {quota: 10/day}]\n")
+func TestExactQuotasAreRefusedWhereNobodyServesThem(t *testing.T) {
+	docs := parsedText(t, "domain: d\nlimits:\n  - {rate: 1/s}\n  - by: [x]\n    limits: [{quota: 9/hour}, {quota: 10/day, mode: exact}]\n")
 	s, problems := Compile(docs, Options{})
-	const want = "a.yaml:5:28: limits[1].limits[1].quota: this version of Headgate does not serve quotas; " +
-		"expected one of rate, window, sliding_window, concurrency, pace, unlimited: true"
+	const want = "a.yaml:5:32: limits[1].limits[1].mode: \"exact\": this version of Headgate does not serve quotas of this mode; expected escrow"
 	if s != nil || len(problems) != 1 || problems.Error() != want {
 		t.Errorf("got %v", problems)
 	}
 	warnings := Warnings(docs)
-	if len(warnings) != 1 || warnings.Error() != "a.yaml:5:28: limits[1].limits[1].quota: right, but this version of Headgate does not serve quotas: a node refuses this policy" {
+	if len(warnings) != 1 || warnings.Error() != "a.yaml:5:32: limits[1].limits[1].mode: \"exact\": right, but this version of Headgate does not serve quotas of this mode: a node refuses this policy" {
 		t.Errorf("warned of %v", warnings)
 	}
 }
@@ -405,7 +404,7 @@ func FuzzParse(f *testing.F) {
 		if len(problems) > 0 {
 			return
 		}
-		s, problems := Compile(docs, Options{Quotas: true})
+		s, problems := Compile(docs, Options{ExactQuotas: true})
 		if len(problems) > 0 {
 			t.Fatalf("parses and does not compile: %v", problems)
 		}

@@ -52,7 +52,6 @@ func randomGubernator(t *rapid.T, text *rapid.Generator[string]) *Gubernator {
 		MaxLimit:    rapid.Uint64Range(1, limiter.AmountMax).Draw(t, "max_limit"),
 		MaxDuration: time.Duration(rapid.Int64Range(1, 1<<31).Draw(t, "max_duration")) * time.Millisecond,
 		MaxBurst:    rapid.Uint64Range(0, 3).Draw(t, "max_burst"),
-		TimeZone:    rapid.SampledFrom([]string{"", "UTC", "Europe/Berlin"}).Draw(t, "time_zone"),
 	}
 }
 

@@ -218,6 +218,8 @@ func kind(k limiter.Kind) headgatev1.LimitKind {
 		return headgatev1.LimitKind_LIMIT_KIND_CONCURRENCY
 	case limiter.KindPace:
 		return headgatev1.LimitKind_LIMIT_KIND_PACE
+	case limiter.KindQuota:
+		return headgatev1.LimitKind_LIMIT_KIND_QUOTA
 	default:
 		return headgatev1.LimitKind_LIMIT_KIND_UNSPECIFIED
 	}

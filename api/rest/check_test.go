@@ -1,7 +1,6 @@
 package rest_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -160,36 +159,6 @@ func TestAnAnswerThatWasHeldNamesNoWait(t *testing.T) {
 		if a.status != 200 || strings.Contains(a.body, `"wait_seconds"`) || len(held) != i {
 			t.Errorf("call %d: %d %s, held %v", i, a.status, a.body, held)
 		}
-	}
-}
-
-func TestALookIsExplained(t *testing.T) {
-	h := handler(t)
-	look := func(body string) map[string]any {
-		t.Helper()
-		a := ask(h, "POST", "/v1/check", body)
-		if a.status != 200 {
-			t.Fatalf("%d %s", a.status, a.body)
-		}
-		e, _ := a.json(t)["explained"].(map[string]any)
-		return e
-	}
-	for range 2 { // it charges nothing
-		e := look(`{"domain": "why", "attributes": {"user": "a", "plan": "vip"}, "peek": true, "explain": true}`)
-		replaced, _ := json.Marshal(e["replaced"])
-		if e["mode"] != "enforce" || e["deciding_limit"] != 0.0 || e["exempt"] != nil || !strings.Contains(string(replaced), `"name":"basic"`) ||
-			!strings.Contains(string(replaced), `"file":"shop.yaml"`) {
-			t.Errorf("%v", e)
-		}
-	}
-	if e := look(`{"domain": "why", "attributes": {"probe": "health"}, "peek": true, "explain": true}`); e["exempt"] != true || e["deciding_limit"] != nil {
-		t.Errorf("%v", e)
-	}
-	if e := look(`{"domain": "why", "attributes": {"user": "a"}, "peek": true}`); e != nil {
-		t.Errorf("nobody asked: %v", e)
-	}
-	if e := look(`{"domain": "why", "attributes": {"user": "a"}, "explain": true}`); e != nil {
-		t.Errorf("it was charged: %v", e)
 	}
 }
 

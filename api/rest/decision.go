@@ -23,24 +23,6 @@ type decision struct {
 	PolicyVersion uint64   `json:"policy_version"`
 	PolicyHash    string   `json:"policy_hash"`
 	Limits        []limit  `json:"limits"`
-	// Explained is what an ExplainResponse says beside the decision: only of what
-	// is looked at and explained.
-	Explained *explained `json:"explained,omitempty"`
-}
-
-// An explained is the rest of an ExplainResponse.
-type explained struct {
-	DecidingLimit *uint32    `json:"deciding_limit,omitempty"`
-	Mode          string     `json:"mode"`
-	UnknownDomain bool       `json:"unknown_domain,omitempty"`
-	Exempt        bool       `json:"exempt,omitempty"`
-	Replaced      []replaced `json:"replaced,omitempty"`
-}
-
-// A replaced is a ReplacedLimit.
-type replaced struct {
-	Name        string      `json:"name"`
-	Explanation explanation `json:"explanation"`
 }
 
 // A limit is a LimitResult.
@@ -72,22 +54,16 @@ type explanation struct {
 // decisionOf returns what the native API says of x, which is decided for c and has
 // no Fault. Only who can wait is told a wait: for the others the desk has waited.
 func decisionOf(x *api.Exchange, c *check) *decision {
-	var answer headgatev1.ExplainResponse
-	if c.Peek && c.Explain {
-		x.Out = native.AppendExplained(x.Out[:0], x)
-		unmarshal(x.Out, &answer)
-	} else {
-		x.Out = native.Append(x.Out[:0], x, c.Explain)
-		answer.Decision = new(headgatev1.CheckResponse)
-		unmarshal(x.Out, answer.GetDecision())
+	x.Out = native.Append(x.Out[:0], x, c.Explain)
+	var m headgatev1.CheckResponse
+	if err := proto.Unmarshal(x.Out, &m); err != nil { // our own bytes
+		panic(err)
 	}
-	m := answer.GetDecision()
 	d := &decision{
 		Verdict: word(m.GetVerdict().String(), "VERDICT_"), DeniedBy: m.GetDeniedBy(), Remaining: m.Remaining,
 		RetryAfter:    seconds(m.GetRetryAfter()),
 		ResetAfter:    seconds(m.GetResetAfter()),
 		Degraded:      word(m.GetDegraded().String(), "DEGRADED_REASON_"),
-		Explained:     explainedOf(&answer),
 		PolicyVersion: m.GetPolicyVersion(), PolicyHash: m.GetPolicyHash(), Limits: make([]limit, 0, len(m.GetLimits())),
 	}
 	if c.CanWait {
@@ -113,35 +89,9 @@ func limitOf(m *headgatev1.LimitResult, canWait bool) limit {
 		l.Wait = seconds(m.GetWait())
 	}
 	if e := m.GetExplanation(); e != nil {
-		l.Explanation = explanationOf(e)
+		l.Explanation = &explanation{e.GetKeyFingerprint(), e.GetFile(), e.GetLine(), e.GetSelector()}
 	}
 	return l
-}
-
-// explainedOf returns nil if m was not explained.
-func explainedOf(m *headgatev1.ExplainResponse) *explained {
-	if m.GetMode() == headgatev1.DomainMode_DOMAIN_MODE_UNSPECIFIED {
-		return nil
-	}
-	e := &explained{
-		DecidingLimit: m.DecidingLimit, Mode: word(m.GetMode().String(), "DOMAIN_MODE_"),
-		UnknownDomain: m.GetUnknownDomain(), Exempt: m.GetExempt(),
-	}
-	for _, r := range m.GetReplaced() {
-		e.Replaced = append(e.Replaced, replaced{r.GetName(), *explanationOf(r.GetExplanation())})
-	}
-	return e
-}
-
-func explanationOf(m *headgatev1.Explanation) *explanation {
-	return &explanation{m.GetKeyFingerprint(), m.GetFile(), m.GetLine(), m.GetSelector()}
-}
-
-// unmarshal reads our own bytes.
-func unmarshal(b []byte, m proto.Message) {
-	if err := proto.Unmarshal(b, m); err != nil {
-		panic(err)
-	}
 }
 
 // word returns an enum's name as JSON spells it: without prefix, in lower case, and

@@ -7,6 +7,5 @@ func Bodies() map[string]reflect.Type {
 	return map[string]reflect.Type{
 		"Check": reflect.TypeFor[check](), "Batch": reflect.TypeFor[batch](), "Decision": reflect.TypeFor[decision](),
 		"Limit": reflect.TypeFor[limit](), "Explanation": reflect.TypeFor[explanation](), "Problem": reflect.TypeFor[problem](),
-		"Explained": reflect.TypeFor[explained](), "ReplacedLimit": reflect.TypeFor[replaced](),
 	}
 }

@@ -39,12 +39,6 @@ limits:
 domain: services
 gubernator: {names: [logins], max_limit: 100, max_duration: day}
 ---
-domain: why
-limits:
-  - {name: basic, by: [user], window: 9/hour}
-  - {name: vip, when: {plan: vip}, by: [user], window: 1/hour, replaces: [basic]}
-  - {descriptor: [probe=health], exempt: true}
----
 domain: strict
 limits:
   - {name: strict, by: [user], window: 1/hour, on_unavailable: deny}

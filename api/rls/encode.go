@@ -135,6 +135,10 @@ func perUnit(l *limiter.Limit) (amount uint64, unit rlsv3.RateLimitResponse_Rate
 	if l.Kind == limiter.KindConcurrency { // nothing passes per unit of time
 		return amount, rlsv3.RateLimitResponse_RateLimit_UNKNOWN, 1
 	}
+	if l.Kind == limiter.KindQuota && l.Quota.Unit != limiter.PerSpan {
+		unit, multiplier = calendarUnit(l.Quota.Unit)
+		return amount, unit, multiplier
+	}
 	times := func(unit time.Duration) uint64 { return uint64(p / unit) }
 	switch {
 	case p%time.Second != 0:
@@ -154,6 +158,24 @@ func perUnit(l *limiter.Limit) (amount uint64, unit rlsv3.RateLimitResponse_Rate
 		return amount, rlsv3.RateLimitResponse_RateLimit_WEEK, times(7 * day)
 	default:
 		return amount, rlsv3.RateLimitResponse_RateLimit_DAY, times(day)
+	}
+}
+
+// calendarUnit says a quota's period in the words of Envoy.
+func calendarUnit(u limiter.CalendarUnit) (unit rlsv3.RateLimitResponse_RateLimit_Unit, multiplier uint64) {
+	switch u {
+	case limiter.PerHour:
+		return rlsv3.RateLimitResponse_RateLimit_HOUR, 1
+	case limiter.PerDay:
+		return rlsv3.RateLimitResponse_RateLimit_DAY, 1
+	case limiter.PerWeek:
+		return rlsv3.RateLimitResponse_RateLimit_WEEK, 1
+	case limiter.PerMonth:
+		return rlsv3.RateLimitResponse_RateLimit_MONTH, 1
+	case limiter.PerQuarter:
+		return rlsv3.RateLimitResponse_RateLimit_MONTH, 3
+	default:
+		return rlsv3.RateLimitResponse_RateLimit_YEAR, 1
 	}
 }
 

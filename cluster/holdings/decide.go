@@ -267,11 +267,6 @@ func (h *Holdings) answered(c *quota.Command, r quota.Result, err error) {
 		k.holding.Learn(c, r)
 		k.heard = true
 	}
-	if c.Op == quota.OpClose && k.holding.Forgettable() && len(k.waiting) == 0 {
-		h.remove(s, k) // who comes now begins a new life of it
-		s.mu.Unlock()
-		return
-	}
 	var ready []parked
 	if c.Op == quota.OpEnsure {
 		hopeless := err != nil || (r.Code != quota.OK && r.Code != quota.Exhausted)

@@ -206,28 +206,6 @@ func TestAnIdleBalanceGoesBackAndTheCounterIsForgottenLater(t *testing.T) {
 	}
 }
 
-// What was lost may be granted late, so the counter closes before it is forgotten.
-func TestACounterThatClosedIsThereForTheNextCall(t *testing.T) {
-	n := newNode(t, limit(10), nil)
-	n.ask(limiter.OpCharge, 1, 1)
-	n.Decide(n.now, n.call(limiter.OpCharge, 1, 2))
-	n.ledger.lose()
-	n.now = n.now.Add(11 * time.Minute)
-	for range 256 {
-		n.Tend(n.now)
-	}
-	n.ledger.run()
-	if n.Stats().Counters != 0 {
-		t.Error("the counter is kept after it closed")
-	}
-	if d := n.ask(limiter.OpCharge, 1, 9); d.Verdict != limiter.Allowed {
-		t.Errorf("the next call: %+v", d)
-	}
-	if d := n.ask(limiter.OpCharge, 1, 1); d.Verdict != limiter.Denied || d.Degraded != 0 {
-		t.Errorf("the one beyond the amount: %+v", d)
-	}
-}
-
 func TestLeaveGivesEverythingBackAndACrashStrandsTheBalance(t *testing.T) {
 	n := newNode(t, limit(1000), nil)
 	for key := range uint64(50) {

@@ -27,14 +27,15 @@ func (h *Holdings) Tend(now limiter.Instant) {
 func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, k := range s.counters {
+	for at, k := range s.counters {
 		if len(k.waiting) > 0 {
 			continue
 		}
 		forget := k.ends(now) == 0 || now.Sub(k.asked) >= forgetAfter
 		switch {
 		case forget && k.holding.Forgettable():
-			h.remove(s, k)
+			delete(s.counters, at)
+			h.counters.Add(-1)
 		case forget:
 			proposals = append(proposals, proposal{h.of(k, k.holding.Close(&k.plan.terms)), true})
 		default:
@@ -42,12 +43,6 @@ func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 		}
 	}
 	return proposals
-}
-
-// remove forgets a counter of s, which is locked.
-func (h *Holdings) remove(s *shard, k *counter) {
-	delete(s.counters, k.place)
-	h.counters.Add(-1)
 }
 
 // due returns what a counter that stays is to tell the ledger.

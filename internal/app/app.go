@@ -15,6 +15,7 @@ import (
 	"github.com/headgate/headgate/api"
 	"github.com/headgate/headgate/api/rest"
 	"github.com/headgate/headgate/api/rpc"
+	"github.com/headgate/headgate/cluster"
 	"github.com/headgate/headgate/internal/audit"
 	"github.com/headgate/headgate/internal/clock"
 	"github.com/headgate/headgate/internal/config"
@@ -66,6 +67,8 @@ type node struct {
 	data     *dataDir
 	clock    *clock.Clock
 	table    *table.Table
+	router   cluster.Router
+	quotas   *quotas
 	saved    savedTable
 	policies *policies
 	modes    *modes
@@ -103,7 +106,18 @@ func Run(ctx context.Context, o Options) error {
 		return errors.Join(err, data.close())
 	}
 	n.modes = &modes{file: data.file(modesName), audit: changes, now: n.clock.Now, log: n.Log}
-	return errors.Join(n.run(ctx), changes.Close(), data.close())
+	return errors.Join(n.run(ctx), n.stopQuotas(context.WithoutCancel(ctx)), changes.Close(), data.close())
+}
+
+// stopQuotas gives back what is held of quotas, once, in what a stop leaves after
+// the drain.
+func (n *node) stopQuotas(ctx context.Context) error {
+	if n.quotas == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.Config.Shutdown.Timeout-n.Config.Shutdown.DrainMax())
+	defer cancel()
+	return n.quotas.stop(ctx)
 }
 
 // run is Run with the data directory locked.
@@ -137,6 +151,7 @@ func (n *node) run(ctx context.Context) error {
 	doors.Wait()
 	endLoops()
 	background.Wait()
+	err = errors.Join(err, n.stopQuotas(context.WithoutCancel(ctx)))
 	if n.Config.Table.Save {
 		err = errors.Join(err, n.saved.save(n.table))
 	}
@@ -163,6 +178,8 @@ func (n *node) build() error {
 			return err
 		}
 	}
+	n.router.Table = n.table
+	n.quotas = &quotas{dir: n.data.file(quotasName), settings: &c.Quotas, now: n.clock.Now, log: n.Log, router: &n.router}
 	n.metrics = obs.New(n.metricsConfig())
 	if n.control, err = newControlPlane(&c.Policy.XDS, n); err != nil {
 		return err
@@ -177,6 +194,7 @@ func (n *node) build() error {
 		},
 		now:      n.clock.Now,
 		log:      n.Log,
+		accept:   n.quotas.ready,
 		install:  n.install,
 		reloaded: n.metrics.Reloaded,
 	}
@@ -188,7 +206,7 @@ func (n *node) build() error {
 	if err := n.policies.load(); err != nil {
 		return err
 	}
-	gate := &api.Gate{Policies: &n.policies.current, Decider: n.table, Observer: n.metrics.Decisions}
+	gate := &api.Gate{Policies: &n.policies.current, Decider: &n.router, Observer: n.metrics.Decisions}
 	edge := rpcConfig(c)
 	edge.TLS = n.grpcTLS.config()
 	if n.server, err = rpc.New(edge, gate, n.clock.Now, rpc.Events{Panic: n.panicked}); err != nil {
@@ -215,8 +233,9 @@ func (n *node) newREST(edge *rpc.Config) (*rest.Handler, error) {
 }
 
 // install makes the limits of the next policy known to those who count.
-func (n *node) install(limits []*limiter.Limit) {
+func (n *node) install(version uint64, limits []*limiter.Limit) {
 	n.table.Install(limits)
+	n.quotas.install(version, limits)
 	n.metrics.Decisions.Install(limits)
 	select {
 	case n.convert <- struct{}{}:

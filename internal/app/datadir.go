@@ -16,6 +16,7 @@ const (
 	lockName   = "lock"
 	secretName = "key-secret"
 	savedName  = "counters"
+	quotasName = "quotas"
 	unfinished = ".tmp-"     // after a file's name: it is being written
 	damaged    = ".damaged-" // after a file's name: it is set aside
 )

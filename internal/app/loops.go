@@ -28,6 +28,7 @@ const (
 func (n *node) startLoops(ctx context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { n.clock.Follow(ctx) })
 	wg.Go(func() { n.sweep(ctx) })
+	wg.Go(func() { n.quotas.tend(ctx) })
 	wg.Go(func() { n.convertCounters(ctx) })
 	wg.Go(func() { n.rank(ctx) })
 	wg.Go(func() { n.rereadFiles(ctx) })

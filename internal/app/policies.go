@@ -39,9 +39,11 @@ type policies struct {
 	now     func() limiter.Instant
 	log     *slog.Logger
 
-	// install is told of the limits of a policy before it is in force, and
-	// reloaded of how each reading of changed files ended.
-	install  func([]*limiter.Limit)
+	// accept is asked whether the limits of a policy can be served. install is told
+	// of them before it is in force, and reloaded of how each reading of changed
+	// files ended.
+	accept   func([]*limiter.Limit) error
+	install  func(version uint64, limits []*limiter.Limit)
 	reloaded func(obs.ReloadResult)
 
 	current atomic.Pointer[policy.Snapshot] // what requests are matched against; stored under swapping
@@ -194,7 +196,7 @@ func (p *policies) replace(next *policy.Snapshot, told func(*policyState)) {
 
 // put makes next what requests are matched against. p.loading is held.
 func (p *policies) put(next *policy.Snapshot) {
-	p.install(next.Limits())
+	p.install(next.Version(), next.Limits())
 	p.swapping.Lock()
 	defer p.swapping.Unlock()
 	p.current.Store(next.WithModes(p.modes))
@@ -269,6 +271,9 @@ func (p *policies) compile(local, published []*policy.Document) (*policy.Snapsho
 	}
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("app: %w: %w", ErrPolicies, problems)
+	}
+	if err := p.accept(next.Limits()); err != nil {
+		return nil, fmt.Errorf("app: %w: %w", ErrPolicies, err)
 	}
 	return next, nil
 }

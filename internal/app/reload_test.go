@@ -199,7 +199,8 @@ func TestCommentsMoveTheLinesThatAreNamed(t *testing.T) {
 	write(t, name, hourly(1))
 	p := &policies{
 		paths: []string{name}, now: clock.New().Now, log: slog.New(slog.DiscardHandler),
-		install: func([]*limiter.Limit) {}, reloaded: func(obs.ReloadResult) {},
+		accept:  func([]*limiter.Limit) error { return nil },
+		install: func(uint64, []*limiter.Limit) {}, reloaded: func(obs.ReloadResult) {},
 	}
 	if err := p.load(); err != nil {
 		t.Fatal(err)

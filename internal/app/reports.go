@@ -28,6 +28,7 @@ func (n *node) metricsConfig() obs.Config {
 				Reclaimed: s.Reclaimed,
 			}
 		},
+		Quota: func() obs.QuotaReading { return n.quotas.reading() },
 		Edge: func() obs.EdgeReading {
 			s := n.server.Stats()
 			e := obs.EdgeReading{

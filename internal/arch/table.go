@@ -46,7 +46,7 @@ func Table() []Layer {
 		{Path: "limiter/quota", Pure: true, Ours: []string{lim}},
 		{Path: "limiter/quota/calendar", Pure: true, Ours: []string{lim}},
 		{Path: "limiter/table", Ours: []string{lim, "limiter/slots", "limiter/prefetch"}},
-		{Path: "policy", Ours: []string{lim, "limiter/prefetch", "limiter/quota/calendar"}},
+		{Path: "policy", Ours: []string{lim, "limiter/prefetch"}},
 
 		// The cluster.
 		{Path: "cluster", Ours: []string{"cluster/*", lim, "limiter/*"}},

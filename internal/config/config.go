@@ -17,6 +17,7 @@ type Config struct {
 	HTTP     HTTP     `yaml:"http"`
 	Admin    Admin    `yaml:"admin"`
 	Table    Table    `yaml:"table"`
+	Quotas   Quotas   `yaml:"quotas"`
 	Shutdown Shutdown `yaml:"shutdown"`
 	Metrics  Metrics  `yaml:"metrics"`
 	Log      Log      `yaml:"log"`
@@ -173,6 +174,15 @@ type Log struct {
 	Format string `yaml:"format" oneof:"text|json" doc:"One line of key=value, or of JSON, per record."`
 }
 
+// Quotas bounds what the node holds of durable quotas.
+type Quotas struct {
+	CountersMax  int           `yaml:"counters_max" min:"1" max:"268435456" doc:"Counters of quotas that are held in memory, about 250 bytes each. A call whose counter finds no room is denied."`
+	GrantMax     int           `yaml:"grant_max" min:"1" max:"36028797018963968" doc:"Units that are fetched ahead of need at once for one counter, at most. A crash loses what is held."`
+	GrantHorizon time.Duration `yaml:"grant_horizon" min:"10ms" max:"1h" doc:"How long a grant should last at the counter's present rate. Longer: fewer disk writes, and more is lost by a crash."`
+	IdleReturn   time.Duration `yaml:"idle_return" min:"100ms" max:"1h" doc:"Units that were not used for so long are given back."`
+	StartTimeout time.Duration `yaml:"start_timeout" min:"1s" max:"1h" doc:"How long the quota store may take to open; then the policy that needs it is refused."`
+}
+
 // Runtime tunes Go's garbage collector.
 type Runtime struct {
 	GCPercent   int   `yaml:"gc_percent" min:"10" max:"10000" doc:"Garbage collection target in percent of the live heap. Ignored if GOGC is set."`
@@ -230,6 +240,10 @@ func Default() Config {
 			SharePercent: 50,
 			OnFull:       "allow",
 			Save:         true,
+		},
+		Quotas: Quotas{
+			CountersMax: 4 << 20, GrantMax: 100_000, GrantHorizon: time.Second, IdleReturn: 5 * time.Second,
+			StartTimeout: 30 * time.Second,
 		},
 		Shutdown: Shutdown{DrainDelay: 5 * time.Second, Timeout: 25 * time.Second},
 		Metrics:  Metrics{Path: "/metrics", LimitsMax: 1_000},

@@ -22,6 +22,7 @@ type Config struct {
 
 	Build  Build
 	Table  func() TableReading
+	Quota  func() QuotaReading
 	Edge   func() EdgeReading
 	Policy func() PolicyReading
 	Modes  func() []ModeReading // of the domains that are not enforced
@@ -38,6 +39,17 @@ type TableReading struct {
 	Bytes, BytesMax     uint64
 	Full, ShareFull     uint64 // charges that found no room since start
 	Reclaimed           uint64 // counters forgotten because they equalled fresh ones
+}
+
+// A QuotaReading is the state of what the node holds of quotas.
+type QuotaReading struct {
+	Counters, CountersMax uint64
+	Parked                uint64 // calls that wait for units now
+	Waited, Failed        uint64 // charges that had to wait, and those of them that got no answer
+	Refused               uint64 // charges that found no room
+	// Units by what became of them.
+	Spent, Refunded, Dropped, Owed, Lost uint64
+	Entries, CommandsLost                uint64 // of the log, and commands that got no answer from it
 }
 
 // An EdgeReading is the state of the doors.

@@ -52,6 +52,12 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 	c.Table = func() TableReading {
 		return TableReading{Entries: 1, EntriesMax: 2, Bytes: 3, BytesMax: 4, Full: 5, ShareFull: 6, Reclaimed: 7}
 	}
+	c.Quota = func() QuotaReading {
+		return QuotaReading{
+			Counters: 1, CountersMax: 2, Parked: 3, Waited: 9, Failed: 4, Refused: 6,
+			Spent: 7, Refunded: 8, Dropped: 9, Owed: 10, Lost: 11, Entries: 12, CommandsLost: 13,
+		}
+	}
 	c.Edge = func() EdgeReading {
 		return EdgeReading{Connections: 1, Late: 2, Refused: 3, Panics: 4, Faults: 5, Shed: 6, Abuse: []Abuse{{"ping", 7}}, Held: 8, Unheld: 9}
 	}
@@ -88,6 +94,19 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 		"headgate_table_full_total{table}":                 5,
 		"headgate_table_full_total{share}":                 6,
 		"headgate_table_reclaimed_total{}":                 7,
+		"headgate_quota_counters{}":                        1,
+		"headgate_quota_counters_max{}":                    2,
+		"headgate_quota_parked_calls{}":                    3,
+		"headgate_quota_waits_total{answered}":             5,
+		"headgate_quota_waits_total{failed}":               4,
+		"headgate_quota_refused_total{}":                   6,
+		"headgate_quota_units_total{spent}":                7,
+		"headgate_quota_units_total{given_back}":           8,
+		"headgate_quota_units_total{not_credited}":         9,
+		"headgate_quota_units_total{owed}":                 10,
+		"headgate_quota_units_total{unrecorded}":           11,
+		"headgate_quota_entries_total{}":                   12,
+		"headgate_quota_commands_lost_total{}":             13,
 		"headgate_grpc_connections{}":                      1,
 		"headgate_late_total{}":                            2,
 		"headgate_shed_total{connections_max}":             3,

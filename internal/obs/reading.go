@@ -17,6 +17,8 @@ type readings struct {
 	tableFull, tableReclaimed                                                                *prometheus.Desc
 	connections, faults, late, held, shed, abuse, panics                                     *prometheus.Desc
 	tlsNotAfter, tlsReloads                                                                  *prometheus.Desc
+
+	quotaCounters, quotaCountersMax, quotaParked, quotaWaits, quotaRefused, quotaUnits, quotaEntries, quotaLost *prometheus.Desc
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -45,6 +47,15 @@ func newReadings(c Config) *readings {
 		tableFull:       desc("table_full_total", "Charges whose counter found no room, so that on_full decided, by what was full.", "bound"),
 		tableReclaimed:  desc("table_reclaimed_total", "Counters forgotten because they equalled fresh ones."),
 
+		quotaCounters:    desc("quota_counters", "Counters of quotas in memory."),
+		quotaCountersMax: desc("quota_counters_max", "Bound of headgate_quota_counters."),
+		quotaParked:      desc("quota_parked_calls", "Calls that wait for units of a quota."),
+		quotaWaits:       desc("quota_waits_total", "Charges of quotas that had to wait, by how that ended.", "result"),
+		quotaRefused:     desc("quota_refused_total", "Charges of quotas that found no room for their counter, or to wait."),
+		quotaUnits:       desc("quota_units_total", "Units of quotas, by what became of them.", "what"),
+		quotaEntries:     desc("quota_entries_total", "Entries of the quota log that were committed."),
+		quotaLost:        desc("quota_commands_lost_total", "Commands of quotas that got no answer from the log."),
+
 		connections: desc("grpc_connections", "gRPC connections open now."),
 		faults:      desc("faults_total", "Requests answered with an error: malformed, beyond a bound, unknown domain."),
 		late:        desc("late_total", "Decisions that were not made in time, so that on_unavailable decided."),
@@ -64,6 +75,7 @@ func (r *readings) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		r.ready, r.policyInfo, r.policyLoaded, r.policyRejected, r.policyLimits, r.policyDomains, r.policyMode,
 		r.tableEntries, r.tableEntriesMax, r.tableBytes, r.tableBytesMax, r.tableFull, r.tableReclaimed,
+		r.quotaCounters, r.quotaCountersMax, r.quotaParked, r.quotaWaits, r.quotaRefused, r.quotaUnits, r.quotaEntries, r.quotaLost,
 		r.connections, r.faults, r.late, r.held, r.shed, r.abuse, r.panics,
 		r.tlsNotAfter, r.tlsReloads,
 	} {
@@ -100,6 +112,21 @@ func (r *readings) Collect(ch chan<- prometheus.Metric) {
 	counter(r.tableFull, t.Full, "table")
 	counter(r.tableFull, t.ShareFull, "share")
 	counter(r.tableReclaimed, t.Reclaimed)
+
+	q := read(r.config.Quota)
+	gauge(r.quotaCounters, float64(q.Counters))
+	gauge(r.quotaCountersMax, float64(q.CountersMax))
+	gauge(r.quotaParked, float64(q.Parked))
+	counter(r.quotaWaits, q.Waited-q.Failed, "answered")
+	counter(r.quotaWaits, q.Failed, "failed")
+	counter(r.quotaRefused, q.Refused)
+	counter(r.quotaUnits, q.Spent, "spent")
+	counter(r.quotaUnits, q.Refunded, "given_back")
+	counter(r.quotaUnits, q.Dropped, "not_credited")
+	counter(r.quotaUnits, q.Owed, "owed")
+	counter(r.quotaUnits, q.Lost, "unrecorded")
+	counter(r.quotaEntries, q.Entries)
+	counter(r.quotaLost, q.CommandsLost)
 
 	e := read(r.config.Edge)
 	gauge(r.connections, float64(e.Connections))

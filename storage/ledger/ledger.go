@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/limiter/quota"
 	"github.com/headgate/headgate/storage"
 )
@@ -106,6 +107,16 @@ func (l *Ledger) Time() int64 {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.group.Time()
+}
+
+// Tenure returns the highest tenure that was seen of any partition; 0 if none was.
+func (l *Ledger) Tenure() (highest uint64) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for p := range limiter.Partition(limiter.PartitionCount) {
+		highest = max(highest, l.group.Tenure(p))
+	}
+	return highest
 }
 
 // Err returns why the ledger stopped, or nil.

@@ -285,8 +285,8 @@ func TestASetAnswersForTheGroupsThatItHas(t *testing.T) {
 	b := filled(t, 1)
 	s := Set{nil, b.ledger}
 	c := ensure(now, 1, 5).Commands[0]
-	if r, ok := s.Answer(1, &c); !ok || r.Granted != 5 || s.Time(1) != now {
-		t.Fatal(r, ok, s.Time(1))
+	if r, ok := s.Answer(1, &c); !ok || r.Granted != 5 || s.Time(1) != now || b.ledger.Tenure() != 1 {
+		t.Fatal(r, ok, s.Time(1), b.ledger.Tenure())
 	}
 	for _, group := range []uint32{0, 2, 1<<32 - 1} {
 		if r, ok := s.Answer(group, &c); ok || s.Time(group) != 0 {

@@ -101,6 +101,8 @@ const (
 	LimitKind_LIMIT_KIND_CONCURRENCY LimitKind = 5
 	// A schedule that tells callers how long to wait: `pace`.
 	LimitKind_LIMIT_KIND_PACE LimitKind = 6
+	// A durable counter per period of a calendar: `quota`.
+	LimitKind_LIMIT_KIND_QUOTA LimitKind = 7
 )
 
 // Enum value maps for LimitKind.
@@ -113,6 +115,7 @@ var (
 		4: "LIMIT_KIND_UNLIMITED",
 		5: "LIMIT_KIND_CONCURRENCY",
 		6: "LIMIT_KIND_PACE",
+		7: "LIMIT_KIND_QUOTA",
 	}
 	LimitKind_value = map[string]int32{
 		"LIMIT_KIND_UNSPECIFIED":    0,
@@ -122,6 +125,7 @@ var (
 		"LIMIT_KIND_UNLIMITED":      4,
 		"LIMIT_KIND_CONCURRENCY":    5,
 		"LIMIT_KIND_PACE":           6,
+		"LIMIT_KIND_QUOTA":          7,
 	}
 )
 
@@ -2103,7 +2107,7 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fVERDICT_ALLOWED\x10\x01\x12\x12\n" +
-	"\x0eVERDICT_DENIED\x10\x02*\xbd\x01\n" +
+	"\x0eVERDICT_DENIED\x10\x02*\xd3\x01\n" +
 	"\tLimitKind\x12\x1a\n" +
 	"\x16LIMIT_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fLIMIT_KIND_RATE\x10\x01\x12\x15\n" +
@@ -2111,7 +2115,8 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\x19LIMIT_KIND_SLIDING_WINDOW\x10\x03\x12\x18\n" +
 	"\x14LIMIT_KIND_UNLIMITED\x10\x04\x12\x1a\n" +
 	"\x16LIMIT_KIND_CONCURRENCY\x10\x05\x12\x13\n" +
-	"\x0fLIMIT_KIND_PACE\x10\x06*\xb6\x01\n" +
+	"\x0fLIMIT_KIND_PACE\x10\x06\x12\x14\n" +
+	"\x10LIMIT_KIND_QUOTA\x10\a*\xb6\x01\n" +
 	"\x0eDegradedReason\x12\x1f\n" +
 	"\x1bDEGRADED_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aDEGRADED_REASON_TABLE_FULL\x10\x01\x12$\n" +

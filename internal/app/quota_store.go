@@ -1,0 +1,165 @@
+package app
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"github.com/headgate/headgate/cluster/consensus"
+	"github.com/headgate/headgate/limiter/quota"
+	"github.com/headgate/headgate/storage"
+	"github.com/headgate/headgate/storage/ledger"
+	"github.com/headgate/headgate/storage/raftlog"
+)
+
+const (
+	snapshotsKept = 2
+	// leadPoll is how often a group is asked whether it leads yet.
+	leadPoll = 5 * time.Millisecond
+	// lonelyAddr is the address of a node that nobody dials.
+	lonelyAddr = "localhost:0"
+	// A lone voter elects itself after this long.
+	loneHeartbeat = 100 * time.Millisecond
+)
+
+// A quotaStore is where quotas are recorded: the groups of a lone voter, on one
+// database.
+type quotaStore struct {
+	id      string
+	db      *storage.DB
+	ledgers ledger.Set // by group
+	groups  *consensus.Node
+}
+
+// openQuotaStore opens the store in dir, and makes it first if there is none.
+func openQuotaStore(dir string, log *slog.Logger) (*quotaStore, error) {
+	c := storage.Default(filepath.Join(dir, "store"))
+	c.Events = storageEvents(log)
+	db, err := storage.Open(c)
+	if err != nil {
+		return nil, fmt.Errorf("app: quotas: %w", err)
+	}
+	store := db.Identity().Store
+	s := &quotaStore{db: db, ledgers: make(ledger.Set, quota.Groups), id: hex.EncodeToString(store[:])}
+	self := consensus.Server{ID: s.id, Addr: lonelyAddr}
+	s.groups, err = consensus.Start(consensus.Config{
+		ID: self.ID, Addr: self.Addr, Groups: quota.Groups,
+		Stores:    func(group uint32) (consensus.Stores, error) { return s.stores(dir, group, log) },
+		FSM:       func(group uint32) (raft.FSM, error) { return s.ledgers[group], nil },
+		Bootstrap: []consensus.Server{self},
+		Heartbeat: loneHeartbeat, Lease: loneHeartbeat / 2,
+		SpreadInterval: -1,
+		Events:         consensus.Events{Log: raftLog(log)},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("app: quotas: %w", errors.Join(err, db.Close()))
+	}
+	return s, nil
+}
+
+// stores opens what one group keeps, and its ledger.
+func (s *quotaStore) stores(dir string, group uint32, log *slog.Logger) (consensus.Stores, error) {
+	stopped := func(err error) { log.Error("a group of quotas stopped", slog.String("error", err.Error())) }
+	l, err := ledger.Open(ledger.Config{DB: s.db, Group: storage.Group(group), Stopped: stopped})
+	if err != nil {
+		return consensus.Stores{}, err
+	}
+	s.ledgers[group] = l
+	path := filepath.Join(dir, "snapshots", strconv.Itoa(int(group)))
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return consensus.Stores{}, err
+	}
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(path, snapshotsKept, hclog.NewNullLogger())
+	if err != nil {
+		return consensus.Stores{}, err
+	}
+	restored, err := covers(l, snapshots)
+	if err != nil {
+		return consensus.Stores{}, err
+	}
+	logs, err := raftlog.Open(s.db, storage.Group(group), snapshots)
+	if err != nil {
+		return consensus.Stores{}, err
+	}
+	return consensus.Stores{Log: logs, Stable: logs, Snapshots: snapshots, Restored: restored}, nil
+}
+
+// covers reports whether the ledger has all that the newest snapshot has.
+func covers(l *ledger.Ledger, snapshots raft.SnapshotStore) (bool, error) {
+	list, err := snapshots.List()
+	if err != nil || len(list) == 0 {
+		return false, err
+	}
+	_, stream, err := snapshots.Open(list[0].ID)
+	if err != nil {
+		return false, err
+	}
+	covered, err := l.Covers(stream)
+	return covered, errors.Join(err, stream.Close())
+}
+
+// lead waits until this node leads every group and has applied its log.
+func (s *quotaStore) lead(ctx context.Context) error {
+	tick := time.NewTicker(leadPoll)
+	defer tick.Stop()
+	for group := range uint32(quota.Groups) {
+		for !s.groups.Leads(group) {
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("group %d has no leader: %w", group, ctx.Err())
+			case <-tick.C:
+			}
+		}
+		if err := s.groups.Barrier(ctx, group); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tenure returns the highest tenure that any group has seen.
+func (s *quotaStore) tenure() (highest uint64) {
+	for _, l := range s.ledgers {
+		highest = max(highest, l.Tenure())
+	}
+	return highest
+}
+
+func (s *quotaStore) close(ctx context.Context) error {
+	return errors.Join(s.groups.Stop(ctx), s.db.Close())
+}
+
+func storageEvents(log *slog.Logger) storage.Events {
+	return storage.Events{
+		Full: func(err error) {
+			log.Error("the disk is full: quotas get no more units", slog.String("error", err.Error()))
+		},
+		Recovered: func() { log.Info("there is room on the disk again: quotas go on") },
+		Slow: func(op storage.SlowOperation) {
+			log.Warn("the disk is slow", slog.String("what", op.What), slog.String("path", op.Path), slog.Duration("took", op.Took))
+		},
+		Stalled: func(reason string) { log.Warn("the disk can't keep up: quotas wait", slog.String("reason", reason)) },
+		Resumed: func() { log.Info("the disk keeps up again") },
+		Failed: func(err error) {
+			log.Error("the quota store failed: quotas get no more units until the node is started again", slog.String("error", err.Error()))
+		},
+	}
+}
+
+func raftLog(log *slog.Logger) func(uint32, consensus.Severity, string, []any) {
+	return func(group uint32, severity consensus.Severity, msg string, attrs []any) {
+		if severity != consensus.Error {
+			return // how a lone voter elects itself, at each start
+		}
+		log.Warn("raft says", append([]any{slog.Uint64("group", uint64(group)), slog.String("what", msg)}, attrs...)...)
+	}
+}

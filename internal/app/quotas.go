@@ -1,0 +1,198 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+	_ "time/tzdata" // quotas follow time zones, whatever the machine knows of them
+
+	"github.com/headgate/headgate/cluster"
+	"github.com/headgate/headgate/cluster/grants"
+	"github.com/headgate/headgate/cluster/holdings"
+	"github.com/headgate/headgate/internal/config"
+	"github.com/headgate/headgate/internal/obs"
+	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/quota"
+	"github.com/headgate/headgate/limiter/quota/calendar"
+)
+
+const (
+	// tendEvery is how often one of 256 parts of the holdings is looked at.
+	tendEvery = 20 * time.Millisecond
+	// versionBits is how much of a quota's policy version is the policy's own: what
+	// is above it is the tenure, so that a process never has an older version than
+	// the one before it.
+	versionBits = 32
+)
+
+// quotas are the node's durable quotas. The store is opened by the first policy
+// that has any: a node without one writes nothing.
+type quotas struct {
+	dir      string // below the data directory
+	settings *config.Quotas
+	now      func() limiter.Instant
+	log      *slog.Logger
+	router   *cluster.Router
+
+	mu       sync.Mutex // guards what follows, and is held while the store is opened
+	store    *quotaStore
+	driver   *grants.Driver
+	holdings *holdings.Holdings
+	tenure   uint64
+	stopped  bool
+	version  uint64 // of the last install
+}
+
+// ready sees to it that limits can be served: it opens the store if one of them is
+// a quota. What can't be served is an error, which names the limit.
+func (q *quotas) ready(limits []*limiter.Limit) error {
+	list, err := quotasOf(limits)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.holdings != nil {
+		return nil
+	}
+	if q.stopped {
+		return errors.New("app: quotas: the node is stopping")
+	}
+	return q.open()
+}
+
+// open opens the store and starts what works on it. q.mu is held.
+func (q *quotas) open() error {
+	began := q.now()
+	store, err := openQuotaStore(q.dir, q.log)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), q.settings.StartTimeout)
+	defer cancel()
+	fail := func(err error) error {
+		return fmt.Errorf("app: quotas: %w", errors.Join(err, store.close(ctx)))
+	}
+	if err := store.lead(ctx); err != nil {
+		return fail(err)
+	}
+	// Above every one that the ledger knows: whoever had units before is not this
+	// process.
+	q.tenure = store.tenure() + 1
+	q.driver, err = grants.Start(grants.Config{
+		ID: store.id, Groups: store.groups, Ledger: store.ledgers,
+		Now: q.now, Wall: func() int64 { return time.Now().UnixMilli() },
+	})
+	if err != nil {
+		return fail(err)
+	}
+	q.holdings, err = holdings.New(holdings.Config{
+		Submit: func(c quota.Command, done func(*quota.Command, quota.Result, error)) error {
+			return q.driver.Submit(c, done)
+		},
+		Rest:        func(now limiter.Instant, c *limiter.Call) { q.router.Table.Decide(now, c) },
+		Now:         q.now,
+		Tenure:      q.tenure,
+		CountersMax: int64(q.settings.CountersMax),
+		GrantMax:    uint64(q.settings.GrantMax),
+		Horizon:     q.settings.GrantHorizon,
+		Idle:        q.settings.IdleReturn,
+	})
+	if err != nil {
+		return fail(errors.Join(err, q.driver.Stop(ctx)))
+	}
+	q.store = store
+	q.router.Serve(q.holdings)
+	q.log.Info("quotas are served", slog.String("dir", q.dir), slog.Uint64("tenure", q.tenure), slog.Duration("took", q.now().Sub(began)))
+	return nil
+}
+
+// install makes the quotas among limits those in force. ready has accepted them.
+func (q *quotas) install(version uint64, limits []*limiter.Limit) {
+	list, err := quotasOf(limits)
+	if err != nil {
+		return // ready has said so
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.holdings != nil && version != q.version {
+		q.version = version
+		q.holdings.Install(q.tenure<<versionBits|version, list)
+	}
+}
+
+// quotasOf returns the quotas among limits, with their calendars. An error names
+// those that are not served.
+func quotasOf(limits []*limiter.Limit) (list []holdings.Quota, err error) {
+	for _, l := range limits {
+		if l.Kind != limiter.KindQuota {
+			continue
+		}
+		when, problem := calendarOf(l)
+		if problem != nil {
+			err = errors.Join(err, fmt.Errorf("app: quota %s of domain %s: %w", l.Name, l.Domain, problem))
+			continue
+		}
+		list = append(list, holdings.Quota{Limit: l, When: when})
+	}
+	return list, err
+}
+
+func calendarOf(l *limiter.Limit) (*calendar.Calendar, error) {
+	zone, err := time.LoadLocation(l.Quota.Zone)
+	if err != nil {
+		return nil, err
+	}
+	return calendar.New(l.Quota.Schedule, zone)
+}
+
+// tend looks after what is held until ctx ends.
+func (q *quotas) tend(ctx context.Context) {
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if h := q.router.Quotas(); h != nil {
+				h.Tend(q.now())
+			}
+		}
+	}
+}
+
+// stop gives back what is held and closes the store. Nobody asks any more. What
+// could not be given back by the end of ctx counts as spent.
+func (q *quotas) stop(ctx context.Context) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.stopped = true
+	if q.store == nil {
+		return nil
+	}
+	err := errors.Join(q.holdings.Leave(ctx), q.driver.Stop(ctx), q.store.close(ctx))
+	q.store = nil
+	return err
+}
+
+// reading is what metrics say of the quotas.
+func (q *quotas) reading() (r obs.QuotaReading) {
+	r.CountersMax = uint64(q.settings.CountersMax)
+	h := q.router.Quotas()
+	if h == nil {
+		return r
+	}
+	s := h.Stats()
+	r.Counters, r.Parked = uint64(s.Counters), uint64(s.Parked)
+	r.Waited, r.Failed, r.Refused = s.Waited, s.Failed, s.Refused
+	r.Spent, r.Refunded, r.Dropped, r.Owed, r.Lost = s.Spent, s.Refunded, s.Dropped, s.Owed, s.Lost
+	for _, group := range q.driver.Stats() {
+		r.Entries += group.Entries
+		r.CommandsLost += group.Lost
+	}
+	return r
+}

@@ -1,0 +1,96 @@
+package app
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
+	"github.com/headgate/headgate/internal/config"
+)
+
+// yearly is a policy with a quota, in a year of which the tests see no end.
+func yearly(amount int) string {
+	return fmt.Sprintf("domain: shop\nlimits:\n  - name: plan\n    by: [user]\n    quota: %d/year\n    month: %d\n", amount, time.Now().UTC().AddDate(0, 6, 0).Month())
+}
+
+// patientConfig is testConfig for a disk that takes its time: a call is denied when
+// its units take longer than a decision may.
+func patientConfig(t *testing.T, policyText string) config.Config {
+	t.Helper()
+	c := testConfig(t, policyText)
+	c.GRPC.DecideTimeout = 10 * time.Second
+	return c
+}
+
+func TestAQuotaSurvivesRestartsToTheUnit(t *testing.T) {
+	c := patientConfig(t, yearly(9))
+	for round, want := range []uint64{6, 3, 0} {
+		n := startNode(t, c)
+		allow(t, n, "alice", true, true)
+		if r := check(t, n.client, "shop", "alice"); r.GetRemaining() != want || r.GetVerdict() != headgatev1.Verdict_VERDICT_ALLOWED {
+			t.Errorf("round %d: %v, want %d remaining", round, r, want)
+		}
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := startNode(t, c)
+	allow(t, n, "alice", false)
+	allow(t, n, "bob", true)
+	r := check(t, n.client, "shop", "alice")
+	if r.GetDeniedBy() != "plan" || r.GetRetryAfter().AsDuration() < 24*time.Hour || r.GetDegraded() != 0 {
+		t.Errorf("denied with %v", r)
+	}
+}
+
+func TestANewAmountKeepsWhatAQuotaUsed(t *testing.T) {
+	c := patientConfig(t, yearly(3))
+	n := startNode(t, c)
+	allow(t, n, "alice", true, true, true, false)
+	write(t, c.Policy.Paths[0], yearly(5))
+	eventually(t, "the new policy", func() bool { return strings.Count(n.log.String(), "policies in force") == 2 })
+	allow(t, n, "alice", true, true, false)
+	write(t, c.Policy.Paths[0], yearly(4))
+	eventually(t, "the third policy", func() bool { return strings.Count(n.log.String(), "policies in force") == 3 })
+	allow(t, n, "alice", false)
+	if err := n.stop(); err != nil {
+		t.Fatal(err)
+	}
+	n = startNode(t, c)
+	allow(t, n, "alice", false)
+}
+
+func TestTheFirstQuotaOpensTheStoreAndNothingElseDoes(t *testing.T) {
+	c := patientConfig(t, hourly(5))
+	n := startNode(t, c)
+	allow(t, n, "alice", true)
+	dir := filepath.Join(c.DataDir, quotasName)
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Fatalf("without a quota there is %s: %v", dir, err)
+	}
+	write(t, c.Policy.Paths[0], yearly(2))
+	eventually(t, "the policy with a quota", func() bool { return strings.Count(n.log.String(), "policies in force") == 2 })
+	allow(t, n, "alice", true, true, false)
+	if _, err := os.Stat(dir); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAStoreThatCantBeReadRefusesThePolicyAndSaysWhy(t *testing.T) {
+	c := patientConfig(t, hourly(2))
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(c.DataDir, quotasName), "not a directory")
+	n := startNode(t, c)
+	write(t, c.Policy.Paths[0], yearly(2))
+	eventually(t, "the refusal", func() bool { return strings.Contains(n.log.String(), "policies refused") })
+	if !strings.Contains(n.log.String(), "app: quotas: ") {
+		t.Errorf("the log does not say why:\n%s", n.log)
+	}
+	allow(t, n, "alice", true, true, false)
+}
