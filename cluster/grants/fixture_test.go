@@ -25,18 +25,18 @@ type poolID struct {
 	window quota.Window
 }
 
-// A ledger is one group's state in memory: what a store keeps on disk.
-type ledger struct {
+// A state is one group's state in memory: what a store keeps on disk.
+type state struct {
 	mu      sync.Mutex
 	group   quota.Group
 	pools   map[poolID]*quota.Pool
 	entries []quota.Batch // all that was applied
 }
 
-func newLedger() *ledger { return &ledger{pools: map[poolID]*quota.Pool{}} }
+func newState() *state { return &state{pools: map[poolID]*quota.Pool{}} }
 
 // apply applies an entry of the log.
-func (l *ledger) apply(entry []byte) any {
+func (l *state) apply(entry []byte) any {
 	var b quota.Batch
 	if err := quota.DecodeBatch(entry, &b); err != nil {
 		return err
@@ -58,7 +58,7 @@ func (l *ledger) apply(entry []byte) any {
 	return results
 }
 
-func (l *ledger) pool(c *quota.Command) *quota.Pool {
+func (l *state) pool(c *quota.Command) *quota.Pool {
 	id := poolID{c.Key, c.Window}
 	if l.pools[id] == nil {
 		l.pools[id] = &quota.Pool{}
@@ -66,7 +66,7 @@ func (l *ledger) pool(c *quota.Command) *quota.Pool {
 	return l.pools[id]
 }
 
-func (l *ledger) answer(c *quota.Command) (quota.Result, bool) {
+func (l *state) answer(c *quota.Command) (quota.Result, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if code := l.group.Refuses(c); code != quota.OK {
@@ -75,13 +75,13 @@ func (l *ledger) answer(c *quota.Command) (quota.Result, bool) {
 	return l.pool(c).Answer(c)
 }
 
-func (l *ledger) time() int64 {
+func (l *state) time() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.group.Time()
 }
 
-func (l *ledger) sizes() (sizes []int) {
+func (l *state) sizes() (sizes []int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, b := range l.entries {
@@ -91,7 +91,7 @@ func (l *ledger) sizes() (sizes []int) {
 }
 
 // outstanding returns what is granted of a key and not returned.
-func (l *ledger) outstanding(k limiter.Key) (units uint64) {
+func (l *state) outstanding(k limiter.Key) (units uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for id, p := range l.pools {
@@ -104,21 +104,21 @@ func (l *ledger) outstanding(k limiter.Key) (units uint64) {
 
 // The ledger as raft's state machine.
 
-func (l *ledger) Apply(e *raft.Log) any { return l.apply(e.Data) }
+func (l *state) Apply(e *raft.Log) any { return l.apply(e.Data) }
 
-func (l *ledger) Snapshot() (raft.FSMSnapshot, error) {
+func (l *state) Snapshot() (raft.FSMSnapshot, error) {
 	return nil, errors.New("the test is too short for a snapshot")
 }
 
-func (l *ledger) Restore(rc io.ReadCloser) error { return rc.Close() }
+func (l *state) Restore(rc io.ReadCloser) error { return rc.Close() }
 
 // ledgers are those of a node.
-type ledgers [quota.Groups]*ledger
+type ledgers [quota.Groups]*state
 
 func newLedgers() *ledgers {
 	var ls ledgers
 	for g := range ls {
-		ls[g] = newLedger()
+		ls[g] = newState()
 	}
 	return &ls
 }
