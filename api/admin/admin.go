@@ -29,6 +29,8 @@ type Sources struct {
 	Counters      func(*CountersQuery) (*Counters, error)
 	Counter       func(*CounterSelection) (*Counters, error)
 	ResetCounters func(Caller, *CounterReset) (*CountersReset, error)
+	Quotas        func(*QuotasQuery) (*Quotas, error)
+	Quota         func(*CounterSelection) (*Quotas, error)
 }
 
 // Status says how the node is.
@@ -98,6 +100,7 @@ type Table struct {
 //	GET /rlconfig    (text)
 //	GET /v1/mode     POST /v1/mode    GET /v1/audit (also /audit)
 //	GET /v1/counters GET /v1/counter  POST /v1/counters/reset
+//	GET /v1/quotas   GET /v1/quota
 func Handler(s *Sources) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.Status()) })
@@ -122,6 +125,8 @@ func Handler(s *Sources) http.Handler {
 		}
 		return s.ResetCounters(who, in)
 	}))
+	mux.HandleFunc("GET /v1/quotas", s.listQuotas)
+	mux.HandleFunc("GET /v1/quota", s.getQuota)
 	mux.HandleFunc("GET /v1/audit", s.audit)
 	mux.HandleFunc("GET /audit", s.audit)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)

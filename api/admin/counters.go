@@ -120,7 +120,13 @@ func answerOf(w http.ResponseWriter, ask func() (any, error)) {
 
 func countersQuery(v url.Values) (*CountersQuery, error) {
 	q := &CountersQuery{N: CountersDefault}
-	err := readQuery(v, map[string]func(string) error{
+	err := readQuery(v, pageParameters(q), nil)
+	return q, err
+}
+
+// pageParameters returns what reads the parameters of a page into q.
+func pageParameters(q *CountersQuery) map[string]func(string) error {
+	return map[string]func(string) error{
 		"domain": text(&q.Domain, "domain", AttributeKeyBytesMax),
 		"limit":  text(&q.Limit, "limit", CounterLimitBytesMax),
 		"cursor": text(&q.Cursor, "cursor", AttributeKeyBytesMax),
@@ -130,8 +136,7 @@ func countersQuery(v url.Values) (*CountersQuery, error) {
 			}
 			return nil
 		},
-	}, nil)
-	return q, err
+	}
 }
 
 func selection(v url.Values) (*CounterSelection, error) {
@@ -196,10 +201,7 @@ func (sel *CounterSelection) check() error {
 		if sel.Domain+sel.Limit != "" || len(sel.Attributes) > 0 {
 			return refuse(http.StatusBadRequest, "key: names a counter already: give no domain, attributes or limit beside it")
 		}
-		if b, err := hex.DecodeString(sel.Key); err != nil || len(b) != fingerprintDigits/2 {
-			return refuse(http.StatusBadRequest, "key: %.40q: must be a fingerprint, %d hexadecimal digits", sel.Key, fingerprintDigits)
-		}
-		return nil
+		return checkFingerprint(sel.Key)
 	}
 	if sel.Domain == "" {
 		return refuse(http.StatusBadRequest, "give a key, or a domain and attributes")
@@ -219,6 +221,13 @@ func (sel *CounterSelection) check() error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func checkFingerprint(key string) error {
+	if b, err := hex.DecodeString(key); err != nil || len(b) != fingerprintDigits/2 {
+		return refuse(http.StatusBadRequest, "key: %.40q: must be a fingerprint, %d hexadecimal digits", key, fingerprintDigits)
 	}
 	return nil
 }

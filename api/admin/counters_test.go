@@ -13,14 +13,17 @@ import (
 
 // asks answers with what it was asked.
 type asks struct {
-	query *CountersQuery
-	sel   *CounterSelection
-	reset *CounterReset
-	who   Caller
+	query  *CountersQuery
+	sel    *CounterSelection
+	reset  *CounterReset
+	quotas *QuotasQuery
+	who    Caller
 }
 
 func (a *asks) handler() http.Handler {
 	return Handler(&Sources{
+		Quotas:   func(q *QuotasQuery) (*Quotas, error) { a.quotas = q; return &Quotas{}, nil },
+		Quota:    func(s *CounterSelection) (*Quotas, error) { a.sel = s; return &Quotas{}, nil },
 		Counters: func(q *CountersQuery) (*Counters, error) { a.query = q; return &Counters{}, nil },
 		Counter:  func(s *CounterSelection) (*Counters, error) { a.sel = s; return &Counters{}, nil },
 		ResetCounters: func(who Caller, r *CounterReset) (*CountersReset, error) {
@@ -63,6 +66,32 @@ func TestCountersAreAskedForWithinBounds(t *testing.T) {
 		if (code == 200) != (c.says == "") || !strings.Contains(body, c.says) || !reflect.DeepEqual(a.query, c.want) || code != 200 && code != 400 {
 			t.Errorf("%s: %d %s %+v", name, code, body, a.query)
 		}
+	}
+}
+
+func TestQuotasAreAskedForWithinBounds(t *testing.T) {
+	for name, c := range map[string]struct {
+		path string
+		want *QuotasQuery
+		says string
+	}{
+		"nothing":         {"s", &QuotasQuery{CountersQuery{N: 100}, ""}, ""},
+		"all":             {"s?domain=shop&limit=l&n=1000&cursor=AQ&key=00ff00ff00ff00ff", &QuotasQuery{CountersQuery{"shop", "l", 1000, "AQ"}, "00ff00ff00ff00ff"}, ""},
+		"too many":        {"s?n=1001", nil, "n: "},
+		"a short key":     {"s?key=00ff", nil, `key: "00ff": must be a fingerprint`},
+		"an attribute":    {"s?attribute=a%3Db", nil, `"attribute" is no parameter`},
+		"one by its key":  {"?key=00ff00ff00ff00ff", nil, "a fingerprint is looked for with /v1/quotas"},
+		"one by no means": {"", nil, "give a key, or a domain and attributes"},
+	} {
+		var a asks
+		code, body := a.do("GET", "/v1/quota"+c.path, "")
+		if (code == 200) != (c.says == "") || !strings.Contains(body, c.says) || !reflect.DeepEqual(a.quotas, c.want) || code != 200 && code != 400 {
+			t.Errorf("%s: %d %s %+v", name, code, body, a.quotas)
+		}
+	}
+	var a asks
+	if code, _ := a.do("GET", "/v1/quota?domain=shop&attribute=b%3D1", ""); code != 200 || a.sel == nil || a.sel.Attributes[0] != (Attribute{"b", "1"}) {
+		t.Errorf("%d %+v", code, a.sel)
 	}
 }
 

@@ -206,12 +206,9 @@ func TestAnIdleBalanceGoesBackAndTheCounterIsForgottenLater(t *testing.T) {
 	}
 }
 
-func TestLeaveGivesEverythingBackAndACrashStrandsTheBalance(t *testing.T) {
-	n := newNode(t, limit(1000), nil)
-	for key := range uint64(50) {
-		n.ask(limiter.OpCharge, key, 20)
-		n.ask(limiter.OpGiveBack, key, 5)
-	}
+// leave has everything given back, which the ledger answers.
+func (n *node) leave(t *testing.T) {
+	t.Helper()
 	left := make(chan error)
 	go func() { left <- n.Leave(context.Background()) }()
 	for ended := false; !ended; {
@@ -225,6 +222,15 @@ func TestLeaveGivesEverythingBackAndACrashStrandsTheBalance(t *testing.T) {
 			n.ledger.run()
 		}
 	}
+}
+
+func TestLeaveGivesEverythingBackAndACrashStrandsTheBalance(t *testing.T) {
+	n := newNode(t, limit(1000), nil)
+	for key := range uint64(50) {
+		n.ask(limiter.OpCharge, key, 20)
+		n.ask(limiter.OpGiveBack, key, 5)
+	}
+	n.leave(t)
 	for key := range uint64(50) {
 		if got := n.today(key).Outstanding(); got != 15 {
 			t.Fatalf("key %d: %d units are out for 15 charged", key, got)

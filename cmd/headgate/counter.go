@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -82,17 +81,8 @@ that no limit applies to), 3 server or network trouble.`,
 			if err != nil {
 				return misuse(err)
 			}
-			q := url.Values{}
-			for name, value := range map[string]string{"key": sel.Key, "domain": sel.Domain, "limit": sel.Limit} {
-				if value != "" {
-					q.Set(name, value)
-				}
-			}
-			for _, a := range sel.Attributes {
-				q.Add("attribute", a.Key+"="+a.Value)
-			}
 			var out admin.Counters
-			if err := client.get(cmd.Context(), "/v1/counter?"+q.Encode(), &out); err != nil {
+			if err := client.get(cmd.Context(), "/v1/counter?"+selectionQuery(sel).Encode(), &out); err != nil {
 				return err
 			}
 			if err := printCounters(cmd, &out, output); err != nil {
@@ -146,11 +136,7 @@ Exit codes: 0 listed, also if there are none, 2 misuse, 3 server or network trou
 			return printed(err)
 		},
 	}
-	f := cmd.Flags()
-	f.StringVar(&q.Domain, "domain", "", "only counters of this `domain`")
-	f.StringVar(&q.Limit, "limit", "", "only counters of limits of this `name`")
-	f.IntVarP(&q.N, "number", "n", admin.CountersDefault, "list so many at most")
-	f.StringVar(&q.Cursor, "cursor", "", "go on where a page ended: what it printed")
+	addPage(cmd, &q, &q.N)
 	addAdmin(cmd, &client)
 	addOutput(cmd, &output)
 	return cmd
@@ -158,20 +144,15 @@ Exit codes: 0 listed, also if there are none, 2 misuse, 3 server or network trou
 
 // listCounters asks for pages until there are q.N counters or no more.
 func listCounters(cmd *cobra.Command, client *adminClient, q admin.CountersQuery) (*admin.Counters, error) {
-	out := &admin.Counters{Counters: []admin.Counter{}, Cursor: q.Cursor}
+	out := &admin.Counters{Counters: []admin.Counter{}}
 	for {
-		v := url.Values{"n": {strconv.Itoa(min(q.N-len(out.Counters), admin.CountersMax))}}
-		for name, value := range map[string]string{"domain": q.Domain, "limit": q.Limit, "cursor": out.Cursor} {
-			if value != "" {
-				v.Set(name, value)
-			}
-		}
+		v := pageQuery(&q, min(q.N-len(out.Counters), admin.CountersMax))
 		var page admin.Counters
 		if err := client.get(cmd.Context(), "/v1/counters?"+v.Encode(), &page); err != nil {
 			return nil, err
 		}
 		out.Counters, out.Cursor = append(out.Counters, page.Counters...), page.Cursor
-		if out.Cursor == "" || len(out.Counters) >= q.N {
+		if q.Cursor = page.Cursor; q.Cursor == "" || len(out.Counters) >= q.N {
 			return out, nil
 		}
 	}

@@ -26,7 +26,7 @@ Exit codes of every command:
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newCheck(), newCounter(), newPolicy(), newBench(), newVersion())
+	root.AddCommand(newServe(), newCheck(), newCounter(), newQuota(), newPolicy(), newBench(), newVersion())
 	return root
 }
 

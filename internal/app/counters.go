@@ -14,7 +14,6 @@ import (
 	"github.com/headgate/headgate/internal/audit"
 	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/limiter/table"
-	"github.com/headgate/headgate/policy"
 )
 
 const (
@@ -98,7 +97,7 @@ func (c *counters) get(sel *admin.CounterSelection) (*admin.Counters, error) {
 		}
 		return out, nil
 	}
-	call, err := c.match(sel)
+	call, err := c.policies.match(sel, false)
 	if err != nil {
 		return nil, err
 	}
@@ -114,40 +113,6 @@ func (c *counters) get(sel *admin.CounterSelection) (*admin.Counters, error) {
 func (c *counters) find(now limiter.Instant, fingerprint string) []table.Entry {
 	lo, _ := strconv.ParseUint(fingerprint, 16, 64)
 	return c.table.Find(now, lo)
-}
-
-// match returns what looks at the counters in memory that a call with the attributes
-// would charge, whatever the domain's mode.
-func (c *counters) match(sel *admin.CounterSelection) (*limiter.Call, error) {
-	var r policy.Request
-	var call limiter.Call
-	r.Domain = []byte(sel.Domain)
-	r.AddDescriptor().Op = limiter.OpPeek
-	for _, a := range sel.Attributes {
-		r.AddEntry([]byte(a.Key), []byte(a.Value)) // there is room: admin.AttributesMax
-	}
-	snapshot := c.policies.current.Load().WithModes(nil)
-	switch snapshot.Match(&r, &call) {
-	case policy.Matched:
-	case policy.TooManyCharges:
-		return nil, &admin.Refusal{Status: http.StatusConflict, Text: fmt.Sprintf("the attributes reach more than %d limits", limiter.ChargesMax)}
-	default:
-		return nil, &admin.Refusal{Status: http.StatusNotFound, Text: fmt.Sprintf("no policy has the domain %q", sel.Domain)}
-	}
-	for i := len(call.Charges()) - 1; i >= 0; i-- {
-		l := call.Charges()[i].Limit
-		if l.Kind == limiter.KindUnlimited || l.Kind == limiter.KindQuota || sel.Limit != "" && l.Name != sel.Limit { // not the table's
-			call.Remove(i)
-		}
-	}
-	if len(call.Charges()) == 0 {
-		which := "no limit"
-		if sel.Limit != "" {
-			which = fmt.Sprintf("no limit %q", sel.Limit)
-		}
-		return nil, &admin.Refusal{Status: http.StatusNotFound, Text: fmt.Sprintf("%s of %q that counts in memory applies to these attributes", which, sel.Domain)}
-	}
-	return &call, nil
 }
 
 // reset makes counters as if unused, and writes that down. What can't be written is
@@ -202,7 +167,7 @@ func (c *counters) meant(now limiter.Instant, sel *admin.CounterSelection) ([]ta
 	if sel.Key != "" {
 		return c.find(now, sel.Key), nil
 	}
-	call, err := c.match(sel)
+	call, err := c.policies.match(sel, false)
 	if err != nil {
 		return nil, err
 	}

@@ -79,6 +79,9 @@ func (h *Holding) Life() uint32 { return h.life }
 // Balance returns how many units may be spent now.
 func (h *Holding) Balance() uint64 { return h.known - h.returned - h.used - h.held }
 
+// Closed reports whether nothing may be spent any more: the balance is the pool's.
+func (h *Holding) Closed() bool { return h.is(closed) }
+
 // Used returns what was spent, net of refunds.
 func (h *Holding) Used() uint64 { return h.used }
 

@@ -658,3 +658,30 @@ func TestTheLeaderAnswersBusyWhenTooManyRequestsAreRemembered(t *testing.T) {
 		t.Fatal(r, ok, err)
 	}
 }
+
+func TestCountersAreReadOnFromAnyOfThem(t *testing.T) {
+	b := filled(t, 250)
+	var all []Counter
+	if err := b.ledger.Each(func(c *Counter) error { all = append(all, *c); return nil }); err != nil || len(all) != 250 {
+		t.Fatal(len(all), err)
+	}
+	enough := errors.New("enough")
+	for _, i := range []int{0, 100, 248, 249} {
+		var next []limiter.Key
+		err := b.ledger.EachAfter(all[i].Key, all[i].Window, func(c *Counter) error {
+			if next = append(next, c.Key); len(next) == 2 {
+				return enough
+			}
+			return nil
+		})
+		want := all[i+1 : min(i+3, 250)]
+		if errors.Is(err, enough) != (len(want) == 2) || len(next) != len(want) {
+			t.Fatalf("behind %d: %v, %v", i, next, err)
+		}
+		for j := range want {
+			if next[j] != want[j].Key {
+				t.Errorf("behind %d: %v, want %v", i, next[j], want[j].Key)
+			}
+		}
+	}
+}

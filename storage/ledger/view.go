@@ -43,8 +43,13 @@ func (v *view) close() error { return v.snapshot.Close() }
 // each calls use with every record whose key begins with prefix, of which key is
 // what follows the state's byte. Both are valid until use returns.
 func (v *view) each(prefix []byte, use func(key, value []byte) error) error {
+	return v.eachFrom(prefix, nil, use)
+}
+
+// eachFrom is each from where prefix goes on with from.
+func (v *view) eachFrom(prefix, from []byte, use func(key, value []byte) error) error {
 	state := appendState(nil, v.group, v.state)
-	lower := append(appendState(nil, v.group, v.state), prefix...)
+	lower := append(append(appendState(nil, v.group, v.state), prefix...), from...)
 	_, upper := stateSpan(v.group, v.state)
 	if len(prefix) > 0 {
 		upper = append(appendState(nil, v.group, v.state), prefix...)
@@ -70,11 +75,19 @@ type Counter struct {
 // Each calls use with every counter that is not forgotten, as they were at one
 // moment, in the order in which their windows will be forgotten, then of key. The
 // Counter is used again for the next one. An error of use ends it.
-func (l *Ledger) Each(use func(*Counter) error) error {
+func (l *Ledger) Each(use func(*Counter) error) error { return l.eachFrom(nil, use) }
+
+// EachAfter is Each for those that come after a key in a window, which need not be
+// there. The window must be a possible one: 0 ≤ Start < End ≤ quota.TimeMax.
+func (l *Ledger) EachAfter(k limiter.Key, w quota.Window, use func(*Counter) error) error {
+	return l.eachFrom(append(appendName(nil, poolName{k, w}), 0), use)
+}
+
+func (l *Ledger) eachFrom(name []byte, use func(*Counter) error) error {
 	v, err := l.look()
 	if err == nil {
 		var c Counter
-		err = v.each([]byte{recordPool}, func(key, value []byte) error {
+		err = v.eachFrom([]byte{recordPool}, name, func(key, value []byte) error {
 			n, err := parseName(key[1:])
 			if err != nil {
 				return err

@@ -1,0 +1,74 @@
+package admin
+
+import (
+	"net/http"
+	"time"
+)
+
+// A QuotasQuery is what GET /v1/quotas?domain=D&limit=L&key=K&n=100&cursor=C asks.
+type QuotasQuery struct {
+	CountersQuery        // Domain and Limit: only of counters that the node can name
+	Key           string // only the counter with this fingerprint; "": any
+}
+
+// Quotas are some of the periods of counters of quotas that a node has records of.
+type Quotas struct {
+	Quotas []Quota `json:"quotas"`
+	Cursor string  `json:"cursor,omitempty"` // asks for the next page; "": this is the last one
+}
+
+// A Quota is a counter of a quota in one period, as far as this node knows.
+type Quota struct {
+	// Domain and Limit are "" if nobody has asked for the counter since the node
+	// started, or the policy has no such quota any more: a record has no name.
+	Domain string `json:"domain,omitempty"`
+	Limit  string `json:"limit,omitempty"`
+	Shadow bool   `json:"shadow,omitempty"` // evaluated, not enforced
+	Key    string `json:"key"`
+
+	From     time.Time  `json:"from"`                // when the period began
+	ResetsAt *time.Time `json:"resets_at,omitempty"` // when it ends by the calendar; nil: as Domain and Limit
+	// SubWindows is of a quota that rolls: what is shown is one sub-window, and the
+	// amount is for so many before it as well.
+	SubWindows uint8 `json:"sub_windows,omitempty"`
+
+	Amount    uint64     `json:"amount"`                 // in force, with the correction
+	Used      uint64     `json:"used"`                   // granted, not returned, and not Held: spent, set aside, stranded, or held elsewhere
+	Beside    uint64     `json:"used_beside,omitempty"`  // what other sub-windows take of the amount
+	Held      uint64     `json:"held"`                   // granted to this node and not spent yet
+	Debt      uint64     `json:"debt"`                   // post-paid use that did not fit
+	Remaining uint64     `json:"remaining"`              // what could still be charged: ungranted, and Held
+	Correct   int64      `json:"correction,omitempty"`   // what operators added to the amount
+	Revision  uint64     `json:"revision,omitempty"`     // how often they did
+	Exhausted *time.Time `json:"exhausted_at,omitempty"` // when nothing remains, at this period's mean rate; nil: not in this period
+}
+
+// listQuotas answers GET /v1/quotas.
+func (s *Sources) listQuotas(w http.ResponseWriter, r *http.Request) {
+	answerOf(w, func() (any, error) {
+		q := &QuotasQuery{CountersQuery: CountersQuery{N: CountersDefault}}
+		parameters := pageParameters(&q.CountersQuery)
+		parameters["key"] = func(s string) error {
+			q.Key = s
+			return checkFingerprint(s)
+		}
+		if err := readQuery(r.URL.Query(), parameters, nil); err != nil {
+			return nil, err
+		}
+		return s.Quotas(q)
+	})
+}
+
+// getQuota answers GET /v1/quota?domain=D&attribute=KEY=VALUE&attribute=…&limit=L.
+func (s *Sources) getQuota(w http.ResponseWriter, r *http.Request) {
+	answerOf(w, func() (any, error) {
+		sel, err := selection(r.URL.Query())
+		if err != nil {
+			return nil, err
+		}
+		if sel.Key != "" {
+			return nil, refuse(http.StatusBadRequest, "key: a fingerprint is looked for with /v1/quotas")
+		}
+		return s.Quota(sel)
+	})
+}

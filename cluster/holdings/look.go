@@ -1,0 +1,28 @@
+package holdings
+
+import "github.com/headgate/headgate/limiter"
+
+// A View is what is held of one counter in one window.
+type View struct {
+	Limit   limiter.LimitID // of the limit that it counts for
+	Ends    int64           // when the window ends by the zone's rules, in Unix seconds
+	Balance uint64          // units that were granted here and are not spent, held or given back
+}
+
+// Look returns what is held of the counter of key in the window that began at start,
+// in Unix seconds. ok is false if it is not remembered here: then nothing is held.
+// It takes one shard's lock.
+func (h *Holdings) Look(key limiter.Key, start int64) (v View, ok bool) {
+	s := h.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.counters[place{key, start}]
+	if k == nil {
+		return View{}, false
+	}
+	v = View{Limit: k.plan.id, Ends: k.end}
+	if !k.holding.Closed() {
+		v.Balance = k.holding.Balance()
+	}
+	return v, true
+}
