@@ -88,9 +88,8 @@ func TestAStoreThatCantBeReadRefusesThePolicyAndSaysWhy(t *testing.T) {
 	write(t, filepath.Join(c.DataDir, quotasName), "not a directory")
 	n := startNode(t, c)
 	write(t, c.Policy.Paths[0], yearly(2))
-	eventually(t, "the refusal", func() bool { return strings.Contains(n.log.String(), "policies refused") })
-	if !strings.Contains(n.log.String(), "app: quotas: ") {
-		t.Errorf("the log does not say why:\n%s", n.log)
-	}
+	eventually(t, "the refusal, which says why", func() bool {
+		return strings.Contains(n.log.String(), "policies refused") && strings.Contains(n.log.String(), "app: quotas: ")
+	})
 	allow(t, n, "alice", true, true, false)
 }
