@@ -83,6 +83,11 @@ func TestWhatIsLeftCanBeSpentWhenTheFaultsAreOver(t *testing.T) {
 		for _, c := range old {
 			apply(c)
 		}
+		if c, ok := h.Surplus(now, &terms); ok { // what it has not been told was returned, and with it what a late command granted
+			c.Holder.Tenure = tenure
+			c, r := apply(c)
+			h.Learn(&c, r)
+		}
 		for range 4 * terms.Limit {
 			outcome := h.Spend(now, 1, &terms)
 			if outcome == Exceeded {
