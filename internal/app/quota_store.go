@@ -90,7 +90,7 @@ func (s *quotaStore) stores(dir string, group uint32, log *slog.Logger) (consens
 	if err != nil {
 		return consensus.Stores{}, err
 	}
-	return consensus.Stores{Log: logs, Stable: logs, Snapshots: snapshots, Restored: restored}, nil
+	return consensus.Stores{Log: logs, Stable: patientStore{logs}, Snapshots: snapshots, Restored: restored}, nil
 }
 
 // covers reports whether the ledger has all that the newest snapshot has.

@@ -153,6 +153,7 @@ func calendarOf(l *limiter.Limit) (*calendar.Calendar, error) {
 func (q *quotas) tend(ctx context.Context) {
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
+	rounds := 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -160,8 +161,20 @@ func (q *quotas) tend(ctx context.Context) {
 		case <-tick.C:
 			if h := q.router.Quotas(); h != nil {
 				h.Tend(q.now())
+				if rounds++; rounds%int(recheckEvery/tendEvery) == 0 {
+					q.recheck()
+				}
 			}
 		}
+	}
+}
+
+// recheck has a disk that was full looked at again.
+func (q *quotas) recheck() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.store != nil {
+		_ = q.store.db.Recheck() // its events say what became of it
 	}
 }
 
