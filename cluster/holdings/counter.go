@@ -18,6 +18,7 @@ type counter struct {
 	end       int64 // by the zone's rules
 	partition limiter.Partition
 	heard     bool // the ledger has answered: the holding knows what is free
+	passed    int  // marks that were reached
 	plan      *plan
 	asked     limiter.Instant // when a call last came
 	holding   quota.Holding

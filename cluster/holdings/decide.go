@@ -178,6 +178,7 @@ func (h *Holdings) spend(s *shard, now limiter.Instant, k *counter, ch *limiter.
 	}
 	ch.Was = limiter.Instant(k.start + 1)
 	k.allow(ch, now)
+	h.cross(s, now, k)
 	return true
 }
 
@@ -189,6 +190,7 @@ func (h *Holdings) post(s *shard, now limiter.Instant, k *counter, ch *limiter.C
 	s.tally.lost += lost
 	ch.Was = limiter.Instant(k.start + 1)
 	k.allow(ch, now)
+	h.cross(s, now, k)
 }
 
 // left returns how many units could still be charged, as far as is known here.
@@ -265,7 +267,7 @@ func (h *Holdings) answered(c *quota.Command, r quota.Result, err error) {
 		k.holding.Lost(c)
 	} else {
 		k.holding.Learn(c, r)
-		k.heard = true
+		k.hear()
 	}
 	var ready []parked
 	if c.Op == quota.OpEnsure {

@@ -3,6 +3,7 @@ package holdings_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -403,5 +404,52 @@ func TestPostPaidUseIsNeverRefused(t *testing.T) {
 	n.ledger.lose()
 	if d := c.Charges()[0].Decision; d.Verdict != limiter.Allowed {
 		t.Errorf("without an answer: %+v", d)
+	}
+}
+
+func TestEachMarkIsToldOnce(t *testing.T) {
+	l := limit(1000)
+	l.Quota = &limiter.QuotaTerms{Notify: [limiter.NotifyMax]uint8{50, 80, 100}}
+	n := newNode(t, l, nil)
+	told := func() (marks []uint8) {
+		for {
+			select {
+			case c := <-n.Crossings():
+				if c.Limit != l || c.Key.Lo != 1 || c.Used < 10*uint64(c.Percent) {
+					t.Errorf("%+v", c)
+				}
+				marks = append(marks, c.Percent)
+			default:
+				return marks
+			}
+		}
+	}
+	for _, step := range []struct {
+		op   limiter.Op
+		cost uint64
+		want []uint8
+	}{
+		{limiter.OpCharge, 499, nil},
+		{limiter.OpPeek, 0, nil},
+		{limiter.OpCharge, 1, []uint8{50}},
+		{limiter.OpGiveBack, 100, nil},
+		{limiter.OpCharge, 100, nil},
+		{limiter.OpCharge, 500, []uint8{80, 100}},
+		{limiter.OpCharge, 1, nil},
+	} {
+		n.ask(step.op, 1, step.cost)
+		if got := told(); !slices.Equal(got, step.want) {
+			t.Errorf("after op %d of %d: %v, want %v", step.op, step.cost, got, step.want)
+		}
+	}
+	n.restart(t, l, func(c *holdings.Config) { c.Tenure = 2 })
+	n.ask(limiter.OpCharge, 1, 1)
+	if got := told(); got != nil {
+		t.Errorf("after a restart %v are told again", got)
+	}
+	n.now = n.now.Add(24 * time.Hour)
+	n.ask(limiter.OpCharge, 1, 1000)
+	if got := told(); len(got) != 3 || n.Stats().Crossed != 3 || n.Stats().Missed != 0 {
+		t.Errorf("the next day: %v, %+v", got, n.Stats())
 	}
 }

@@ -17,6 +17,8 @@ type Holdings struct {
 	plans  atomic.Pointer[plans]
 	shards [shardCount]shard
 
+	crossings chan Crossing
+
 	counters atomic.Int64
 	parked   atomic.Int64
 	leaving  atomic.Bool  // Leave was called
@@ -29,12 +31,12 @@ type shard struct {
 	counters map[place]*counter
 	tally    tally
 	lives    uint32   // counters made so far: the life of the last one
-	_        [40]byte // up to another shard's cache line
+	_        [24]byte // up to another shard's cache line
 }
 
 // tally counts what happened in a shard, since the start.
 type tally struct {
-	spent, owed, lost, refunded, dropped, refused, waited, failed uint64
+	spent, owed, lost, refunded, dropped, refused, waited, failed, crossed, missed uint64
 }
 
 // New returns Holdings that hold nothing, of no quota: see [Holdings.Install].
@@ -42,7 +44,7 @@ func New(cfg Config) (*Holdings, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	h := &Holdings{cfg: cfg.withDefaults()}
+	h := &Holdings{cfg: cfg.withDefaults(), crossings: make(chan Crossing, crossingsMax)}
 	for i := range h.shards {
 		h.shards[i].counters = map[place]*counter{}
 	}
@@ -103,6 +105,8 @@ type Stats struct {
 	Refused  uint64 // charges that found no room for their counter, or to wait
 	Waited   uint64 // charges that had to wait for units
 	Failed   uint64 // charges that waited, and were denied since no answer came
+	Crossed  uint64 // marks that were reached
+	Missed   uint64 // those of them that nobody was told, since too many were not read
 }
 
 // Stats returns the figures of now. It takes each shard's lock in turn.
@@ -121,6 +125,8 @@ func (h *Holdings) Stats() Stats {
 		st.Refused += t.refused
 		st.Waited += t.waited
 		st.Failed += t.failed
+		st.Crossed += t.crossed
+		st.Missed += t.missed
 	}
 	return st
 }

@@ -20,7 +20,7 @@ func (h *Holdings) Look(key limiter.Key, start int64) (v View, ok bool) {
 	if k == nil {
 		return View{}, false
 	}
-	v = View{Limit: k.plan.id, Ends: k.end}
+	v = View{Limit: k.plan.limit.ID, Ends: k.end}
 	if !k.holding.Closed() {
 		v.Balance = k.holding.Balance()
 	}

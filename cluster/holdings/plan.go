@@ -13,8 +13,9 @@ import (
 // A plan is what a quota's limit says, ready to decide with. It is immutable but
 // for the window, which is only remembered.
 type plan struct {
-	id    limiter.LimitID
+	limit *limiter.Limit
 	terms quota.Terms
+	marks []uint64 // from which use on each of the limit's marks is reached
 	// postPaid: what does not fit is owed, and passes.
 	postPaid bool
 	rolling  uint8
@@ -61,7 +62,7 @@ type Quota struct {
 func (h *Holdings) Install(version uint64, quotas []Quota) {
 	next := &plans{make(map[limiter.DefHash]*plan, len(quotas)), make(map[limiter.LimitID]*plan, len(quotas))}
 	for _, q := range quotas {
-		p := &plan{id: q.Limit.ID, when: q.When, terms: quota.Terms{
+		p := &plan{limit: q.Limit, marks: marksOf(q.Limit), when: q.When, terms: quota.Terms{
 			Version:  version,
 			Limit:    q.Limit.Amount,
 			GrantMax: h.cfg.GrantMax,

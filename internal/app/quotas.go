@@ -161,10 +161,25 @@ func (q *quotas) tend(ctx context.Context) {
 		case <-tick.C:
 			if h := q.router.Quotas(); h != nil {
 				h.Tend(q.now())
+				q.announce(h)
 				if rounds++; rounds%int(recheckEvery/tendEvery) == 0 {
 					q.recheck()
 				}
 			}
+		}
+	}
+}
+
+// announce says which marks were reached since it was called last.
+func (q *quotas) announce(h *holdings.Holdings) {
+	for {
+		select {
+		default:
+			return
+		case c := <-h.Crossings():
+			q.log.Info("a quota has reached a mark", slog.String("domain", c.Limit.Domain), slog.String("limit", c.Limit.Name),
+				slog.String("key", c.Key.Fingerprint()), slog.Int("percent", int(c.Percent)),
+				slog.Uint64("used", c.Used), slog.Uint64("amount", c.Limit.Amount))
 		}
 	}
 }
@@ -187,6 +202,7 @@ func (q *quotas) stop(ctx context.Context) error {
 	if q.store == nil {
 		return nil
 	}
+	q.announce(q.holdings)
 	err := errors.Join(q.holdings.Leave(ctx), q.driver.Stop(ctx), q.store.close(ctx))
 	q.store = nil
 	return err
@@ -202,6 +218,7 @@ func (q *quotas) reading() (r obs.QuotaReading) {
 	s := h.Stats()
 	r.Counters, r.Parked = uint64(s.Counters), uint64(s.Parked)
 	r.Waited, r.Failed, r.Refused = s.Waited, s.Failed, s.Refused
+	r.Marks, r.MarksMissed = s.Crossed, s.Missed
 	r.Spent, r.Refunded, r.Dropped, r.Owed, r.Lost = s.Spent, s.Refunded, s.Dropped, s.Owed, s.Lost
 	for _, group := range q.driver.Stats() {
 		r.Entries += group.Entries

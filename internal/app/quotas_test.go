@@ -93,3 +93,20 @@ func TestAStoreThatCantBeReadRefusesThePolicyAndSaysWhy(t *testing.T) {
 	})
 	allow(t, n, "alice", true, true, false)
 }
+
+func TestAMarkThatIsReachedIsALineOfTheLog(t *testing.T) {
+	c := patientConfig(t, yearly(4)+"    notify: [50%, 100%]\n")
+	n := startNode(t, c)
+	allow(t, n, "alice", true, true)
+	eventually(t, "the mark", func() bool { return strings.Contains(n.log.String(), "a quota has reached a mark") })
+	if !strings.Contains(n.log.String(), "domain=shop limit=plan key=") || !strings.Contains(n.log.String(), "percent=50 used=2 amount=4") {
+		t.Errorf("log:\n%s", n.log)
+	}
+	allow(t, n, "alice", true, true)
+	if err := n.stop(); err != nil { // it does not end before it has said so
+		t.Fatal(err)
+	}
+	if !strings.Contains(n.log.String(), "percent=100 used=4 amount=4") {
+		t.Errorf("log:\n%s", n.log)
+	}
+}

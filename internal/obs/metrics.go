@@ -47,6 +47,7 @@ type QuotaReading struct {
 	Parked                uint64 // calls that wait for units now
 	Waited, Failed        uint64 // charges that had to wait, and those of them that got no answer
 	Refused               uint64 // charges that found no room
+	Marks, MarksMissed    uint64 // marks that use reached: told, and not told for want of room
 	// Units by what became of them.
 	Spent, Refunded, Dropped, Owed, Lost uint64
 	Entries, CommandsLost                uint64 // of the log, and commands that got no answer from it

@@ -18,7 +18,7 @@ type readings struct {
 	connections, faults, late, held, shed, abuse, panics                                     *prometheus.Desc
 	tlsNotAfter, tlsReloads                                                                  *prometheus.Desc
 
-	quotaCounters, quotaCountersMax, quotaParked, quotaWaits, quotaRefused, quotaUnits, quotaEntries, quotaLost *prometheus.Desc
+	quotaCounters, quotaCountersMax, quotaParked, quotaWaits, quotaRefused, quotaMarks, quotaUnits, quotaEntries, quotaLost *prometheus.Desc
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -52,6 +52,7 @@ func newReadings(c Config) *readings {
 		quotaParked:      desc("quota_parked_calls", "Calls that wait for units of a quota."),
 		quotaWaits:       desc("quota_waits_total", "Charges of quotas that had to wait, by how that ended.", "result"),
 		quotaRefused:     desc("quota_refused_total", "Charges of quotas that found no room for their counter, or to wait."),
+		quotaMarks:       desc("quota_marks_total", "Marks (notify) that use of a quota has reached, by whether the log has them.", "result"),
 		quotaUnits:       desc("quota_units_total", "Units of quotas, by what became of them.", "what"),
 		quotaEntries:     desc("quota_entries_total", "Entries of the quota log that were committed."),
 		quotaLost:        desc("quota_commands_lost_total", "Commands of quotas that got no answer from the log."),
@@ -75,7 +76,7 @@ func (r *readings) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		r.ready, r.policyInfo, r.policyLoaded, r.policyRejected, r.policyLimits, r.policyDomains, r.policyMode,
 		r.tableEntries, r.tableEntriesMax, r.tableBytes, r.tableBytesMax, r.tableFull, r.tableReclaimed,
-		r.quotaCounters, r.quotaCountersMax, r.quotaParked, r.quotaWaits, r.quotaRefused, r.quotaUnits, r.quotaEntries, r.quotaLost,
+		r.quotaCounters, r.quotaCountersMax, r.quotaParked, r.quotaWaits, r.quotaRefused, r.quotaMarks, r.quotaUnits, r.quotaEntries, r.quotaLost,
 		r.connections, r.faults, r.late, r.held, r.shed, r.abuse, r.panics,
 		r.tlsNotAfter, r.tlsReloads,
 	} {
@@ -120,6 +121,8 @@ func (r *readings) Collect(ch chan<- prometheus.Metric) {
 	counter(r.quotaWaits, q.Waited-q.Failed, "answered")
 	counter(r.quotaWaits, q.Failed, "failed")
 	counter(r.quotaRefused, q.Refused)
+	counter(r.quotaMarks, q.Marks, "told")
+	counter(r.quotaMarks, q.MarksMissed, "missed")
 	counter(r.quotaUnits, q.Spent, "spent")
 	counter(r.quotaUnits, q.Refunded, "given_back")
 	counter(r.quotaUnits, q.Dropped, "not_credited")

@@ -1,0 +1,62 @@
+package holdings
+
+import "github.com/headgate/headgate/limiter"
+
+// crossingsMax is how many crossings wait to be read; one more is missed.
+const crossingsMax = 1024
+
+// A Crossing says that use of a counter has reached one of its limit's marks. It is
+// told once in a window; by whom the counter is known when it is reached.
+type Crossing struct {
+	Limit   *limiter.Limit
+	Key     limiter.Key
+	Percent uint8  // the mark
+	Used    uint64 // as far as is known here
+	At      limiter.Instant
+}
+
+// Crossings returns where they are told. It is to be read now and then: no more than
+// 1,024 wait there.
+func (h *Holdings) Crossings() <-chan Crossing { return h.crossings }
+
+// marksOf returns from which use on each of l's marks is reached, in units.
+func marksOf(l *limiter.Limit) (marks []uint64) {
+	if l.Quota == nil {
+		return nil
+	}
+	for _, percent := range l.Quota.Notify {
+		if percent > 0 {
+			marks = append(marks, (l.Amount*uint64(percent)+99)/100)
+		}
+	}
+	return marks
+}
+
+// used returns the units that are charged, as far as is known here.
+func (k *counter) used() uint64 { return k.plan.terms.Limit - k.left() }
+
+// hear notes what was reached before the counter was known here, which was told
+// then.
+func (k *counter) hear() {
+	if k.heard {
+		return
+	}
+	k.heard = true
+	for k.passed < len(k.plan.marks) && k.used() >= k.plan.marks[k.passed] {
+		k.passed++
+	}
+}
+
+// cross tells of the marks that a charge has reached.
+func (h *Holdings) cross(s *shard, now limiter.Instant, k *counter) {
+	for k.passed < len(k.plan.marks) && k.used() >= k.plan.marks[k.passed] {
+		c := Crossing{Limit: k.plan.limit, Key: k.key, Percent: k.plan.limit.Quota.Notify[k.passed], Used: k.used(), At: now}
+		select {
+		case h.crossings <- c:
+			s.tally.crossed++
+		default:
+			s.tally.missed++
+		}
+		k.passed++
+	}
+}
