@@ -31,6 +31,7 @@ type Sources struct {
 	ResetCounters func(Caller, *CounterReset) (*CountersReset, error)
 	Quotas        func(*QuotasQuery) (*Quotas, error)
 	Quota         func(*CounterSelection) (*Quotas, error)
+	AdjustQuota   func(Caller, *QuotaAdjustment) (*QuotaAdjusted, error)
 }
 
 // Status says how the node is.
@@ -100,7 +101,7 @@ type Table struct {
 //	GET /rlconfig    (text)
 //	GET /v1/mode     POST /v1/mode    GET /v1/audit (also /audit)
 //	GET /v1/counters GET /v1/counter  POST /v1/counters/reset
-//	GET /v1/quotas   GET /v1/quota
+//	GET /v1/quotas   GET /v1/quota    POST /v1/quotas/adjust
 func Handler(s *Sources) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.Status()) })
@@ -127,6 +128,7 @@ func Handler(s *Sources) http.Handler {
 	}))
 	mux.HandleFunc("GET /v1/quotas", s.listQuotas)
 	mux.HandleFunc("GET /v1/quota", s.getQuota)
+	mux.HandleFunc("POST /v1/quotas/adjust", change(s.ReadOnly, s.adjustQuota))
 	mux.HandleFunc("GET /v1/audit", s.audit)
 	mux.HandleFunc("GET /audit", s.audit)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -95,6 +95,19 @@ func TestQuotasAreAskedForWithinBounds(t *testing.T) {
 	}
 }
 
+func TestAnAdjustmentIsOfAttributes(t *testing.T) {
+	for body, says := range map[string]string{
+		`{"key": "00ff00ff00ff00ff", "by": 1, "reason": "r"}`: "key: give a domain and attributes",
+		`{"by": 1, "reason": "r"}`:                            "give a key, or a domain",
+		`{"domain": "shop", "by": "1"}`:                       "the body is not what this route takes",
+	} {
+		var a asks
+		if code, text := a.do("POST", "/v1/quotas/adjust", body); code != 400 || !strings.Contains(text, says) {
+			t.Errorf("%s: %d %s", body, code, text)
+		}
+	}
+}
+
 func TestACounterIsChosenByKeyOrByAttributes(t *testing.T) {
 	many := strings.Repeat("&attribute=a%3Db", AttributesMax)
 	for name, c := range map[string]struct {

@@ -56,7 +56,7 @@ type Audit struct {
 // empty.
 type AuditRecord struct {
 	Time   time.Time  `json:"time"`
-	Action string     `json:"action"` // mode, counter_reset
+	Action string     `json:"action"` // mode, counter_reset, quota_adjust
 	Domain string     `json:"domain,omitempty"`
 	From   string     `json:"from,omitempty"`
 	To     string     `json:"to,omitempty"`

@@ -72,3 +72,29 @@ func (s *Sources) getQuota(w http.ResponseWriter, r *http.Request) {
 		return s.Quota(sel)
 	})
 }
+
+// A QuotaAdjustment is the body of POST /v1/quotas/adjust. Its Domain, Attributes and
+// Limit reach one quota; a fingerprint can't be given.
+type QuotaAdjustment struct {
+	CounterSelection
+	By       int64   `json:"by"`                 // units to add to the amount of the present period; not 0
+	Revision *uint64 `json:"revision,omitempty"` // refused if the counter has another; nil: any
+	Reason   string  `json:"reason"`             // for the audit log
+}
+
+// A QuotaAdjusted is the counter after a QuotaAdjustment.
+type QuotaAdjusted struct {
+	Quota    Quota    `json:"quota"`
+	Warnings []string `json:"warnings,omitempty"` // it could not be written down
+}
+
+// adjustQuota serves POST /v1/quotas/adjust.
+func (s *Sources) adjustQuota(who Caller, in *QuotaAdjustment) (any, error) {
+	if in.Key != "" {
+		return nil, refuse(http.StatusBadRequest, "key: give a domain and attributes")
+	}
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	return s.AdjustQuota(who, in)
+}

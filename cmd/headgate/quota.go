@@ -15,7 +15,7 @@ import (
 )
 
 func newQuota() *cobra.Command {
-	cmd := newGroup("quota", "Look at the durable quotas of a running node",
+	cmd := newGroup("quota", "Look at the durable quotas of a running node, and adjust them",
 		`Quota asks a node, over its admin API, what its records have of durable quotas. A
 counter is named by the fingerprint of its key, as in "headgate counter". A record does
 not say which limit it is of: the node knows that of counters that were asked for since
@@ -25,7 +25,7 @@ The admin API is on a loopback address: run this on the node's machine.`,
 		`  headgate quota get shop api_key=k1
   headgate quota list --domain shop
   headgate quota export > quotas.jsonl`)
-	cmd.AddCommand(newQuotaGet(), newQuotaList(), newQuotaExport())
+	cmd.AddCommand(newQuotaGet(), newQuotaList(), newQuotaAdjust(), newQuotaExport())
 	return cmd
 }
 

@@ -144,21 +144,23 @@ func (c *counters) reset(who admin.Caller, in *admin.CounterReset) (*admin.Count
 			what = in.Key
 		}
 	}
-	c.record(&audit.Record{
+	out.Warnings = writeDown(c.log, c.audit, &audit.Record{
 		Time: now.Time().UTC(), Action: resetAction, Domain: domain, Detail: fmt.Sprintf("%d reset: %s", out.Reset, what),
 		Reason: in.Reason, User: who.User, Remote: who.Remote,
-	}, out)
+	})
 	return out, nil
 }
 
-// record tells the log and the audit log of a reset.
-func (c *counters) record(r *audit.Record, out *admin.CountersReset) {
-	c.log.Warn("counters reset", slog.String("domain", r.Domain), slog.String("detail", r.Detail),
+// writeDown tells the log and the audit log of a change that is in force. What can't
+// be written is a warning.
+func writeDown(log *slog.Logger, to *audit.Log, r *audit.Record) (warnings []string) {
+	log.Warn("changed by an operator", slog.String("action", r.Action), slog.String("domain", r.Domain), slog.String("detail", r.Detail),
 		slog.String("reason", r.Reason), slog.String("user", r.User), slog.String("remote", r.Remote))
-	if err := c.audit.Append(r); err != nil {
-		out.Warnings = append(out.Warnings, "the counters are reset but that is not in the audit log: "+err.Error())
-		c.log.Error("reset not written down", slog.String("error", err.Error()))
+	if err := to.Append(r); err != nil {
+		warnings = append(warnings, "it is done but not in the audit log: "+err.Error())
+		log.Error("change not written down", slog.String("action", r.Action), slog.String("error", err.Error()))
 	}
+	return warnings
 }
 
 // meant returns the counters that a selection names, with their keys, partitions and

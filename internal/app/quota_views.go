@@ -5,11 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/headgate/headgate/api/admin"
 	"github.com/headgate/headgate/cluster/holdings"
+	"github.com/headgate/headgate/internal/audit"
 	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/limiter/quota"
 	"github.com/headgate/headgate/storage/ledger"
@@ -30,7 +33,14 @@ var errPageEnds = errors.New("app: the page ends")
 type quotaViews struct {
 	quotas   *quotas
 	policies *policies
+	audit    *audit.Log
 	now      func() limiter.Instant
+	log      *slog.Logger
+
+	// adjusting is held from reading a record to the ledger's answer: it takes two
+	// adjustments to the same correction, from the same revision, for one that is
+	// repeated.
+	adjusting sync.Mutex
 }
 
 // read calls use with the ledgers and the holdings, none if there has been no quota

@@ -50,7 +50,7 @@ func (n *node) metricsConfig() obs.Config {
 
 func (n *node) adminSources() *admin.Sources {
 	settings := n.Config.YAML()
-	quotas := &quotaViews{quotas: n.quotas, policies: n.policies, now: n.clock.Now}
+	quotas := &quotaViews{quotas: n.quotas, policies: n.policies, audit: n.modes.audit, now: n.clock.Now, log: n.Log}
 	return &admin.Sources{
 		Status: n.status,
 		Config: func() string { return settings },
@@ -69,7 +69,7 @@ func (n *node) adminSources() *admin.Sources {
 		Audit:    n.modes.history,
 
 		Counters: n.counters.list, Counter: n.counters.get, ResetCounters: n.counters.reset,
-		Quotas: quotas.list, Quota: quotas.get,
+		Quotas: quotas.list, Quota: quotas.get, AdjustQuota: quotas.adjust,
 	}
 }
 

@@ -1,0 +1,148 @@
+package app
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/headgate/headgate/api/admin"
+	"github.com/headgate/headgate/cluster/grants"
+	"github.com/headgate/headgate/cluster/holdings"
+	"github.com/headgate/headgate/internal/audit"
+	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/quota"
+	"github.com/headgate/headgate/storage/ledger"
+)
+
+const (
+	adjustAction = "quota_adjust"
+	// adjustWait is for how long an adjustment waits for the ledger's answer.
+	adjustWait = 3 * time.Second
+)
+
+// adjust changes what operators add to the amount of one counter, for its present
+// period, and writes that down.
+func (v *quotaViews) adjust(who admin.Caller, in *admin.QuotaAdjustment) (*admin.QuotaAdjusted, error) {
+	if err := checkAdjustment(in); err != nil {
+		return nil, err
+	}
+	call, err := v.policies.match(&in.CounterSelection, true)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(call.Charges()); n > 1 {
+		return nil, &admin.Refusal{Status: http.StatusConflict, Text: fmt.Sprintf("the attributes reach %d quotas: pick one with limit", n)}
+	}
+	ch := &call.Charges()[0]
+	c, err := v.commit(ch, in)
+	if err != nil {
+		return nil, err
+	}
+	out := new(admin.QuotaAdjusted)
+	out.Warnings = writeDown(v.log, v.audit, &audit.Record{
+		Time: v.now().Time().UTC(), Action: adjustAction, Domain: in.Domain,
+		Detail: fmt.Sprintf("%+d of %.80q, %s from %s: %+d in all, revision %d",
+			in.By, ch.Limit.Name, ch.Key.Fingerprint(), time.Unix(c.Window.Start, 0).UTC().Format(time.RFC3339), c.Correction, c.Revision+1),
+		Reason: in.Reason, User: who.User, Remote: who.Remote,
+	})
+	return out, v.show(ch, c, out)
+}
+
+func checkAdjustment(in *admin.QuotaAdjustment) error {
+	if in.By == 0 || in.By > limiter.AmountMax || in.By < -limiter.AmountMax {
+		return badField("by", strconv.FormatInt(in.By, 10), fmt.Sprintf("-%d to %d, and not 0", int64(limiter.AmountMax), int64(limiter.AmountMax)))
+	}
+	if in.Reason == "" {
+		return badField("reason", "", "given: an adjustment is written down with one")
+	}
+	return checkReason(in.Reason)
+}
+
+// commit does what in asks for, and returns the command that the ledger has applied.
+func (v *quotaViews) commit(ch *limiter.Charge, in *admin.QuotaAdjustment) (quota.Command, error) {
+	v.adjusting.Lock()
+	defer v.adjusting.Unlock()
+	c, driver, err := v.adjustment(ch, in)
+	if err != nil {
+		return c, err
+	}
+	return c, propose(driver, c)
+}
+
+// adjustment returns the command that in asks for, based on the record as it is. The
+// ledger refuses it if another comes between.
+func (v *quotaViews) adjustment(ch *limiter.Charge, in *admin.QuotaAdjustment) (c quota.Command, driver *grants.Driver, err error) {
+	err = v.quotas.read(func(ledgers ledger.Set, _ *holdings.Holdings) error {
+		if ledgers == nil {
+			return &admin.Refusal{Status: http.StatusConflict, Text: "the policy has changed: ask again"}
+		}
+		driver = v.quotas.driver
+		w, _, err := windowOf(ch.Limit, v.now())
+		if err != nil {
+			return err
+		}
+		p, _, err := ledgers[quota.GroupOf(ch.Key)].Pool(ch.Key, w)
+		if err != nil {
+			return err
+		}
+		if in.Revision != nil && *in.Revision != p.Revision {
+			return &admin.Refusal{Status: http.StatusConflict, Text: fmt.Sprintf("revision: %d: it is %d: somebody has adjusted it", *in.Revision, p.Revision)}
+		}
+		c = quota.Command{Op: quota.OpAdjust, Key: ch.Key, Window: w, Correction: p.Correction + in.By, Revision: p.Revision}
+		if c.Correction > limiter.AmountMax || c.Correction < -limiter.AmountMax {
+			return badField("by", strconv.FormatInt(in.By, 10), fmt.Sprintf("so that all corrections together are within ±%d: they are %d", int64(limiter.AmountMax), p.Correction))
+		}
+		return nil
+	})
+	return c, driver, err
+}
+
+// propose has the ledger apply c, and waits for that.
+func propose(driver *grants.Driver, c quota.Command) error {
+	answered := make(chan error, 1)
+	err := driver.Submit(c, func(_ *quota.Command, r quota.Result, err error) {
+		switch {
+		case err != nil:
+			err = &admin.Refusal{Status: http.StatusServiceUnavailable, Text: fmt.Sprintf("no answer of the ledger: whether it was adjusted is not known: look at its revision, which was %d: %v", c.Revision, err)}
+		case r.Code == quota.Conflict:
+			err = &admin.Refusal{Status: http.StatusConflict, Text: "somebody else has adjusted it just now: look again"}
+		case r.Code != quota.OK:
+			err = &admin.Refusal{Status: http.StatusConflict, Text: fmt.Sprintf("the ledger refuses: %v", r.Code)}
+		}
+		answered <- err
+	})
+	if err != nil {
+		return &admin.Refusal{Status: http.StatusServiceUnavailable, Text: "the ledger takes nothing in: " + err.Error()}
+	}
+	timer := time.NewTimer(adjustWait)
+	defer timer.Stop()
+	select {
+	case err := <-answered:
+		return err
+	case <-timer.C:
+		return &admin.Refusal{Status: http.StatusServiceUnavailable, Text: fmt.Sprintf("no answer of the ledger in %s: whether it was adjusted is not known: look at its revision, which was %d", adjustWait, c.Revision)}
+	}
+}
+
+// show tells this node's holder of the counter what is free now, and says in out
+// what has become of it.
+func (v *quotaViews) show(ch *limiter.Charge, c quota.Command, out *admin.QuotaAdjusted) error {
+	return v.quotas.read(func(ledgers ledger.Set, h *holdings.Holdings) (err error) {
+		if ledgers == nil {
+			return &admin.Refusal{Status: http.StatusServiceUnavailable, Text: "the node is stopping: it was adjusted"}
+		}
+		r := v.reader(h)
+		r.ledger = ledgers[quota.GroupOf(ch.Key)]
+		_, ends, err := windowOf(ch.Limit, limiter.Instant(c.Window.Start)*limiter.Instant(time.Second))
+		if err != nil {
+			return err
+		}
+		held, _ := h.Look(ch.Key, c.Window.Start)
+		if out.Quota, err = r.again(&ledger.Counter{Key: ch.Key, Window: c.Window}, ch.Limit, ends, held.Balance); err != nil {
+			return err
+		}
+		h.Grow(ch.Key, c.Window.Start, out.Quota.Remaining-out.Quota.Held)
+		return nil
+	})
+}
