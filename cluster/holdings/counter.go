@@ -17,8 +17,9 @@ type counter struct {
 	place
 	end       int64 // by the zone's rules
 	partition limiter.Partition
-	heard     bool // the ledger has answered: the holding knows what is free
-	passed    int  // marks that were reached
+	heard     bool   // the ledger has said what is free
+	passed    int    // marks that were reached
+	lost      uint64 // post-paid use that no record has, and was not given back
 	plan      *plan
 	asked     limiter.Instant // when a call last came
 	holding   quota.Holding
@@ -29,6 +30,19 @@ type counter struct {
 type parked struct {
 	call *limiter.Call
 	i    int
+}
+
+// over reports whether nothing can be charged any more, and the ledger knows.
+func (k *counter) over() bool {
+	return k.holding.Closed() && k.holding.Forgettable() && len(k.waiting) == 0
+}
+
+// refund gives back units and returns how many are not credited. What no record has
+// was charged to nobody, so it comes first.
+func (k *counter) refund(units uint64) (dropped uint64) {
+	lost := min(units, k.lost)
+	k.lost -= lost
+	return lost + k.holding.Refund(units-lost)
 }
 
 // follow has the counter go by p, which may be another policy's than before.

@@ -47,9 +47,9 @@ func (k *counter) hear() {
 	}
 }
 
-// cross tells of the marks that a charge has reached.
+// cross tells of the marks that a charge has reached, once use is known.
 func (h *Holdings) cross(s *shard, now limiter.Instant, k *counter) {
-	for k.passed < len(k.plan.marks) && k.used() >= k.plan.marks[k.passed] {
+	for k.heard && k.passed < len(k.plan.marks) && k.used() >= k.plan.marks[k.passed] {
 		c := Crossing{Limit: k.plan.limit, Key: k.key, Percent: k.plan.limit.Quota.Notify[k.passed], Used: k.used(), At: now}
 		select {
 		case h.crossings <- c:

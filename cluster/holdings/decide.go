@@ -133,7 +133,7 @@ func (h *Holdings) proposal(k *counter, now limiter.Instant) proposal {
 func (h *Holdings) try(s *shard, now limiter.Instant, k *counter, w parked) (done bool) {
 	switch ch := &w.call.Charges()[w.i]; {
 	case ch.Op == limiter.OpGiveBack:
-		dropped := k.holding.Refund(ch.Cost)
+		dropped := k.refund(ch.Cost)
 		s.tally.refunded += ch.Cost - dropped
 		s.tally.dropped += dropped
 		k.allow(ch, now)
@@ -188,6 +188,7 @@ func (h *Holdings) post(s *shard, now limiter.Instant, k *counter, ch *limiter.C
 	s.tally.spent += ch.Cost - owed - lost
 	s.tally.owed += owed
 	s.tally.lost += lost
+	k.lost += lost
 	ch.Was = limiter.Instant(k.start + 1)
 	k.allow(ch, now)
 	h.cross(s, now, k)
@@ -242,7 +243,7 @@ func (h *Holdings) undo(now limiter.Instant, c *limiter.Call) {
 		s := h.shard(ch.Key)
 		s.mu.Lock()
 		if k := s.counters[place{ch.Key, int64(ch.Was) - 1}]; k != nil {
-			dropped := k.holding.Refund(ch.Cost)
+			dropped := k.refund(ch.Cost)
 			s.tally.refunded += ch.Cost - dropped
 			s.tally.dropped += dropped
 			k.allow(ch, now)
@@ -267,7 +268,9 @@ func (h *Holdings) answered(c *quota.Command, r quota.Result, err error) {
 		k.holding.Lost(c)
 	} else {
 		k.holding.Learn(c, r)
-		k.hear()
+		if r.Code == quota.OK || r.Code == quota.Exhausted { // others know of no pool
+			k.hear()
+		}
 	}
 	var ready []parked
 	if c.Op == quota.OpEnsure {

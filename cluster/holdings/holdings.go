@@ -60,6 +60,10 @@ func (h *Holdings) counter(s *shard, now limiter.Instant, ch *limiter.Charge, p 
 	w := p.at(now)
 	at := place{ch.Key, w.Start}
 	k := s.counters[at]
+	if k != nil && k.over() { // it was idle, and is asked for again
+		h.forget(s, at)
+		k = nil
+	}
 	if k == nil {
 		if h.leaving.Load() || h.counters.Add(1) > h.cfg.CountersMax {
 			h.counters.Add(-1)
@@ -73,6 +77,12 @@ func (h *Holdings) counter(s *shard, now limiter.Instant, ch *limiter.Charge, p 
 	k.follow(p)
 	k.asked = max(k.asked, now)
 	return k
+}
+
+// forget removes what s, which is locked, has at p.
+func (h *Holdings) forget(s *shard, p place) {
+	delete(s.counters, p)
+	h.counters.Add(-1)
 }
 
 // A proposal is a command that waits until no lock is held.

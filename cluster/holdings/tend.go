@@ -31,11 +31,10 @@ func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 		if len(k.waiting) > 0 {
 			continue
 		}
-		forget := k.ends(now) == 0 || now.Sub(k.asked) >= forgetAfter
+		forget := k.holding.Closed() || k.ends(now) == 0 || now.Sub(k.asked) >= forgetAfter
 		switch {
 		case forget && k.holding.Forgettable():
-			delete(s.counters, at)
-			h.counters.Add(-1)
+			h.forget(s, at)
 		case forget:
 			proposals = append(proposals, proposal{h.of(k, k.holding.Close(&k.plan.terms)), true})
 		default:
