@@ -4,7 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/headgate/headgate/cluster/holdings"
 	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/quota"
 )
 
 // tendAll has every shard looked at once, and the ledger do as answer says.
@@ -105,5 +107,30 @@ func TestNoMarkIsPassedOverWhileTheLedgersTimeIsBehind(t *testing.T) {
 	n.ask(limiter.OpCharge, 1, 500)
 	if got := n.Stats().Crossed; got != 1 {
 		t.Errorf("%d marks are told, want 1", got)
+	}
+}
+
+func TestLeaveGoesOnAsLongAsTheLedgerTakesSomeOfIt(t *testing.T) {
+	const room, keys = 8, 40
+	leaving, asked := false, 0
+	n := newNode(t, limit(1000), nil)
+	n.restart(t, limit(1000), func(c *holdings.Config) {
+		c.Submit = func(c quota.Command, done func(*quota.Command, quota.Result, error)) error {
+			if asked++; leaving && asked%(2*room) >= room {
+				return errLost // its queue is full at times
+			}
+			return n.ledger.submit(c, done)
+		}
+	})
+	for key := range uint64(keys) {
+		n.ask(limiter.OpCharge, key, 20)
+		n.ask(limiter.OpGiveBack, key, 5)
+	}
+	leaving, asked = true, -1
+	n.leave(t)
+	for key := range uint64(keys) {
+		if got := n.today(key).Outstanding(); got != 15 {
+			t.Fatalf("key %d: %d units are out for 15 charged", key, got)
+		}
 	}
 }

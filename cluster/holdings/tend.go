@@ -58,7 +58,8 @@ func (h *Holdings) due(k *counter, now limiter.Instant) (proposals []proposal) {
 // ErrUnanswered is what Leave ends with if the ledger did not answer.
 var ErrUnanswered = errors.New("the ledger did not answer")
 
-// closeTries is how often Leave tells the ledger what got no answer.
+// closeTries is how often in a row Leave tells the ledger what got no answer, if it
+// takes none of that.
 const closeTries = 3
 
 // Leave gives back everything that is held, for a node that ends: from now on no
@@ -68,12 +69,13 @@ const closeTries = 3
 func (h *Holdings) Leave(ctx context.Context) error {
 	h.leaving.Store(true)
 	left, err := 0, error(nil)
-	for range closeTries {
+	for tries := 0; tries < closeTries && err == nil; tries++ {
+		before := left
 		if left, err = h.close(ctx); left == 0 {
 			return nil
 		}
-		if err != nil {
-			break
+		if left < before { // there are more than the ledger takes at once
+			tries = 0
 		}
 	}
 	if err == nil {
