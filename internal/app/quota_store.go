@@ -134,6 +134,26 @@ func (s *quotaStore) tenure() (highest uint64) {
 	return highest
 }
 
+// takeTenure returns a tenure that no process has had, and none will have again: above
+// every one that the ledger knows, and recorded there before it is used. Not every
+// command of a holder would have it recorded.
+func (s *quotaStore) takeTenure(ctx context.Context) (uint64, error) {
+	const group = 0 // tenure asks all of them
+	next := s.tenure() + 1
+	entry := quota.Batch{
+		At:       s.ledgers[group].Time(),
+		Commands: []quota.Command{{Op: quota.OpFence, Holder: quota.Holder{Tenure: next}}},
+	}
+	answer, err := s.groups.Propose(ctx, group, entry.AppendTo(nil))
+	if err == nil {
+		err, _ = answer.(error)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("tenure %d: %w", next, err)
+	}
+	return next, nil
+}
+
 func (s *quotaStore) close(ctx context.Context) error {
 	return errors.Join(s.groups.Stop(ctx), s.db.Close())
 }

@@ -79,9 +79,9 @@ func (q *quotas) open() error {
 	if err := store.lead(ctx); err != nil {
 		return fail(err)
 	}
-	// Above every one that the ledger knows: whoever had units before is not this
-	// process.
-	q.tenure = store.tenure() + 1
+	if q.tenure, err = store.takeTenure(ctx); err != nil {
+		return fail(err)
+	}
 	q.driver, err = grants.Start(grants.Config{
 		ID: store.id, Groups: store.groups, Ledger: store.ledgers,
 		Now: q.now, Wall: func() int64 { return time.Now().UnixMilli() },

@@ -47,6 +47,19 @@ func TestAQuotaSurvivesRestartsToTheUnit(t *testing.T) {
 	}
 }
 
+func TestEachProcessHasATenureOfItsOwnWhateverTheOneBeforeAskedFor(t *testing.T) {
+	c := patientConfig(t, yearly(9))
+	for tenure := 1; tenure <= 3; tenure++ {
+		n := startNode(t, c)
+		if says := fmt.Sprintf("tenure=%d ", tenure); !strings.Contains(n.log.String(), says) {
+			t.Errorf("want %s, log:\n%s", says, n.log)
+		}
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestANewAmountKeepsWhatAQuotaUsed(t *testing.T) {
 	c := patientConfig(t, yearly(3))
 	n := startNode(t, c)
