@@ -1,6 +1,7 @@
 package holdings_test
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -131,6 +132,34 @@ func TestLeaveGoesOnAsLongAsTheLedgerTakesSomeOfIt(t *testing.T) {
 	for key := range uint64(keys) {
 		if got := n.today(key).Outstanding(); got != 15 {
 			t.Fatalf("key %d: %d units are out for 15 charged", key, got)
+		}
+	}
+}
+
+// Doors hold a lock of their connection while they decide, and take it when a call is
+// finished.
+func TestACallIsNotFinishedByWhoDecides(t *testing.T) {
+	n := newNode(t, limit(1000), nil)
+	n.restart(t, limit(1000), func(c *holdings.Config) {
+		c.Submit = func(quota.Command, func(*quota.Command, quota.Result, error)) error { return errLost }
+	})
+	var connection sync.Mutex
+	finished := make(chan *limiter.Call)
+	for range 3 {
+		c := n.call(limiter.OpCharge, 1, 1)
+		c.Done = func(c *limiter.Call) {
+			connection.Lock()
+			defer connection.Unlock()
+			go func() { finished <- c }()
+		}
+		connection.Lock()
+		done := n.Decide(n.now, c)
+		connection.Unlock()
+		if !done {
+			c = <-finished
+		}
+		if d := c.Charges()[0].Decision; d.Degraded != limiter.Unavailable {
+			t.Errorf("the ledger takes nothing in: %+v", d)
 		}
 	}
 }

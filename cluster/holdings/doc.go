@@ -14,7 +14,7 @@
 //
 // Concurrency: safe for concurrent use. A counter belongs to its shard, whose lock
 // is never held while a command is submitted, [Config.Rest] decides or a call is
-// finished.
+// finished. No call is finished by a goroutine that is in [Holdings.Decide].
 //
 // Errors: only a Config has them. A charge that can't be decided in time is denied
 // and says so by limiter.Degraded.

@@ -18,6 +18,7 @@ type Holdings struct {
 	shards [shardCount]shard
 
 	crossings chan Crossing
+	refusals  refusals
 
 	counters atomic.Int64
 	parked   atomic.Int64
@@ -91,12 +92,13 @@ type proposal struct {
 	any     bool
 }
 
-// submit proposes the commands. A command that is refused is as one that is lost.
+// submit proposes the commands. A command that is refused is as one that is lost. No
+// call is finished before it returns.
 func (h *Holdings) submit(proposals ...proposal) {
 	for i := range proposals {
 		if p := &proposals[i]; p.any {
 			if err := h.cfg.Submit(p.command, h.answered); err != nil {
-				h.answered(&p.command, quota.Result{}, err)
+				h.refuse(p.command, err)
 			}
 		}
 	}
