@@ -25,6 +25,8 @@ const (
 	snapshotsKept = 2
 	// leadPoll is how often a group is asked whether it leads yet.
 	leadPoll = 5 * time.Millisecond
+	// closeWait is how long the groups of a store that can't be used may take to stop.
+	closeWait = 10 * time.Second
 	// lonelyAddr is the address of a node that nobody dials.
 	lonelyAddr = "localhost:0"
 	// A lone voter elects itself after this long.
@@ -154,8 +156,14 @@ func (s *quotaStore) takeTenure(ctx context.Context) (uint64, error) {
 	return next, nil
 }
 
+// close stops the groups, and then closes the database. It stays open if that takes
+// longer than ctx: closed, it would fail under those that still run.
 func (s *quotaStore) close(ctx context.Context) error {
-	return errors.Join(s.groups.Stop(ctx), s.db.Close())
+	err := s.groups.Stop(ctx)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("the database stays open: %w", err)
+	}
+	return errors.Join(err, s.db.Close())
 }
 
 func storageEvents(log *slog.Logger) storage.Events {

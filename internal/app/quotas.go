@@ -74,7 +74,9 @@ func (q *quotas) open() error {
 	ctx, cancel := context.WithTimeout(context.Background(), q.settings.StartTimeout)
 	defer cancel()
 	fail := func(err error) error {
-		return fmt.Errorf("app: quotas: %w", errors.Join(err, store.close(ctx)))
+		ending, cancel := context.WithTimeout(context.Background(), closeWait) // ctx may have ended
+		defer cancel()
+		return fmt.Errorf("app: quotas: %w", errors.Join(err, store.close(ending)))
 	}
 	if err := store.lead(ctx); err != nil {
 		return fail(err)

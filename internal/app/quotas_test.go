@@ -107,6 +107,20 @@ func TestAStoreThatCantBeReadRefusesThePolicyAndSaysWhy(t *testing.T) {
 	allow(t, n, "alice", true, true, false)
 }
 
+func TestAStoreThatIsNotReadyInTimeRefusesThePolicyAndIsStopped(t *testing.T) {
+	c := patientConfig(t, hourly(2))
+	c.Quotas.StartTimeout = time.Nanosecond
+	n := startNode(t, c)
+	for tries := 1; tries <= 2; tries++ {
+		write(t, c.Policy.Paths[0], yearly(tries))
+		eventually(t, "the refusal", func() bool { return strings.Count(n.log.String(), "policies refused: the previous") == tries })
+	}
+	allow(t, n, "alice", true, true, false)
+	if log := n.log.String(); !strings.Contains(log, "app: quotas: ") || strings.Contains(log, "still run") || strings.Contains(log, "the disk failed") {
+		t.Errorf("its groups were not stopped before its database was closed:\n%s", log)
+	}
+}
+
 func TestAMarkThatIsReachedIsALineOfTheLog(t *testing.T) {
 	c := patientConfig(t, yearly(4)+"    notify: [50%, 100%]\n")
 	n := startNode(t, c)
