@@ -40,7 +40,7 @@ func adjust(t *testing.T, n *testNode, user string, fields map[string]any, statu
 }
 
 func TestAnExhaustedQuotaThatIsRaisedAdmitsAgainAtOnce(t *testing.T) {
-	c := testConfig(t, yearly(3))
+	c := patientConfig(t, yearly(3))
 	n := startNode(t, c)
 	allow(t, n, "alice", true, true, true, false)
 	allow(t, n, "bob", true, true, true, false)
@@ -88,7 +88,7 @@ func TestAnExhaustedQuotaThatIsRaisedAdmitsAgainAtOnce(t *testing.T) {
 }
 
 func TestAnUnusedQuotaIsRaised(t *testing.T) {
-	n := startNode(t, testConfig(t, yearly(2)))
+	n := startNode(t, patientConfig(t, yearly(2)))
 	if out, _ := adjust(t, n, "alice", map[string]any{"by": 1}, 200); out.Quota.Amount != 3 || out.Quota.Remaining != 3 || out.Quota.Used != 0 {
 		t.Errorf("%+v", out)
 	}
@@ -100,7 +100,7 @@ func TestAnUnusedQuotaIsRaised(t *testing.T) {
 }
 
 func TestAdjustmentsThatMeetAreAllCounted(t *testing.T) {
-	n := startNode(t, testConfig(t, yearly(5)))
+	n := startNode(t, patientConfig(t, yearly(5)))
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -122,7 +122,7 @@ func TestAdjustmentsThatMeetAreAllCounted(t *testing.T) {
 }
 
 func TestAdjustmentsAreBounded(t *testing.T) {
-	c := testConfig(t, yearly(5)+"  - {name: search, when: {user: ann}, quota: 50/day}\n")
+	c := patientConfig(t, yearly(5)+"  - {name: search, when: {user: ann}, quota: 50/day}\n")
 	n := startNode(t, c)
 	for name, in := range map[string]struct {
 		fields map[string]any

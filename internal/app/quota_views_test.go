@@ -50,7 +50,7 @@ func charge(t *testing.T, n *testNode, user string, times int) {
 }
 
 func TestAQuotaIsShownToTheUnit(t *testing.T) {
-	c := testConfig(t, yearly(1000))
+	c := patientConfig(t, yearly(1000))
 	n := startNode(t, c)
 	if q := quotaOf(t, n, "alice"); q.Used != 0 || q.Remaining != 1000 || q.Amount != 1000 || q.Held != 0 || q.Limit != "plan" || q.ResetsAt == nil {
 		t.Errorf("unused: %+v", q)
@@ -102,7 +102,7 @@ func TestAQuotaIsShownToTheUnit(t *testing.T) {
 }
 
 func TestQuotasAreListedPageByPage(t *testing.T) {
-	n := startNode(t, testConfig(t, yearly(1000)+"  - {name: search, when: {user: u3}, quota: 50/day}\n"))
+	n := startNode(t, patientConfig(t, yearly(1000)+"  - {name: search, when: {user: u3}, quota: 50/day}\n"))
 	if q := quotasAt(t, n, "/v1/quotas", 200); q.Quotas == nil || len(q.Quotas) > 0 || q.Cursor != "" {
 		t.Errorf("without a record: %+v", q)
 	}
@@ -140,7 +140,7 @@ func TestQuotasAreListedPageByPage(t *testing.T) {
 }
 
 func TestWhatIsNoQuotaIsSaid(t *testing.T) {
-	n := startNode(t, testConfig(t, yearly(5)+"  - {name: calls, by: [ip], rate: 5/s}\n"))
+	n := startNode(t, patientConfig(t, yearly(5)+"  - {name: calls, by: [ip], rate: 5/s}\n"))
 	for path, status := range map[string]int{
 		"/v1/quota?domain=shpo&attribute=user%3Da":              404,
 		"/v1/quota?domain=shop&attribute=ip%3Da":                404,
@@ -155,7 +155,7 @@ func TestWhatIsNoQuotaIsSaid(t *testing.T) {
 }
 
 func TestDebtIsShownApart(t *testing.T) {
-	n := startNode(t, testConfig(t, yearly(3)+"    post_paid: true\n"))
+	n := startNode(t, patientConfig(t, yearly(3)+"    post_paid: true\n"))
 	charge(t, n, "alice", 5)
 	eventually(t, "the debt", func() bool {
 		q := quotaOf(t, n, "alice")
