@@ -1,7 +1,9 @@
 package app
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -118,6 +120,59 @@ func TestAStoreThatIsNotReadyInTimeRefusesThePolicyAndIsStopped(t *testing.T) {
 	allow(t, n, "alice", true, true, false)
 	if log := n.log.String(); !strings.Contains(log, "app: quotas: ") || strings.Contains(log, "still run") || strings.Contains(log, "the disk failed") {
 		t.Errorf("its groups were not stopped before its database was closed:\n%s", log)
+	}
+}
+
+func TestEachCheckOfABatchOrAStreamHasItsAnswerThoughItsUnitsAreNotHereYet(t *testing.T) {
+	const users = 30
+	n := startNode(t, patientConfig(t, yearly(1)))
+	checks := func(kind string) (all []*headgatev1.CheckRequest) {
+		for i := range 2 * users {
+			user := &headgatev1.Attribute{Key: "user", Value: fmt.Sprint(kind, i%users)}
+			all = append(all, &headgatev1.CheckRequest{Domain: "shop", Attributes: []*headgatev1.Attribute{user}})
+		}
+		return all
+	}
+	answered := func(i int, r *headgatev1.CheckResponse) {
+		if pass := r.GetVerdict() == headgatev1.Verdict_VERDICT_ALLOWED; pass != (i < users) || r.GetDegraded() != 0 {
+			t.Errorf("check %d: %v", i, r)
+		}
+	}
+	batch, err := n.client.CheckBatch(t.Context(), &headgatev1.CheckBatchRequest{Checks: checks("batched")})
+	if err != nil || len(batch.GetItems()) != 2*users {
+		t.Fatalf("%d answers, %v", len(batch.GetItems()), err)
+	}
+	for i, item := range batch.GetItems() {
+		answered(i, item.GetResponse())
+	}
+
+	stream, err := n.client.CheckStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := new(headgatev1.CheckStreamRequest)
+	for i, c := range checks("streamed") {
+		in.Checks = append(in.Checks, &headgatev1.StreamCheck{Id: uint64(i), Check: c})
+	}
+	if err := errors.Join(stream.Send(in), stream.CloseSend()); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[uint64]bool{}
+	for out, err := stream.Recv(); !errors.Is(err, io.EOF); out, err = stream.Recv() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range out.GetAllowed() {
+			seen[id] = true
+			answered(int(id), &headgatev1.CheckResponse{Verdict: headgatev1.Verdict_VERDICT_ALLOWED})
+		}
+		for _, a := range out.GetAnswers() {
+			seen[a.GetId()] = true
+			answered(int(a.GetId()), a.GetResponse())
+		}
+	}
+	if len(seen) != 2*users {
+		t.Errorf("%d checks of the stream are answered, want %d", len(seen), 2*users)
 	}
 }
 
