@@ -168,8 +168,8 @@ CLIENTS := $(CURDIR)/tmp/clients
 GRPCIO_VERSION := 1.85.3
 GRPC_JS_VERSION := 1.14.7
 
-.PHONY: e2e-clients
-e2e-clients: build ## gRPC clients of Python, Node and C against a real headgate
+.PHONY: clients
+clients: ## Install grpcio and grpc-js into tmp/clients, from PyPI and npm
 	@mkdir -p $(CLIENTS)
 	@$(CLIENTS)/venv/bin/python -c 'import grpc; assert grpc.__version__ == "$(GRPCIO_VERSION)"' 2>/dev/null || \
 	  { $(PYTHON) -m venv $(CLIENTS)/venv && $(CLIENTS)/venv/bin/pip install --quiet grpcio==$(GRPCIO_VERSION); } || \
@@ -177,6 +177,9 @@ e2e-clients: build ## gRPC clients of Python, Node and C against a real headgate
 	@command -v node >/dev/null && command -v npm >/dev/null || { echo "node or npm is missing: install Node.js 18 or newer" >&2; exit 1; }
 	@npm install --silent --no-audit --no-fund --prefix $(CLIENTS) @grpc/grpc-js@$(GRPC_JS_VERSION) >/dev/null || \
 	  { echo "@grpc/grpc-js $(GRPC_JS_VERSION) can't be installed from npm" >&2; exit 1; }
+
+.PHONY: e2e-clients
+e2e-clients: build clients ## gRPC clients of Python, Node and C against a real headgate
 	@command -v h2load >/dev/null || { echo "h2load is missing: install nghttp2-client (Debian) or nghttp2" >&2; exit 1; }
 	HEADGATE=$(CURDIR)/bin/headgate NODE_PATH=$(CLIENTS)/node_modules \
 	  CLIENT_PYTHON=$(CLIENTS)/venv/bin/python CLIENT_NODE=node CLIENT_H2LOAD=h2load \
@@ -184,6 +187,9 @@ e2e-clients: build ## gRPC clients of Python, Node and C against a real headgate
 
 SCHEMATHESIS_VERSION := 4.32.5
 SCHEMATHESIS := $(CURDIR)/.venv-openapi/bin/schemathesis
+
+.PHONY: openapi-tools
+openapi-tools: $(SCHEMATHESIS) ## Install schemathesis into .venv-openapi, from PyPI
 
 .PHONY: openapi-test
 openapi-test: build $(SCHEMATHESIS) ## HTTP: a real headgate asked what its OpenAPI document allows, and more
