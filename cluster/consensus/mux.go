@@ -37,18 +37,19 @@ func newMux(cfg *Config) *mux {
 	m := &mux{cfg: cfg, slots: make(chan struct{}, cfg.HandshakesMax), conns: make(map[*trackedConn]struct{})}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	for id := range cfg.Groups {
-		m.groups = append(m.groups, m.share(uint32(id)))
+		m.groups = append(m.groups, m.share(uint32(id), acceptQueue))
 	}
-	m.calls = m.share(callsGroup)
+	m.calls = m.share(callsGroup, cfg.ConnsMax) // as many as are admitted: a burst of calls opens one each
 	if cfg.Listener != nil {
 		m.wg.Go(m.accept)
 	}
 	return m
 }
 
-// share returns a group's share of the mux.
-func (m *mux) share(group uint32) *stream {
-	s := &stream{mux: m, group: group, queue: make(chan net.Conn, acceptQueue)}
+// share returns a group's share of the mux, where up to queue connections wait to be
+// accepted.
+func (m *mux) share(group uint32, queue int) *stream {
+	s := &stream{mux: m, group: group, queue: make(chan net.Conn, queue)}
 	s.ctx, s.cancel = context.WithCancel(m.ctx)
 	return s
 }
