@@ -2,6 +2,8 @@ package holdings
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -54,6 +56,36 @@ func (p *plans) find(l *limiter.Limit) *plan {
 type Quota struct {
 	Limit *limiter.Limit
 	When  *calendar.Calendar
+}
+
+// Quotas returns the quotas among limits with what their schedules mean. An error
+// names every one whose schedule or time zone is wrong.
+func Quotas(limits []*limiter.Limit) (list []Quota, err error) {
+	zones := map[string]*time.Location{} // each is read from a file
+	for _, l := range limits {
+		if l.Kind != limiter.KindQuota {
+			continue
+		}
+		when, problem := calendarOf(l, zones)
+		if problem != nil {
+			err = errors.Join(err, fmt.Errorf("holdings: quota %s of domain %s: %w", l.Name, l.Domain, problem))
+			continue
+		}
+		list = append(list, Quota{Limit: l, When: when})
+	}
+	return list, err
+}
+
+func calendarOf(l *limiter.Limit, zones map[string]*time.Location) (*calendar.Calendar, error) {
+	name := l.Quota.Zone // "" is UTC
+	if zones[name] == nil {
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			return nil, err
+		}
+		zones[name] = zone
+	}
+	return calendar.New(l.Quota.Schedule, zones[name])
 }
 
 // Install makes quotas those of the policy in force. version is the policy's: at

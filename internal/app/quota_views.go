@@ -159,10 +159,11 @@ func (v *quotaViews) get(sel *admin.CounterSelection) (*admin.Quotas, error) {
 // windowOf returns the window of a quota that now is in, as the ledger names it, and
 // when it ends by the zone's rules.
 func windowOf(l *limiter.Limit, now limiter.Instant) (w quota.Window, ends int64, err error) {
-	when, err := calendarOf(l)
+	list, err := holdings.Quotas([]*limiter.Limit{l})
 	if err != nil {
 		return w, 0, err
 	}
+	when := list[0].When
 	at := when.Window(int64(now) / int64(time.Second))
 	return quota.Window{Start: at.Start, End: at.Start + when.Length(), Rolling: l.Quota.Rolling}, at.End, nil
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/headgate/headgate/internal/obs"
 	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/limiter/quota"
-	"github.com/headgate/headgate/limiter/quota/calendar"
 )
 
 const (
@@ -49,7 +48,7 @@ type quotas struct {
 // ready sees to it that limits can be served: it opens the store if one of them is
 // a quota. What can't be served is an error, which names the limit.
 func (q *quotas) ready(limits []*limiter.Limit) error {
-	list, err := quotasOf(limits)
+	list, err := holdings.Quotas(limits)
 	if err != nil || len(list) == 0 {
 		return err
 	}
@@ -114,7 +113,7 @@ func (q *quotas) open() error {
 
 // install makes the quotas among limits those in force. ready has accepted them.
 func (q *quotas) install(version uint64, limits []*limiter.Limit) {
-	list, err := quotasOf(limits)
+	list, err := holdings.Quotas(limits)
 	if err != nil {
 		return // ready has said so
 	}
@@ -124,31 +123,6 @@ func (q *quotas) install(version uint64, limits []*limiter.Limit) {
 		q.version = version
 		q.holdings.Install(q.tenure<<versionBits|version, list)
 	}
-}
-
-// quotasOf returns the quotas among limits, with their calendars. An error names
-// those that are not served.
-func quotasOf(limits []*limiter.Limit) (list []holdings.Quota, err error) {
-	for _, l := range limits {
-		if l.Kind != limiter.KindQuota {
-			continue
-		}
-		when, problem := calendarOf(l)
-		if problem != nil {
-			err = errors.Join(err, fmt.Errorf("app: quota %s of domain %s: %w", l.Name, l.Domain, problem))
-			continue
-		}
-		list = append(list, holdings.Quota{Limit: l, When: when})
-	}
-	return list, err
-}
-
-func calendarOf(l *limiter.Limit) (*calendar.Calendar, error) {
-	zone, err := time.LoadLocation(l.Quota.Zone)
-	if err != nil {
-		return nil, err
-	}
-	return calendar.New(l.Quota.Schedule, zone)
 }
 
 // tend looks after what is held until ctx ends.

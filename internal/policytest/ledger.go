@@ -1,13 +1,11 @@
 package policytest
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/headgate/headgate/cluster/holdings"
 	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/limiter/quota"
-	"github.com/headgate/headgate/limiter/quota/calendar"
 	"github.com/headgate/headgate/limiter/table"
 )
 
@@ -43,7 +41,7 @@ type proposed struct {
 
 func newDecider(t *table.Table, limits []*limiter.Limit) (*decider, error) {
 	d := &decider{table: t, ledger: ledger{pools: map[poolName]*quota.Pool{}}}
-	quotas, err := quotasOf(limits)
+	quotas, err := holdings.Quotas(limits)
 	if err != nil || len(quotas) == 0 {
 		return d, err
 	}
@@ -58,25 +56,6 @@ func newDecider(t *table.Table, limits []*limiter.Limit) (*decider, error) {
 	}
 	d.quotas.Install(1, quotas)
 	return d, nil
-}
-
-// quotasOf returns the quotas among limits, with their calendars.
-func quotasOf(limits []*limiter.Limit) (quotas []holdings.Quota, err error) {
-	for _, l := range limits {
-		if l.Kind != limiter.KindQuota {
-			continue
-		}
-		zone, err := time.LoadLocation(l.Quota.Zone) // "" is UTC
-		if err != nil {
-			return nil, fmt.Errorf("quota %s of domain %s: %w", l.Name, l.Domain, err)
-		}
-		when, err := calendar.New(l.Quota.Schedule, zone)
-		if err != nil {
-			return nil, fmt.Errorf("quota %s of domain %s: %w", l.Name, l.Domain, err)
-		}
-		quotas = append(quotas, holdings.Quota{Limit: l, When: when})
-	}
-	return quotas, nil
 }
 
 // Decide decides c: the ledger answers at once what it is asked.
