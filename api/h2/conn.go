@@ -25,7 +25,7 @@ const (
 type conn struct {
 	srv  *Server
 	raw  net.Conn             // as accepted
-	nc   net.Conn             // raw, or TLS over it when that is established
+	nc   net.Conn             // raw, read and written directly, or TLS over it when that is established
 	tls  *tls.ConnectionState // nil: cleartext
 	in   []byte               // in[r:w] is read and not handled
 	r, w int
@@ -108,7 +108,7 @@ type work struct {
 func newConn(s *Server, nc net.Conn) *conn {
 	now := s.cfg.Now()
 	c := &conn{
-		srv: s, raw: nc, nc: nc,
+		srv: s, raw: nc, nc: directly(nc),
 		sendWindow: defaultWindow, peerWindow: defaultWindow, peerFrame: frameBytesMax,
 		recvWindow: connWindow, lastRead: now, began: now, empty: now,
 	}
@@ -193,7 +193,7 @@ func (c *conn) shakeTLS() error {
 	if c.srv.cfg.TLS == nil {
 		return nil
 	}
-	t := tls.Server(c.raw, c.srv.cfg.TLS)
+	t := tls.Server(directly(c.raw), c.srv.cfg.TLS)
 	c.nc = t
 	if err := t.HandshakeContext(c.srv.ctx); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
