@@ -32,6 +32,7 @@ type Sources struct {
 	Quotas        func(*QuotasQuery) (*Quotas, error)
 	Quota         func(*CounterSelection) (*Quotas, error)
 	AdjustQuota   func(Caller, *QuotaAdjustment) (*QuotaAdjusted, error)
+	ResetQuota    func(Caller, *QuotaReset) (*QuotaAdjusted, error)
 }
 
 // Status says how the node is.
@@ -102,6 +103,7 @@ type Table struct {
 //	GET /v1/mode     POST /v1/mode    GET /v1/audit (also /audit)
 //	GET /v1/counters GET /v1/counter  POST /v1/counters/reset
 //	GET /v1/quotas   GET /v1/quota    POST /v1/quotas/adjust
+//	POST /v1/quotas/reset
 func Handler(s *Sources) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.Status()) })
@@ -129,6 +131,7 @@ func Handler(s *Sources) http.Handler {
 	mux.HandleFunc("GET /v1/quotas", s.listQuotas)
 	mux.HandleFunc("GET /v1/quota", s.getQuota)
 	mux.HandleFunc("POST /v1/quotas/adjust", change(s.ReadOnly, s.adjustQuota))
+	mux.HandleFunc("POST /v1/quotas/reset", change(s.ReadOnly, s.resetQuota))
 	mux.HandleFunc("GET /v1/audit", s.audit)
 	mux.HandleFunc("GET /audit", s.audit)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -17,7 +17,10 @@ type Quotas struct {
 	Cursor string  `json:"cursor,omitempty"` // asks for the next page; "": this is the last one
 }
 
-// A Quota is a counter of a quota in one period, as far as this node knows.
+// A Quota is a counter of a quota in one period, as far as this node knows. Unless the
+// amount was lowered below what was used,
+//
+//	Amount = Used + Stranded + Beside + Debt + Remaining
 type Quota struct {
 	// Domain and Limit are "" if nobody has asked for the counter since the node
 	// started, or the policy has no such quota any more: a record has no name.
@@ -32,14 +35,16 @@ type Quota struct {
 	// amount is for so many before it as well.
 	SubWindows uint8 `json:"sub_windows,omitempty"`
 
-	Amount    uint64     `json:"amount"`                 // in force, with the correction
-	Used      uint64     `json:"used"`                   // granted, not returned, and not Held: spent, set aside, stranded, or held elsewhere
+	Amount    uint64     `json:"amount"`                 // in force, with Correct and Waived
+	Used      uint64     `json:"used"`                   // spent, or set aside by open reservations; or held by another node
+	Stranded  uint64     `json:"stranded"`               // counts as spent, though nobody told to have spent it: a process that held it was lost
 	Beside    uint64     `json:"used_beside,omitempty"`  // what other sub-windows take of the amount
 	Held      uint64     `json:"held"`                   // granted to this node and not spent yet
 	Debt      uint64     `json:"debt"`                   // post-paid use that did not fit
 	Remaining uint64     `json:"remaining"`              // what could still be charged: ungranted, and Held
 	Correct   int64      `json:"correction,omitempty"`   // what operators added to the amount
-	Revision  uint64     `json:"revision,omitempty"`     // how often they did
+	Waived    uint64     `json:"waived,omitempty"`       // use that a reset has waived: as much was added to the amount
+	Revision  uint64     `json:"revision,omitempty"`     // how often operators adjusted or reset it
 	Exhausted *time.Time `json:"exhausted_at,omitempty"` // when nothing remains, at this period's mean rate; nil: not in this period
 }
 
@@ -82,19 +87,41 @@ type QuotaAdjustment struct {
 	Reason   string  `json:"reason"`             // for the audit log
 }
 
-// A QuotaAdjusted is the counter after a QuotaAdjustment.
+// A QuotaReset is the body of POST /v1/quotas/reset: what is used is waived, so that
+// all of the amount remains. Which quota is said as in a QuotaAdjustment.
+type QuotaReset struct {
+	CounterSelection
+	Revision *uint64 `json:"revision,omitempty"` // as in a QuotaAdjustment
+	Reason   string  `json:"reason"`             // for the audit log
+}
+
+// A QuotaAdjusted is the counter after a QuotaAdjustment or a QuotaReset.
 type QuotaAdjusted struct {
+	By       int64    `json:"by"` // units that were added; 0 of a reset: all of the amount remained
 	Quota    Quota    `json:"quota"`
 	Warnings []string `json:"warnings,omitempty"` // it could not be written down
 }
 
 // adjustQuota serves POST /v1/quotas/adjust.
 func (s *Sources) adjustQuota(who Caller, in *QuotaAdjustment) (any, error) {
-	if in.Key != "" {
-		return nil, refuse(http.StatusBadRequest, "key: give a domain and attributes")
-	}
-	if err := in.check(); err != nil {
+	if err := in.checkText(); err != nil {
 		return nil, err
 	}
 	return s.AdjustQuota(who, in)
+}
+
+// resetQuota serves POST /v1/quotas/reset.
+func (s *Sources) resetQuota(who Caller, in *QuotaReset) (any, error) {
+	if err := in.checkText(); err != nil {
+		return nil, err
+	}
+	return s.ResetQuota(who, in)
+}
+
+// checkText is check where a fingerprint is not enough.
+func (sel *CounterSelection) checkText() error {
+	if sel.Key != "" {
+		return refuse(http.StatusBadRequest, "key: give a domain and attributes")
+	}
+	return sel.check()
 }

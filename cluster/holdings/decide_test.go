@@ -252,6 +252,37 @@ func TestLeaveGivesEverythingBackAndACrashStrandsTheBalance(t *testing.T) {
 	}
 }
 
+func TestACrashStrandsAGrantAndAQuarterAndALeaveNothing(t *testing.T) {
+	before := func(tenure uint64) func(quota.Holder) bool {
+		return func(h quota.Holder) bool { return h.Tenure < tenure }
+	}
+	n := newNode(t, limit(10_000), nil)
+	spend := func(units int) {
+		for range units {
+			n.now = n.now.Add(time.Millisecond)
+			if d := n.ask(limiter.OpCharge, 1, 1); d.Verdict != limiter.Allowed {
+				t.Fatalf("%+v", d)
+			}
+		}
+	}
+	spend(777)
+	if got, least := n.today(1).Stranded(before(2)), n.today(1).Outstanding()-777; got < least || got > 125 || least == 0 {
+		t.Errorf("a crash strands %d: at least %d, and at most a grant and a quarter", got, least)
+	}
+	n.restart(t, limit(10_000), func(c *holdings.Config) { c.Tenure = 2 })
+	lost := n.today(1).Stranded(before(2))
+	for spent := 778; ; spent++ { // until nothing is held: then there is nothing to give back, but something to tell
+		spend(1)
+		if n.today(1).Outstanding() == uint64(spent)+lost {
+			break
+		}
+	}
+	n.leave(t)
+	if got := n.today(1).Stranded(before(3)); got != lost {
+		t.Errorf("%d are stranded after a leave, %d before it", got, lost)
+	}
+}
+
 func TestLeaveSaysWhatTheLedgerDoesNotHave(t *testing.T) {
 	n := newNode(t, limit(10), nil)
 	n.ask(limiter.OpCharge, 1, 2)

@@ -4,9 +4,10 @@ import "github.com/headgate/headgate/limiter"
 
 // A View is what is held of one counter in one window.
 type View struct {
-	Limit   limiter.LimitID // of the limit that it counts for
-	Ends    int64           // when the window ends by the zone's rules, in Unix seconds
-	Balance uint64          // units that were granted here and are not spent, held or given back
+	Limit limiter.LimitID // of the limit that it counts for
+	Ends  int64           // when the window ends by the zone's rules, in Unix seconds
+	Life  uint32          // of the holder, whose tenure is this node's
+	Used  uint64          // units that were spent in this life, or are set aside by open holds
 }
 
 // Look returns what is held of the counter of key in the window that began at start,
@@ -20,11 +21,8 @@ func (h *Holdings) Look(key limiter.Key, start int64) (v View, ok bool) {
 	if k == nil {
 		return View{}, false
 	}
-	v = View{Limit: k.plan.limit.ID, Ends: k.end}
-	if !k.holding.Closed() {
-		v.Balance = k.holding.Balance()
-	}
-	return v, true
+	used := k.holding.Used() + k.holding.Held()
+	return View{Limit: k.plan.limit.ID, Ends: k.end, Life: k.holding.Life(), Used: used}, true
 }
 
 // Grow says that the ledger has free units left of the counter of key in the window

@@ -12,7 +12,7 @@ func TestALookSaysWhatIsHeldNow(t *testing.T) {
 	n := newNode(t, limit(1000), nil)
 	day := int64(start) / int64(time.Second) / 86_400 * 86_400
 	key := limiter.Key{Lo: 1}
-	if v, ok := n.Look(key, day); ok || v.Balance != 0 {
+	if v, ok := n.Look(key, day); ok || v.Used != 0 {
 		t.Errorf("nobody has asked yet: %+v", v)
 	}
 	held := uint64(0)
@@ -20,10 +20,10 @@ func TestALookSaysWhatIsHeldNow(t *testing.T) {
 		n.now = n.now.Add(time.Millisecond)
 		n.ask(limiter.OpCharge, 1, 1)
 		v, ok := n.Look(key, day)
-		if !ok || v.Limit != (limiter.LimitID{1}) || v.Ends != day+86_400 || n.today(1).Outstanding()-v.Balance != i+1 {
+		if !ok || v.Limit != (limiter.LimitID{1}) || v.Ends != day+86_400 || v.Used != i+1 || v.Life == 0 {
 			t.Fatalf("after %d: %+v of %d", i+1, v, n.today(1).Outstanding())
 		}
-		held = max(held, v.Balance)
+		held = max(held, n.today(1).Outstanding()-v.Used)
 	}
 	if held == 0 {
 		t.Error("nothing was ever held, so nothing is shown by this")
@@ -32,7 +32,7 @@ func TestALookSaysWhatIsHeldNow(t *testing.T) {
 		t.Error("tomorrow is remembered")
 	}
 	n.leave(t)
-	if v, _ := n.Look(key, day); v.Balance != 0 || n.today(1).Outstanding() != 40 {
+	if v, _ := n.Look(key, day); v.Used != 40 || n.today(1).Outstanding() != 40 {
 		t.Errorf("a holder that left has %+v, of %d", v, n.today(1).Outstanding())
 	}
 }

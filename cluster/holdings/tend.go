@@ -31,9 +31,10 @@ func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 		if len(k.waiting) > 0 {
 			continue
 		}
-		forget := k.holding.Closed() || k.ends(now) == 0 || now.Sub(k.asked) >= forgetAfter
+		over := k.ends(now) == 0
+		forget := k.holding.Closed() || over || now.Sub(k.asked) >= forgetAfter
 		switch {
-		case forget && k.holding.Forgettable():
+		case forget && k.holding.Forgettable() && (over || k.holding.Reported()):
 			h.forget(s, at)
 		case forget:
 			proposals = append(proposals, proposal{h.of(k, k.holding.Close(&k.plan.terms)), true})
@@ -114,7 +115,7 @@ func (h *Holdings) close(ctx context.Context) (left int, err error) {
 		s := &h.shards[i]
 		s.mu.Lock()
 		for _, k := range s.counters {
-			if !k.holding.Forgettable() {
+			if !k.holding.Forgettable() || !k.holding.Reported() {
 				left++
 			}
 		}
@@ -130,7 +131,7 @@ func (h *Holdings) closeShard(s *shard) (proposals []proposal) {
 		if c, ok := k.holding.Owed(&k.plan.terms); ok {
 			proposals = append(proposals, proposal{h.of(k, c), true})
 		}
-		if !k.holding.Forgettable() {
+		if !k.holding.Forgettable() || !k.holding.Reported() {
 			proposals = append(proposals, proposal{h.of(k, k.holding.Close(&k.plan.terms)), true})
 		}
 	}

@@ -25,7 +25,7 @@ The admin API is on a loopback address: run this on the node's machine.`,
 		`  headgate quota get shop api_key=k1
   headgate quota list --domain shop
   headgate quota export > quotas.jsonl`)
-	cmd.AddCommand(newQuotaGet(), newQuotaList(), newQuotaAdjust(), newQuotaExport())
+	cmd.AddCommand(newQuotaGet(), newQuotaList(), newQuotaAdjust(), newQuotaReset(), newQuotaExport())
 	return cmd
 }
 
@@ -43,9 +43,10 @@ check" takes them, in its present period and in whatever mode the domain is; or 
 period that the node has of the counter with a fingerprint, for which it looks through
 all records. Nothing is charged.
 
-USED is granted and neither given back nor held by this node: spent, set aside by an
-open reservation, stranded by a crash. HELD was granted to this node and is not spent.
-REMAINING is what could still be charged. EXHAUSTED is when nothing remains, if use goes
+USED is spent, or set aside by an open reservation. HELD was granted to this node and is
+not spent. STRANDED counts as spent though nobody told to have spent it, since a process
+that held it was killed: at most that much. REMAINING is what could still be charged, HELD
+included: USED, STRANDED, DEBT and REMAINING add up to AMOUNT. EXHAUSTED is when nothing remains, if use goes
 on as it was on average since the period began; a dash: not in this period.
 
 Exit codes: 0 shown, 1 no record has this fingerprint, 2 misuse (also a domain that the
@@ -192,12 +193,12 @@ func printQuotas(cmd *cobra.Command, out *admin.Quotas, output outputFormat) err
 		_, err := fmt.Fprintln(w, "no record")
 		return printed(err)
 	}
-	return printed(table(w, "DOMAIN\tLIMIT\tCOUNTER\tFROM\tRESETS\tAMOUNT\tUSED\tHELD\tDEBT\tREMAINING\tEXHAUSTED", len(out.Quotas), func(i int) string {
+	return printed(table(w, "DOMAIN\tLIMIT\tCOUNTER\tFROM\tRESETS\tAMOUNT\tUSED\tHELD\tSTRANDED\tDEBT\tREMAINING\tEXHAUSTED", len(out.Quotas), func(i int) string {
 		q := &out.Quotas[i]
 		n := func(v uint64) string { return strconv.FormatUint(v, 10) }
 		return strings.Join([]string{
 			orDash(q.Domain), orDash(q.Limit), q.Key, moment(&q.From), moment(q.ResetsAt),
-			n(q.Amount), n(q.Used), n(q.Held), n(q.Debt), n(q.Remaining), moment(q.Exhausted),
+			n(q.Amount), n(q.Used), n(q.Held), n(q.Stranded), n(q.Debt), n(q.Remaining), moment(q.Exhausted),
 		}, "\t")
 	}))
 }

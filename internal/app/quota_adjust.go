@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -16,10 +17,23 @@ import (
 )
 
 const (
-	adjustAction = "quota_adjust"
+	adjustAction     = "quota_adjust"
+	quotaResetAction = "quota_reset"
 	// adjustWait is for how long an adjustment waits for the ledger's answer.
 	adjustWait = 3 * time.Second
 )
+
+// A correction is a change of one counter's amount that an operator asks for.
+type correction struct {
+	sel      *admin.CounterSelection
+	by       int64   // units to add; a reset says how many it added
+	reset    bool    // what is used is waived, and nothing else added
+	revision *uint64 // that the counter must have; nil: any
+	reason   string
+}
+
+// errUnused is why a reset changes nothing.
+var errUnused = errors.New("app: all of it remains")
 
 // adjust changes what operators add to the amount of one counter, for its present
 // period, and writes that down.
@@ -27,7 +41,23 @@ func (v *quotaViews) adjust(who admin.Caller, in *admin.QuotaAdjustment) (*admin
 	if err := checkAdjustment(in); err != nil {
 		return nil, err
 	}
-	call, err := v.policies.match(&in.CounterSelection, true)
+	return v.correct(who, &correction{sel: &in.CounterSelection, by: in.By, revision: in.Revision, reason: in.Reason})
+}
+
+// reset waives what is used of one counter in its present period, so that as much
+// remains as if nothing was used, and writes that down.
+func (v *quotaViews) reset(who admin.Caller, in *admin.QuotaReset) (*admin.QuotaAdjusted, error) {
+	if in.Reason == "" {
+		return nil, badField("reason", "", "given: a reset is written down with one")
+	}
+	if err := checkReason(in.Reason); err != nil {
+		return nil, err
+	}
+	return v.correct(who, &correction{sel: &in.CounterSelection, reset: true, revision: in.Revision, reason: in.Reason})
+}
+
+func (v *quotaViews) correct(who admin.Caller, in *correction) (*admin.QuotaAdjusted, error) {
+	call, err := v.policies.match(in.sel, true)
 	if err != nil {
 		return nil, err
 	}
@@ -36,15 +66,22 @@ func (v *quotaViews) adjust(who admin.Caller, in *admin.QuotaAdjustment) (*admin
 	}
 	ch := &call.Charges()[0]
 	c, err := v.commit(ch, in)
-	if err != nil {
+	out := &admin.QuotaAdjusted{By: in.by}
+	switch {
+	case errors.Is(err, errUnused):
+		return out, v.show(ch, c, out)
+	case err != nil:
 		return nil, err
 	}
-	out := new(admin.QuotaAdjusted)
+	action := adjustAction
+	if in.reset {
+		action = quotaResetAction
+	}
 	out.Warnings = writeDown(v.log, v.audit, &audit.Record{
-		Time: v.now().Time().UTC(), Action: adjustAction, Domain: in.Domain,
-		Detail: fmt.Sprintf("%+d of %.80q, %s from %s: %+d in all, revision %d",
-			in.By, ch.Limit.Name, ch.Key.Fingerprint(), time.Unix(c.Window.Start, 0).UTC().Format(time.RFC3339), c.Correction, c.Revision+1),
-		Reason: in.Reason, User: who.User, Remote: who.Remote,
+		Time: v.now().Time().UTC(), Action: action, Domain: in.sel.Domain,
+		Detail: fmt.Sprintf("%+d of %.80q, %s from %s: %+d in all, revision %d", in.by, ch.Limit.Name, ch.Key.Fingerprint(),
+			time.Unix(c.Window.Start, 0).UTC().Format(time.RFC3339), c.Correction+int64(c.Waived), c.Revision+1),
+		Reason: in.reason, User: who.User, Remote: who.Remote,
 	})
 	return out, v.show(ch, c, out)
 }
@@ -60,7 +97,7 @@ func checkAdjustment(in *admin.QuotaAdjustment) error {
 }
 
 // commit does what in asks for, and returns the command that the ledger has applied.
-func (v *quotaViews) commit(ch *limiter.Charge, in *admin.QuotaAdjustment) (quota.Command, error) {
+func (v *quotaViews) commit(ch *limiter.Charge, in *correction) (quota.Command, error) {
 	v.adjusting.Lock()
 	defer v.adjusting.Unlock()
 	c, driver, err := v.adjustment(ch, in)
@@ -70,28 +107,40 @@ func (v *quotaViews) commit(ch *limiter.Charge, in *admin.QuotaAdjustment) (quot
 	return c, propose(driver, c)
 }
 
-// adjustment returns the command that in asks for, based on the record as it is. The
-// ledger refuses it if another comes between.
-func (v *quotaViews) adjustment(ch *limiter.Charge, in *admin.QuotaAdjustment) (c quota.Command, driver *grants.Driver, err error) {
-	err = v.quotas.read(func(ledgers ledger.Set, _ *holdings.Holdings) error {
+// adjustment returns the command that in asks for, based on the record as it is, and
+// how many units a reset adds. The ledger refuses it if another comes between.
+func (v *quotaViews) adjustment(ch *limiter.Charge, in *correction) (c quota.Command, driver *grants.Driver, err error) {
+	err = v.quotas.read(func(ledgers ledger.Set, h *holdings.Holdings) error {
 		if ledgers == nil {
 			return &admin.Refusal{Status: http.StatusConflict, Text: "the policy has changed: ask again"}
 		}
 		driver = v.quotas.driver
-		w, _, err := windowOf(ch.Limit, v.now())
+		w, ends, err := windowOf(ch.Limit, v.now())
 		if err != nil {
 			return err
 		}
-		p, _, err := ledgers[quota.GroupOf(ch.Key)].Pool(ch.Key, w)
+		c = quota.Command{Op: quota.OpAdjust, Key: ch.Key, Window: w}
+		r := v.reader(h)
+		r.ledger = ledgers[quota.GroupOf(ch.Key)]
+		held, _ := h.Look(ch.Key, w.Start)
+		seen, err := r.again(&ledger.Counter{Key: ch.Key, Window: w}, ch.Limit, ends, held)
 		if err != nil {
 			return err
 		}
-		if in.Revision != nil && *in.Revision != p.Revision {
-			return &admin.Refusal{Status: http.StatusConflict, Text: fmt.Sprintf("revision: %d: it is %d: somebody has adjusted it", *in.Revision, p.Revision)}
+		if in.revision != nil && *in.revision != seen.Revision {
+			return &admin.Refusal{Status: http.StatusConflict, Text: fmt.Sprintf("revision: %d: it is %d: somebody has adjusted it", *in.revision, seen.Revision)}
 		}
-		c = quota.Command{Op: quota.OpAdjust, Key: ch.Key, Window: w, Correction: p.Correction + in.By, Revision: p.Revision}
+		c.Correction, c.Waived, c.Revision = seen.Correct, seen.Waived, seen.Revision
+		if in.reset {
+			c.Waived = min(seen.Used+seen.Stranded+seen.Beside+seen.Debt, limiter.AmountMax)
+			if in.by = int64(c.Waived - seen.Waived); in.by == 0 {
+				return errUnused
+			}
+			return nil
+		}
+		c.Correction += in.by
 		if c.Correction > limiter.AmountMax || c.Correction < -limiter.AmountMax {
-			return badField("by", strconv.FormatInt(in.By, 10), fmt.Sprintf("so that all corrections together are within ±%d: they are %d", int64(limiter.AmountMax), p.Correction))
+			return badField("by", strconv.FormatInt(in.by, 10), fmt.Sprintf("so that all corrections together are within ±%d: they are %d", int64(limiter.AmountMax), seen.Correct))
 		}
 		return nil
 	})
@@ -139,7 +188,7 @@ func (v *quotaViews) show(ch *limiter.Charge, c quota.Command, out *admin.QuotaA
 			return err
 		}
 		held, _ := h.Look(ch.Key, c.Window.Start)
-		if out.Quota, err = r.again(&ledger.Counter{Key: ch.Key, Window: c.Window}, ch.Limit, ends, held.Balance); err != nil {
+		if out.Quota, err = r.again(&ledger.Counter{Key: ch.Key, Window: c.Window}, ch.Limit, ends, held); err != nil {
 			return err
 		}
 		h.Grow(ch.Key, c.Window.Start, out.Quota.Remaining-out.Quota.Held)

@@ -16,13 +16,18 @@ import (
 // adjust adjusts the quota of a user as fields say; the answer must have the status.
 func adjust(t *testing.T, n *testNode, user string, fields map[string]any, status int) (out admin.QuotaAdjusted, text string) {
 	t.Helper()
+	return postQuota(t, n, "adjust", user, fields, status)
+}
+
+func postQuota(t *testing.T, n *testNode, what, user string, fields map[string]any, status int) (out admin.QuotaAdjusted, text string) {
+	t.Helper()
 	in := map[string]any{"domain": "shop", "attributes": attributes("user", user), "reason": "bought a pack"}
 	maps.Copy(in, fields)
 	body, err := json.Marshal(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := http.Post("http://"+n.Admin+"/v1/quotas/adjust", "application/json", bytes.NewReader(body))
+	answer, err := http.Post("http://"+n.Admin+"/v1/quotas/"+what, "application/json", bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,6 +123,70 @@ func TestAdjustmentsThatMeetAreAllCounted(t *testing.T) {
 	wg.Wait()
 	if q := quotaOf(t, n, "alice"); q.Correct != 8 || q.Revision != 8 || q.Amount != 13 {
 		t.Errorf("%+v", q)
+	}
+}
+
+// reset resets the quota of a user; the answer must have the status.
+func reset(t *testing.T, n *testNode, user string, fields map[string]any, status int) (out admin.QuotaAdjusted, text string) {
+	t.Helper()
+	return postQuota(t, n, "reset", user, fields, status)
+}
+
+func TestAResetQuotaHasItsWholeAmountAgainAndKeepsItsUse(t *testing.T) {
+	c := patientConfig(t, yearly(3)+"    post_paid: true\n")
+	n := startNode(t, c)
+	if out, _ := reset(t, n, "alice", nil, 200); out.By != 0 || out.Quota.Revision != 0 || out.Quota.Remaining != 3 {
+		t.Errorf("unused: %+v", out)
+	}
+	charge(t, n, "alice", 5) // 2 are owed
+	charge(t, n, "bob", 1)
+	eventually(t, "the debt", func() bool { return quotaOf(t, n, "alice").Debt == 2 })
+	if _, text := reset(t, n, "alice", map[string]any{"revision": 1}, 409); !strings.Contains(text, "it is 0") {
+		t.Error(text)
+	}
+	out, _ := reset(t, n, "alice", map[string]any{"revision": 0}, 200)
+	if q := out.Quota; out.By != 5 || q.Amount != 8 || q.Used != 3 || q.Debt != 2 || q.Remaining != 3 || q.Waived != 5 || q.Correct != 0 || len(out.Warnings) > 0 {
+		t.Errorf("%+v", out)
+	}
+	if q := quotaOf(t, n, "bob"); q.Used != 1 || q.Correct != 0 {
+		t.Errorf("somebody else was reset: %+v", q)
+	}
+	charge(t, n, "alice", 3)
+	if err := n.stop(); err != nil {
+		t.Fatal(err)
+	}
+	n = startNode(t, c)
+	if q := quotaOf(t, n, "alice"); q.Used != 6 || q.Debt != 2 || q.Remaining != 0 || q.Amount != 8 {
+		t.Errorf("after a restart: %+v", q)
+	}
+	// Again, and with a correction: as much as an unused counter has.
+	adjust(t, n, "alice", map[string]any{"by": 4}, 200)
+	for _, by := range []int64{3, 0} {
+		if out, _ = reset(t, n, "alice", nil, 200); out.By != by || out.Quota.Remaining != 7 || out.Quota.Waived != 8 || out.Quota.Correct != 4 {
+			t.Errorf("again: %+v", out)
+		}
+	}
+	if _, log := get(t, "http://"+n.Admin+"/v1/audit"); !strings.Contains(log, `"action": "quota_reset"`) || !strings.Contains(log, "+5 of") || strings.Contains(log, "alice") {
+		t.Error(log)
+	}
+}
+
+func TestAResetIsRefusedWhereAnAdjustmentIs(t *testing.T) {
+	n := startNode(t, patientConfig(t, yearly(5)+"  - {name: search, when: {user: ann}, quota: 50/day}\n"))
+	for name, in := range map[string]struct {
+		fields map[string]any
+		status int
+		says   string
+	}{
+		"without reason": {map[string]any{"reason": ""}, 400, "reason: "},
+		"two quotas":     {nil, 409, "reach 2 quotas: pick one with limit"},
+		"no such limit":  {map[string]any{"limit": "x"}, 404, `no limit "x"`},
+		"with an amount": {map[string]any{"by": 1}, 400, "by"},
+		"by fingerprint": {map[string]any{"key": "00ff00ff00ff00ff"}, 400, "key: give a domain"},
+	} {
+		if _, text := reset(t, n, "ann", in.fields, in.status); !strings.Contains(text, in.says) {
+			t.Errorf("%s: %s", name, text)
+		}
 	}
 }
 

@@ -145,7 +145,7 @@ func (v *quotaViews) get(sel *admin.CounterSelection) (*admin.Quotas, error) {
 				return err
 			}
 			held, _ := h.Look(ch.Key, w.Start)
-			seen, err := r.again(&ledger.Counter{Key: ch.Key, Window: w}, ch.Limit, ends, held.Balance)
+			seen, err := r.again(&ledger.Counter{Key: ch.Key, Window: w}, ch.Limit, ends, held)
 			if err != nil {
 				return err
 			}
@@ -168,8 +168,9 @@ func windowOf(l *limiter.Limit, now limiter.Instant) (w quota.Window, ends int64
 	return quota.Window{Start: at.Start, End: at.Start + when.Length(), Rolling: l.Quota.Rolling}, at.End, nil
 }
 
+// reader is to be called within quotas.read.
 func (v *quotaViews) reader(h *holdings.Holdings) quotaReader {
-	r := quotaReader{limits: map[limiter.LimitID]*limiter.Limit{}, holdings: h, now: v.now()}
+	r := quotaReader{limits: map[limiter.LimitID]*limiter.Limit{}, holdings: h, tenure: v.quotas.tenure, now: v.now()}
 	for _, l := range v.policies.current.Load().Limits() {
 		if l.Kind == limiter.KindQuota {
 			r.limits[l.ID] = l
@@ -183,20 +184,21 @@ type quotaReader struct {
 	limits   map[limiter.LimitID]*limiter.Limit
 	ledger   *ledger.Ledger
 	holdings *holdings.Holdings
+	tenure   uint64 // of this process
 	now      limiter.Instant
 }
 
 // quota says what is known of a record, whose limit only this node's memory tells.
 func (r *quotaReader) quota(c *ledger.Counter) (admin.Quota, error) {
 	if held, ok := r.holdings.Look(c.Key, c.Window.Start); ok {
-		return r.again(c, r.limits[held.Limit], held.Ends, held.Balance)
+		return r.again(c, r.limits[held.Limit], held.Ends, held)
 	}
-	return r.of(c, nil, 0, 0)
+	return r.of(c, nil, 0, holdings.View{})
 }
 
 // again is of for the record as it is now: it has to be read after what is held was
-// looked at, since a unit is granted there before it is held here.
-func (r *quotaReader) again(c *ledger.Counter, l *limiter.Limit, ends int64, held uint64) (seen admin.Quota, err error) {
+// looked at, since a unit is granted there before it is spent here.
+func (r *quotaReader) again(c *ledger.Counter, l *limiter.Limit, ends int64, held holdings.View) (seen admin.Quota, err error) {
 	if c.Pool, _, err = r.ledger.Pool(c.Key, c.Window); err != nil {
 		return seen, err
 	}
@@ -204,12 +206,12 @@ func (r *quotaReader) again(c *ledger.Counter, l *limiter.Limit, ends int64, hel
 }
 
 // of says what is known of a record of limit l, which may be nil, in a window that
-// ends at ends, of which this node holds units.
-func (r *quotaReader) of(c *ledger.Counter, l *limiter.Limit, ends int64, held uint64) (admin.Quota, error) {
+// ends at ends, of which this node's memory has held.
+func (r *quotaReader) of(c *ledger.Counter, l *limiter.Limit, ends int64, held holdings.View) (admin.Quota, error) {
 	p, now := &c.Pool, int64(r.now)/int64(time.Second)
 	out := admin.Quota{
 		Key: c.Key.Fingerprint(), From: time.Unix(c.Window.Start, 0).UTC(), SubWindows: c.Window.Rolling,
-		Correct: p.Correction, Revision: p.Revision, Debt: p.Debt(),
+		Correct: p.Correction, Waived: p.Waived, Revision: p.Revision, Debt: p.Debt(),
 	}
 	if l != nil {
 		out.Domain, out.Limit, out.Shadow = l.Domain, l.Name, l.Shadow
@@ -231,12 +233,24 @@ func (r *quotaReader) of(c *ledger.Counter, l *limiter.Limit, ends int64, held u
 		}
 		out.Beside = p.Beside
 	}
-	out.Held = min(held, p.Outstanding()) // some of it may have been given back since
-	out.Amount, out.Used, out.Remaining = p.Amount(), p.Outstanding()-out.Held, p.Free()+out.Held
+	out.Held, out.Stranded = r.unspent(p, held), stranded(p, r.tenure)
+	out.Amount, out.Used, out.Remaining = p.Amount(), p.Outstanding()-out.Held-out.Stranded, p.Free()+out.Held
 	if l != nil && c.Window.Rolling == 0 {
 		out.Exhausted = forecast(c.Window.Start, now, ends, &out)
 	}
 	return out, nil
+}
+
+// unspent returns how many units of a pool this node may still spend: those that it
+// was granted, whether it has heard of that or not, less what it has spent.
+func (r *quotaReader) unspent(p *quota.Pool, held holdings.View) uint64 {
+	for i := range p.Shares {
+		s := &p.Shares[i]
+		if s.Holder.Tenure == r.tenure && s.Holder.Life == held.Life && !s.Closed {
+			return s.Granted - s.Returned - min(held.Used, s.Granted-s.Returned)
+		}
+	}
+	return 0
 }
 
 // forecast returns when nothing remains of a quota if use goes on as it was, on

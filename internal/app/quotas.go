@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 	_ "time/tzdata" // quotas follow time zones, whatever the machine knows of them
 
@@ -35,6 +36,10 @@ type quotas struct {
 	now      func() limiter.Instant
 	log      *slog.Logger
 	router   *cluster.Router
+
+	stranded atomic.Uint64  // units, as countStranded found
+	readers  sync.WaitGroup // those who read the store without mu, until
+	ending   chan struct{}  // is closed: the store will be
 
 	mu       sync.Mutex // guards what follows, and is held while the store is opened
 	store    *quotaStore
@@ -105,7 +110,9 @@ func (q *quotas) open() error {
 	if err != nil {
 		return fail(errors.Join(err, q.driver.Stop(ctx)))
 	}
-	q.store = store
+	q.store, q.ending = store, make(chan struct{})
+	ledgers, tenure := store.ledgers, q.tenure
+	q.readers.Go(func() { q.countStranded(ledgers, tenure) })
 	q.router.Serve(q.holdings)
 	q.log.Info("quotas are served", slog.String("dir", q.dir), slog.Uint64("tenure", q.tenure), slog.Duration("took", q.now().Sub(began)))
 	return nil
@@ -179,7 +186,10 @@ func (q *quotas) stop(ctx context.Context) error {
 		return nil
 	}
 	q.announce(q.holdings)
-	err := errors.Join(q.holdings.Leave(ctx), q.driver.Stop(ctx), q.store.close(ctx))
+	close(q.ending)
+	err := errors.Join(q.holdings.Leave(ctx), q.driver.Stop(ctx))
+	q.readers.Wait()
+	err = errors.Join(err, q.store.close(ctx))
 	q.store = nil
 	return err
 }
@@ -187,6 +197,7 @@ func (q *quotas) stop(ctx context.Context) error {
 // reading is what metrics say of the quotas.
 func (q *quotas) reading() (r obs.QuotaReading) {
 	r.CountersMax = uint64(q.settings.CountersMax)
+	r.Stranded = q.stranded.Load()
 	h := q.router.Quotas()
 	if h == nil {
 		return r

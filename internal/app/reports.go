@@ -69,7 +69,7 @@ func (n *node) adminSources() *admin.Sources {
 		Audit:    n.modes.history,
 
 		Counters: n.counters.list, Counter: n.counters.get, ResetCounters: n.counters.reset,
-		Quotas: quotas.list, Quota: quotas.get, AdjustQuota: quotas.adjust,
+		Quotas: quotas.list, Quota: quotas.get, AdjustQuota: quotas.adjust, ResetQuota: quotas.reset,
 	}
 }
 

@@ -51,6 +51,7 @@ type QuotaReading struct {
 	// Units by what became of them.
 	Spent, Refunded, Dropped, Owed, Lost uint64
 	Entries, CommandsLost                uint64 // of the log, and commands that got no answer from it
+	Stranded                             uint64 // units that count as spent since processes were lost
 }
 
 // An EdgeReading is the state of the doors.

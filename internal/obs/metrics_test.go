@@ -55,7 +55,7 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 	c.Quota = func() QuotaReading {
 		return QuotaReading{
 			Counters: 1, CountersMax: 2, Parked: 3, Waited: 9, Failed: 4, Refused: 6, Marks: 14, MarksMissed: 15,
-			Spent: 7, Refunded: 8, Dropped: 9, Owed: 10, Lost: 11, Entries: 12, CommandsLost: 13,
+			Spent: 7, Refunded: 8, Dropped: 9, Owed: 10, Lost: 11, Entries: 12, CommandsLost: 13, Stranded: 16,
 		}
 	}
 	c.Edge = func() EdgeReading {
@@ -109,6 +109,7 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 		"headgate_quota_units_total{unrecorded}":           11,
 		"headgate_quota_entries_total{}":                   12,
 		"headgate_quota_commands_lost_total{}":             13,
+		"headgate_quota_stranded_units{}":                  16,
 		"headgate_grpc_connections{}":                      1,
 		"headgate_late_total{}":                            2,
 		"headgate_shed_total{connections_max}":             3,

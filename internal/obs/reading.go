@@ -18,7 +18,7 @@ type readings struct {
 	connections, faults, late, held, shed, abuse, panics                                     *prometheus.Desc
 	tlsNotAfter, tlsReloads                                                                  *prometheus.Desc
 
-	quotaCounters, quotaCountersMax, quotaParked, quotaWaits, quotaRefused, quotaMarks, quotaUnits, quotaEntries, quotaLost *prometheus.Desc
+	quotaCounters, quotaCountersMax, quotaParked, quotaWaits, quotaRefused, quotaMarks, quotaUnits, quotaEntries, quotaLost, quotaStranded *prometheus.Desc
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -56,6 +56,7 @@ func newReadings(c Config) *readings {
 		quotaUnits:       desc("quota_units_total", "Units of quotas, by what became of them.", "what"),
 		quotaEntries:     desc("quota_entries_total", "Entries of the quota log that were committed."),
 		quotaLost:        desc("quota_commands_lost_total", "Commands of quotas that got no answer from the log."),
+		quotaStranded:    desc("quota_stranded_units", "Units of quotas that count as spent until their periods end, since processes that held them were lost."),
 
 		connections: desc("grpc_connections", "gRPC connections open now."),
 		faults:      desc("faults_total", "Requests answered with an error: malformed, beyond a bound, unknown domain."),
@@ -76,7 +77,7 @@ func (r *readings) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		r.ready, r.policyInfo, r.policyLoaded, r.policyRejected, r.policyLimits, r.policyDomains, r.policyMode,
 		r.tableEntries, r.tableEntriesMax, r.tableBytes, r.tableBytesMax, r.tableFull, r.tableReclaimed,
-		r.quotaCounters, r.quotaCountersMax, r.quotaParked, r.quotaWaits, r.quotaRefused, r.quotaMarks, r.quotaUnits, r.quotaEntries, r.quotaLost,
+		r.quotaCounters, r.quotaCountersMax, r.quotaParked, r.quotaWaits, r.quotaRefused, r.quotaMarks, r.quotaUnits, r.quotaEntries, r.quotaLost, r.quotaStranded,
 		r.connections, r.faults, r.late, r.held, r.shed, r.abuse, r.panics,
 		r.tlsNotAfter, r.tlsReloads,
 	} {
@@ -130,6 +131,7 @@ func (r *readings) Collect(ch chan<- prometheus.Metric) {
 	counter(r.quotaUnits, q.Lost, "unrecorded")
 	counter(r.quotaEntries, q.Entries)
 	counter(r.quotaLost, q.CommandsLost)
+	gauge(r.quotaStranded, float64(q.Stranded))
 
 	e := read(r.config.Edge)
 	gauge(r.connections, float64(e.Connections))

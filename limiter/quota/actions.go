@@ -49,7 +49,7 @@ func (h *Holding) Need(now limiter.Instant, want, waiting uint64, t *Terms) (Com
 	}
 	h.state = h.state&^outdated | asking
 	c := h.command(OpEnsure, t)
-	c.Floor, c.Target = floor, max(floor, target)
+	c.Floor, c.Target, c.Spent = floor, max(floor, target), h.used
 	return c, true
 }
 
@@ -94,7 +94,7 @@ func (h *Holding) proposeReturn(t *Terms) (Command, bool) {
 	}
 	h.state |= returning
 	c := h.command(OpReturn, t)
-	c.Total = h.returned
+	c.Total, c.Spent = h.returned, h.used
 	return c, true
 }
 
@@ -135,7 +135,10 @@ func (h *Holding) Learn(c *Command, r Result) {
 	}
 	again := c.Floor <= h.known // nothing that it still has to ask for
 	late := r.Granted < h.known // a later answer was here before
-	h.known = max(h.known, r.Granted)
+	if r.Granted > h.known {
+		h.known = r.Granted
+		h.state &^= reported
+	}
 	if !late {
 		h.free = r.Free
 	}
@@ -150,6 +153,9 @@ func (h *Holding) Learn(c *Command, r Result) {
 		h.state &^= returning
 		if c.Total == h.returned {
 			h.state &^= returnDue
+			if c.Spent == h.used {
+				h.state |= reported
+			}
 		}
 	case OpDebt:
 		h.state &^= owing
@@ -225,3 +231,8 @@ func (h *Holding) Forgettable() bool {
 		return h.Balance() == 0 && h.held == 0 && !h.is(asking|returning|returnDue|closed|doubtful)
 	}
 }
+
+// Reported reports whether the pool knows what was spent in this life, if nothing is
+// held any more: a holder that is lost then strands nothing. A holding that is
+// Forgettable but not Reported may be forgotten, and should be closed instead.
+func (h *Holding) Reported() bool { return h.known == h.returned || h.is(reported|done) }

@@ -341,6 +341,9 @@ func (w *world) propose(c Command, window int, tenure uint64) {
 			c.Holder.Tenure = tenure
 		}
 	}
+	if c.Op == OpEnsure || c.Op == OpReturn {
+		c.Spent = 0 // it decides nothing, and would make more worlds of one
+	}
 	if slices.Contains(w.bag, c) {
 		return
 	}

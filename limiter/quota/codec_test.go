@@ -29,11 +29,11 @@ func commands() []Command {
 		return c
 	}
 	return []Command{
-		with(OpEnsure, func(c *Command) { c.Floor, c.Target = 1, 100 }),
-		with(OpReturn, func(c *Command) { c.Total = 128 }),
+		with(OpEnsure, func(c *Command) { c.Floor, c.Target, c.Spent = 1, 100, 3 }),
+		with(OpReturn, func(c *Command) { c.Total, c.Spent = 128, 2 }),
 		with(OpClose, func(c *Command) { c.Spent = 5 }),
 		with(OpDebt, func(c *Command) { c.Total, c.Cleared, c.MaxDebt = 9, 4, 1000 }),
-		with(OpAdjust, func(c *Command) { c.Correction, c.Revision, c.Holder = -3, 6, Holder{} }),
+		with(OpAdjust, func(c *Command) { c.Correction, c.Waived, c.Revision, c.Holder = -3, 20, 6, Holder{} }),
 		{Op: OpFence, Holder: owner},
 		{Op: OpFreeze, Window: month},
 		exactly(OpSpend, func(c *Command) { c.Cost = 9 }),
@@ -58,11 +58,11 @@ func TestFormatsAreStable(t *testing.T) {
 	holder := "\x12" + "\xac\x02" + "\x02"
 	request := "\x00\x00\x00\x00\x00\x00\x00\x01" + "\x00\x00\x00\x00\x00\x00\x00\x02"
 	want := []string{
-		"\x01" + head + policy + holder + "\x01" + "\x64",
-		"\x02" + head + policy + holder + "\x80\x01",
+		"\x01" + head + policy + holder + "\x01" + "\x64" + "\x03",
+		"\x02" + head + policy + holder + "\x80\x01" + "\x02",
 		"\x03" + head + policy + holder + "\x05",
 		"\x04" + head + policy + holder + "\x09\x04\xe8\x07",
-		"\x05" + head + policy + "\x05\x06",
+		"\x05" + head + policy + "\x05\x14\x06",
 		"\x06" + holder,
 		"\x07" + "\xf0\xe5\x99\xd7\x06" + "\x80\x9a\x9e\x01\x00",
 		"\x10" + head + policy + request + "\x09",
@@ -81,12 +81,12 @@ func TestFormatsAreStable(t *testing.T) {
 		t.Errorf("batch:\n got %q\nwant %q", got, want)
 	}
 	p := Pool{
-		Version: 7, Limit: 10_000, Correction: 5, Revision: 1, Peak: 10_005, Changed: 300,
-		Past:   Past{Outstanding: 3, Debt: 2},
+		Version: 7, Limit: 10_000, Correction: 5, Waived: 7, Revision: 1, Peak: 10_012, Changed: 300,
+		Past:   Past{Outstanding: 3, Stranded: 1, Debt: 2},
 		Exact:  Exact{Charged: 6, Owed: 5},
 		Shares: []Share{{Holder: owner, Granted: 100, Returned: 10, Debt: 4, Cleared: 1, Closed: true}},
 	}
-	if got, want := string(p.AppendTo(nil)), "\x01\x07\x90\x4e\x0a\x01\x95\x4e\xac\x02\x03\x02\x06\x05\x01"+holder+"\x64\x0a\x04\x01\x01"; got != want {
+	if got, want := string(p.AppendTo(nil)), "\x01\x07\x90\x4e\x0a\x07\x01\x9c\x4e\xac\x02\x03\x01\x02\x06\x05\x01"+holder+"\x64\x0a\x04\x01\x00"; got != want {
 		t.Errorf("pool:\n got %q\nwant %q", got, want)
 	}
 	if got, want := string((&Group{time: 300, frozen: 2}).AppendHead(nil)), "\x01\xac\x02\x02"; got != want {
@@ -160,9 +160,9 @@ func drawCommand(t *rapid.T) Command {
 	until := rapid.Int64Range(0, 1000*TimeMax)
 	switch c.Op {
 	case OpEnsure:
-		c.Floor, c.Target = units.Draw(t, "floor"), units.Draw(t, "target")
+		c.Floor, c.Target, c.Spent = units.Draw(t, "floor"), units.Draw(t, "target"), units.Draw(t, "spent")
 	case OpReturn:
-		c.Total = units.Draw(t, "total")
+		c.Total, c.Spent = units.Draw(t, "total"), units.Draw(t, "spent")
 	case OpClose:
 		c.Spent = units.Draw(t, "spent")
 	case OpDebt:
@@ -170,6 +170,7 @@ func drawCommand(t *rapid.T) Command {
 		c.Cleared = rapid.Uint64Range(0, c.Total).Draw(t, "cleared")
 	case OpAdjust:
 		c.Correction = rapid.Int64Range(-limiter.AmountMax, limiter.AmountMax).Draw(t, "correction")
+		c.Waived = rapid.Uint64Range(0, limiter.AmountMax).Draw(t, "waived")
 		c.Revision = units.Draw(t, "revision")
 	case OpSpend:
 		c.Cost = amount.Draw(t, "cost")
@@ -272,15 +273,15 @@ func TestWhatIsHeldIsSmall(t *testing.T) {
 		t.Errorf("a Holding has %d bytes, want 80", n)
 	}
 	p := Pool{Version: 12, Limit: 10_000, Peak: 10_000, Changed: 1_793_487_600_123, Shares: []Share{{Holder: owner, Granted: 5_000}}}
-	if n := len(p.AppendTo(nil)); n != 29 {
-		t.Errorf("the record of a pool with one holder has %d bytes, want 29", n)
+	if n := len(p.AppendTo(nil)); n != 31 {
+		t.Errorf("the record of a pool with one holder has %d bytes, want 31", n)
 	}
 	longest := 0
 	for _, op := range operations() {
 		c := Command{
 			Op: op, Key: key, Window: Window{TimeMax - 1, TimeMax, RollingMax}, Holder: Holder{limiter.PartitionCount - 1, TotalMax, 1<<32 - 1},
 			Version: TotalMax, Limit: limiter.AmountMax, Floor: TotalMax, Target: TotalMax, Total: TotalMax, Cleared: TotalMax,
-			MaxDebt: limiter.AmountMax, Spent: TotalMax, Correction: -limiter.AmountMax, Revision: TotalMax,
+			MaxDebt: limiter.AmountMax, Spent: TotalMax, Correction: -limiter.AmountMax, Waived: limiter.AmountMax, Revision: TotalMax,
 			Request: key, Cost: limiter.CostMax, Until: 1000 * TimeMax, Credit: true,
 		}
 		longest = max(longest, len(c.AppendTo(nil)))

@@ -23,8 +23,8 @@ const (
 	// OpDebt says that post-paid use of Total units did not fit at Holder so far,
 	// of which Cleared were given back since, or served by units that a hold set free.
 	OpDebt Op = 4
-	// OpAdjust sets the operator's correction of the amount to Correction, if the
-	// pool's revision is Revision.
+	// OpAdjust sets the operator's correction of the amount to Correction, and the use
+	// that is waived to Waived, if the pool's revision is Revision.
 	OpAdjust Op = 5
 	// OpFence raises the highest tenure of Holder.Partition to Holder.Tenure. It
 	// concerns the group, no pool.
@@ -98,9 +98,10 @@ type Command struct {
 	Total         uint64 // OpReturn, OpDebt
 	Cleared       uint64 // OpDebt, at most Total
 	MaxDebt       uint64 // OpDebt, OpSettle: how much the pool may owe, at most limiter.AmountMax
-	Spent         uint64 // OpClose
+	Spent         uint64 // OpClose; OpEnsure, OpReturn: what the holder has spent so far, as far as it tells
 
 	Correction int64  // OpAdjust, within ±limiter.AmountMax
+	Waived     uint64 // OpAdjust, at most limiter.AmountMax
 	Revision   uint64 // OpAdjust: the pool's, before
 
 	Request limiter.Key // exact mode: a hash of the caller's request id
@@ -137,8 +138,10 @@ func (c *Command) AppendTo(b []byte) []byte {
 	case OpEnsure:
 		b = binary.AppendUvarint(b, c.Floor)
 		b = binary.AppendUvarint(b, c.Target)
+		b = binary.AppendUvarint(b, c.Spent)
 	case OpReturn:
 		b = binary.AppendUvarint(b, c.Total)
+		b = binary.AppendUvarint(b, c.Spent)
 	case OpClose:
 		b = binary.AppendUvarint(b, c.Spent)
 	case OpDebt:
@@ -146,7 +149,7 @@ func (c *Command) AppendTo(b []byte) []byte {
 		b = binary.AppendUvarint(b, c.Cleared)
 		b = binary.AppendUvarint(b, c.MaxDebt)
 	case OpAdjust:
-		b = binary.AppendUvarint(appendSigned(b, c.Correction), c.Revision)
+		b = binary.AppendUvarint(binary.AppendUvarint(appendSigned(b, c.Correction), c.Waived), c.Revision)
 	default:
 	}
 	return b
@@ -196,9 +199,9 @@ func (r *reader) command() (c Command) {
 	}
 	switch c.Op {
 	case OpEnsure:
-		c.Floor, c.Target = r.units("floor"), r.units("target")
+		c.Floor, c.Target, c.Spent = r.units("floor"), r.units("target"), r.units("spent")
 	case OpReturn:
-		c.Total = r.units("total")
+		c.Total, c.Spent = r.units("total"), r.units("spent")
 	case OpClose:
 		c.Spent = r.units("spent")
 	case OpDebt:
@@ -210,6 +213,7 @@ func (r *reader) command() (c Command) {
 		if c.Correction > limiter.AmountMax || c.Correction < -limiter.AmountMax {
 			r.fail("correction=%d: must be within ±%d", c.Correction, int64(limiter.AmountMax))
 		}
+		c.Waived = r.uint("waived", limiter.AmountMax)
 		c.Revision = r.uint("revision", TotalMax)
 	default:
 	}

@@ -45,6 +45,7 @@ const (
 	closed                      // nothing may be spent any more
 	done                        // and the pool knows
 	doubtful                    // an OpEnsure that was refused or lost may yet be granted
+	reported                    // the pool was told what was spent when it last returned units
 )
 
 // Terms are what the limit and the settings say of a counter. They are shared by

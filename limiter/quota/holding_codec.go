@@ -10,7 +10,7 @@ import (
 
 // movedStates are the ones that make sense to a new owner: what is under way here
 // is lost to it.
-const movedStates = exhausted | outdated | warm | refused | closed | done | doubtful | returnDue | debtDue
+const movedStates = exhausted | outdated | warm | refused | closed | done | doubtful | returnDue | debtDue | reported
 
 // AppendTo appends what a new owner of the same tenure needs to go on with h:
 //
@@ -48,7 +48,7 @@ func DecodeHolding(b []byte, now limiter.Instant) (h Holding, rest []byte, err e
 	h.cleared = r.uint("cleared", h.debt)
 	h.free = r.units("free")
 	h.life = uint32(r.uint("life", math.MaxUint32))
-	h.state = state(r.uint("state", uint64(doubtful<<1-1)))
+	h.state = state(r.uint("state", uint64(reported<<1-1)))
 	idle := time.Duration(r.uint("idle", uint64(limiter.HorizonMax/time.Millisecond))) * time.Millisecond
 	h.recent = math.Float32frombits(uint32(r.uint("recent", math.MaxUint32)))
 	if r.err == nil && h.state&^movedStates != 0 {

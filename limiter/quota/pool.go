@@ -12,9 +12,10 @@ const SharesMax = 4
 type Pool struct {
 	// Version is the highest policy version seen, and Limit its amount.
 	Version, Limit uint64
-	// Correction is what the operator added to the amount, and Revision counts
-	// how often it was set.
+	// Correction is what the operator added to the amount, and Waived the use that was
+	// waived, which is added, too. Revision counts how often they were set.
 	Correction int64
+	Waived     uint64
 	Revision   uint64
 	// Peak is the highest amount that was ever in force.
 	Peak uint64
@@ -35,7 +36,11 @@ type Pool struct {
 }
 
 // A Past is the sum over former holders: what they may have spent, and owe.
-type Past struct{ Outstanding, Debt uint64 }
+type Past struct {
+	Outstanding uint64
+	Stranded    uint64 // of that: what they have not told to be spent
+	Debt        uint64
+}
 
 // An Exact is the sum over what was decided in the log itself.
 type Exact struct{ Charged, Owed uint64 }
@@ -47,6 +52,9 @@ type Share struct {
 	Granted, Returned uint64
 	// Debt − Cleared is what it owes.
 	Debt, Cleared uint64
+	// Told is the most that it has told to have spent. It decides nothing: it says how
+	// much is stranded when the holder is lost.
+	Told uint64
 	// Closed means that it spent exactly Granted − Returned and gets no more.
 	Closed bool
 }
@@ -54,9 +62,9 @@ type Share struct {
 // Amount returns the amount in force, in units.
 func (p *Pool) Amount() uint64 {
 	if p.Correction < 0 && uint64(-p.Correction) > p.Limit {
-		return 0
+		return p.Waived
 	}
-	return p.Limit + uint64(p.Correction)
+	return p.Limit + uint64(p.Correction) + p.Waived
 }
 
 // Outstanding returns the units that were granted and not returned: spent, held,
@@ -67,6 +75,28 @@ func (p *Pool) Outstanding() uint64 {
 		n += p.Shares[i].Granted - p.Shares[i].Returned
 	}
 	return n
+}
+
+// Stranded returns the units that count as spent though, as far as the pool was told,
+// nobody has spent them: those of holders that are lost, which lost tells. What one of
+// them spent after it told last is among them; what callers gave it back is not.
+func (p *Pool) Stranded(lost func(Holder) bool) uint64 {
+	n := p.Past.Stranded
+	for i := range p.Shares {
+		if lost(p.Shares[i].Holder) {
+			n += p.Shares[i].untold()
+		}
+	}
+	return n
+}
+
+// untold returns what a holder may have spent and has not told.
+func (s *Share) untold() uint64 {
+	if s.Closed {
+		return 0
+	}
+	out := s.Granted - s.Returned
+	return out - min(s.Told, out)
 }
 
 // Debt returns the post-paid units that are owed by all holders.
@@ -181,7 +211,9 @@ func (p *Pool) ensure(c *Command) (Code, bool) {
 	if grant == 0 {
 		return code, false
 	}
-	p.share(c.Holder).Granted += grant
+	s := p.share(c.Holder)
+	s.Granted += grant
+	s.Told = max(s.Told, c.Spent)
 	return code, true
 }
 
@@ -197,7 +229,8 @@ func (p *Pool) giveBack(c *Command) (Code, bool) {
 	case c.Total > p.Shares[i].Granted:
 		return Unknown, false
 	}
-	p.Shares[i].Returned = c.Total
+	s := &p.Shares[i]
+	s.Returned, s.Told = c.Total, max(s.Told, c.Spent)
 	return OK, true
 }
 
@@ -219,7 +252,7 @@ func (p *Pool) close(c *Command) (Code, bool) {
 	case c.Spent > s.Granted-s.Returned:
 		return Unknown, false
 	}
-	s.Returned, s.Closed = s.Granted-c.Spent, true
+	s.Returned, s.Told, s.Closed = s.Granted-c.Spent, 0, true
 	return OK, true
 }
 
@@ -251,10 +284,10 @@ func (p *Pool) owe(c *Command) (Code, bool) {
 func (p *Pool) adjust(c *Command) (Code, bool) {
 	switch {
 	case c.Revision == p.Revision:
-		p.Correction = c.Correction
+		p.Correction, p.Waived = c.Correction, c.Waived
 		p.Revision++
 		return OK, true
-	case c.Revision+1 == p.Revision && c.Correction == p.Correction:
+	case c.Revision+1 == p.Revision && c.Correction == p.Correction && c.Waived == p.Waived:
 		return OK, false // done before
 	default:
 		return Conflict, false
@@ -288,12 +321,12 @@ func (p *Pool) share(h Holder) *Share {
 	p.Shares = slices.DeleteFunc(p.Shares, func(s Share) bool {
 		same := s.Holder.Partition == h.Partition && s.Holder.Tenure == h.Tenure
 		if same {
-			p.Past.add(s)
+			p.Past.add(s, 0)
 		}
 		return same
 	})
 	if len(p.Shares) == SharesMax {
-		p.Past.add(p.Shares[0])
+		p.Past.add(p.Shares[0], p.Shares[0].untold())
 		p.Shares = slices.Delete(p.Shares, 0, 1)
 	}
 	i, _ := p.find(h)
@@ -301,7 +334,9 @@ func (p *Pool) share(h Holder) *Share {
 	return &p.Shares[i]
 }
 
-func (f *Past) add(s Share) {
+// add merges a holder, of which so much may be stranded.
+func (f *Past) add(s Share, stranded uint64) {
 	f.Outstanding += s.Granted - s.Returned
+	f.Stranded += stranded
 	f.Debt += s.Debt - s.Cleared
 }

@@ -6,23 +6,24 @@ import (
 	"github.com/headgate/headgate/limiter"
 )
 
-// peakMax bounds Pool.Peak: the largest amount and the largest correction.
-const peakMax = 2 * limiter.AmountMax
+// peakMax bounds Pool.Peak: the largest amount, correction and use that is waived.
+const peakMax = 3 * limiter.AmountMax
 
 // AppendTo appends the record to b as
 //
-//	version(1) policy-version limit correction revision peak changed
-//	past: outstanding debt; exact: charged owed
-//	count, and for each share: holder granted returned debt cleared closed
+//	version(1) policy-version limit correction waived revision peak changed
+//	past: outstanding stranded debt; exact: charged owed
+//	count, and for each share: holder granted returned debt cleared told
 //
-// where all but the first are varints.
+// where all but the first are varints, and told is one more than Told, 0 of a share
+// that is closed.
 func (p *Pool) AppendTo(b []byte) []byte {
 	b = append(b, format)
 	b = binary.AppendUvarint(binary.AppendUvarint(b, p.Version), p.Limit)
-	b = binary.AppendUvarint(appendSigned(b, p.Correction), p.Revision)
+	b = binary.AppendUvarint(appendSigned(b, p.Correction), p.Waived)
 	for _, v := range [...]uint64{
-		p.Peak, uint64(p.Changed),
-		p.Past.Outstanding, p.Past.Debt, p.Exact.Charged, p.Exact.Owed,
+		p.Revision, p.Peak, uint64(p.Changed),
+		p.Past.Outstanding, p.Past.Stranded, p.Past.Debt, p.Exact.Charged, p.Exact.Owed,
 		uint64(len(p.Shares)),
 	} {
 		b = binary.AppendUvarint(b, v)
@@ -30,11 +31,11 @@ func (p *Pool) AppendTo(b []byte) []byte {
 	for i := range p.Shares {
 		s := &p.Shares[i]
 		b = appendHolder(b, s.Holder)
-		closed := uint64(0)
+		told := s.Told + 1
 		if s.Closed {
-			closed = 1
+			told = 0
 		}
-		for _, v := range [...]uint64{s.Granted, s.Returned, s.Debt, s.Cleared, closed} {
+		for _, v := range [...]uint64{s.Granted, s.Returned, s.Debt, s.Cleared, told} {
 			b = binary.AppendUvarint(b, v)
 		}
 	}
@@ -52,11 +53,13 @@ func DecodePool(b []byte, p *Pool) error {
 		Version:    r.uint("policy version", TotalMax),
 		Limit:      r.uint("limit", limiter.AmountMax),
 		Correction: r.signed("correction"),
+		Waived:     r.uint("waived", limiter.AmountMax),
 		Revision:   r.uint("revision", TotalMax),
 		Peak:       r.uint("peak", peakMax),
 		Changed:    int64(r.uint("changed", 1000*TimeMax)),
 	}
 	got.Past.Outstanding = r.uint("past outstanding", got.Peak)
+	got.Past.Stranded = r.uint("past stranded", got.Past.Outstanding)
 	got.Past.Debt = r.uint("past debt", limiter.AmountMax)
 	got.Exact.Charged = r.uint("exact charged", got.Peak)
 	got.Exact.Owed = r.uint("exact owed", limiter.AmountMax)
@@ -87,7 +90,8 @@ func (r *reader) share(peak uint64) Share {
 	s.Returned = r.uint("returned", s.Granted)
 	s.Debt = r.units("debt")
 	s.Cleared = r.uint("cleared", s.Debt)
-	s.Closed = r.uint("closed", 1) == 1
+	told := r.uint("told", TotalMax+1)
+	s.Told, s.Closed = max(told, 1)-1, told == 0
 	if n := s.Granted - s.Returned; n > peak {
 		r.fail("outstanding=%d: must be at most the peak, %d", n, peak)
 	}

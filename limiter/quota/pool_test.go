@@ -291,3 +291,62 @@ func TestMajority(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatALostHolderMayNotHaveSpentIsStranded(t *testing.T) {
+	told := func(c Command, spent uint64) Command { c.Limit, c.Spent = 100, spent; return c }
+	lost := func(tenures uint64) func(Holder) bool { return func(h Holder) bool { return h.Tenure <= tenures } }
+	var p Pool
+	steps := []struct {
+		name     string
+		c        Command
+		lost     uint64 // the highest tenure that is
+		stranded uint64
+	}{
+		{"all that was granted, while nothing is told", told(ensure(of(1, 1), 10, 10), 0), 1, 10},
+		{"what was spent when the next units were asked for", told(ensure(of(1, 1), 11, 20), 9), 1, 11},
+		{"a late command tells nothing new", told(ensure(of(1, 1), 5, 5), 3), 1, 11},
+		{"what was given back and told then", told(giveBack(of(1, 1), 4), 14), 1, 2},
+		{"a holder that is there strands nothing", told(ensure(of(2, 1), 10, 10), 0), 1, 2},
+		{"the next one is lost, too", told(ensure(of(3, 1), 4, 4), 0), 2, 12},
+		{"one that closed has told everything", told(closing(of(2, 1), 3), 3), 3, 6},
+		{"a fourth", told(ensure(of(4, 1), 1, 1), 0), 3, 6},
+		{"the oldest is not told apart any more", told(ensure(of(5, 1), 1, 1), 0), 4, 7},
+		{"nor the next", told(ensure(of(6, 1), 1, 1), 0), 5, 8},
+	}
+	for _, s := range steps {
+		before := p.Outstanding()
+		if r := p.Apply(1, &s.c); r.Code != OK {
+			t.Fatalf("%s: %v", s.name, r.Code)
+		}
+		var again Pool
+		if err := DecodePool(p.AppendTo(nil), &again); err != nil || !reflect.DeepEqual(again, p) {
+			t.Fatalf("%s: %+v is read as %+v, %v", s.name, p, again, err)
+		}
+		if got := p.Stranded(lost(s.lost)); got != s.stranded || got > p.Outstanding() {
+			t.Errorf("%s: %d, want %d, of %d and %d before", s.name, got, s.stranded, p.Outstanding(), before)
+		}
+	}
+}
+
+func TestUseThatIsWaivedIsAddedToTheAmount(t *testing.T) {
+	var p Pool
+	apply := func(c Command) Result { return p.Apply(1, &c) }
+	apply(ensure(of(1, 1), 10, 10))
+	waive := adjust(-2, 0)
+	waive.Waived = 10
+	for range 2 { // the second one was done before
+		if r := apply(waive); r.Code != OK || r.Limit != 18 || r.Free != 8 || r.Revision != 1 {
+			t.Fatalf("%+v", r)
+		}
+	}
+	other := waive
+	other.Waived = 9
+	if r := apply(other); r.Code != Conflict {
+		t.Errorf("another one of the same revision: %+v", r)
+	}
+	other = adjust(-100, 1)
+	other.Waived = 9
+	if r := apply(other); r.Code != OK || r.Limit != 9 || r.Free != 0 || p.Peak != 18 {
+		t.Errorf("what is waived stays, however much is taken: %+v", r)
+	}
+}
