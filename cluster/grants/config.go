@@ -33,8 +33,9 @@ type Groups interface {
 
 // A Ledger is what this node has applied.
 type Ledger interface {
-	// Time returns the group's time, in Unix milliseconds.
+	// Time and Clock return what quota.Group has of the group, in Unix milliseconds.
 	Time(group uint32) int64
+	Clock(group uint32) int64
 	// Answer returns what the ledger answers to c, if c would change nothing.
 	Answer(group uint32, c *quota.Command) (quota.Result, bool)
 }

@@ -47,6 +47,8 @@ func newStation(id string) *station {
 
 func (s *station) Time(group uint32) int64 { return s.ledgers[group].Time() }
 
+func (s *station) Clock(group uint32) int64 { return s.ledgers[group].Clock() }
+
 func (s *station) Answer(group uint32, c *quota.Command) (quota.Result, bool) {
 	r, ok, err := s.ledgers[group].Answer(c)
 	return r, ok && err == nil

@@ -44,7 +44,7 @@ func (l *state) apply(entry []byte) any {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries = append(l.entries, b)
-	at := l.group.Advance(b.At)
+	at := l.group.Begin(&b)
 	results := make([]quota.Result, len(b.Commands))
 	for i := range b.Commands {
 		c := &b.Commands[i]
@@ -79,6 +79,12 @@ func (l *state) time() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.group.Time()
+}
+
+func (l *state) clock() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.group.Clock()
 }
 
 func (l *state) sizes() (sizes []int) {
@@ -124,6 +130,8 @@ func newLedgers() *ledgers {
 }
 
 func (ls *ledgers) Time(group uint32) int64 { return ls[group].time() }
+
+func (ls *ledgers) Clock(group uint32) int64 { return ls[group].clock() }
 
 func (ls *ledgers) Answer(group uint32, c *quota.Command) (quota.Result, bool) {
 	return ls[group].answer(c)

@@ -154,7 +154,7 @@ func (l *line) propose(ctx context.Context, batch []item) bool {
 	if len(rest) == 0 {
 		return true
 	}
-	entry := quota.Batch{At: l.stamp(ctx), Commands: commands(rest)}
+	entry := l.stamp(ctx, commands(rest))
 	answer, err := l.cfg.Groups.Propose(ctx, l.group, entry.AppendTo(nil))
 	if err != nil {
 		return l.lose(rest, err)

@@ -24,8 +24,8 @@ const (
 	patience = 5 * time.Minute
 )
 
-// A stamping tells which time to stamp on an entry of one group. It is owned by
-// the group's line.
+// A stamping tells what to stamp on an entry of one group. It is owned by the group's
+// line.
 type stamping struct {
 	cfg     *Config
 	group   uint32
@@ -35,34 +35,34 @@ type stamping struct {
 	ahead   limiter.Instant // since when the wall clock is suspect; 0: it is not
 }
 
-// stamp returns the stamp of an entry that is made now, and counts a suspect clock.
-func (l *line) stamp(ctx context.Context) int64 {
-	at, ahead := l.clock.stamp(ctx)
-	if ahead > 0 {
+// stamp returns an entry that is made now, and counts a suspect clock.
+func (l *line) stamp(ctx context.Context, commands []quota.Command) *quota.Batch {
+	at, ahead, off := l.clock.stamp(ctx)
+	if off > 0 {
 		l.count(func(s *LineStats) { s.Suspect++ })
 		if f := l.cfg.Events.ClockSuspect; f != nil {
-			f(l.group, ahead)
+			f(l.group, off)
 		}
 	}
-	return at
+	return &quota.Batch{At: at, Ahead: ahead, Commands: commands}
 }
 
-// stamp returns the stamp, and how far ahead of it a suspect wall clock is.
-func (s *stamping) stamp(ctx context.Context) (at int64, ahead time.Duration) {
-	s.stamper.Applied(s.cfg.Ledger.Time(s.group))
+// stamp returns the stamp, and how far beyond it a suspect wall clock is.
+func (s *stamping) stamp(ctx context.Context) (at, ahead int64, off time.Duration) {
 	now := s.cfg.Now()
-	at, suspect := s.stamper.Stamp(now, s.cfg.Wall())
+	s.stamper.Applied(now, s.cfg.Ledger.Time(s.group), s.cfg.Ledger.Clock(s.group))
+	at, ahead, suspect := s.stamper.Stamp(now, s.cfg.Wall())
 	s.suspect(now, suspect)
 	if now >= s.next {
 		s.agree(ctx, now)
-		at, suspect = s.stamper.Stamp(s.cfg.Now(), s.cfg.Wall())
+		at, ahead, suspect = s.stamper.Stamp(s.cfg.Now(), s.cfg.Wall())
 		s.suspect(now, suspect)
 	}
-	if !suspect {
-		return at, 0
+	if suspect {
+		s.next = min(s.next, now.Add(suspectEvery))
+		off = time.Duration(s.cfg.Wall()-at-ahead) * time.Millisecond
 	}
-	s.next = min(s.next, now.Add(suspectEvery))
-	return at, time.Duration(s.cfg.Wall()-at) * time.Millisecond
+	return at, ahead, off
 }
 
 // suspect notes since when the wall clock is ahead of what is allowed.

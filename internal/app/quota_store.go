@@ -143,7 +143,7 @@ func (s *quotaStore) takeTenure(ctx context.Context) (uint64, error) {
 	const group = 0 // tenure asks all of them
 	next := s.tenure() + 1
 	entry := quota.Batch{
-		At:       s.ledgers[group].Time(),
+		At:       s.ledgers[group].Time(), // it moves no time
 		Commands: []quota.Command{{Op: quota.OpFence, Holder: quota.Holder{Tenure: next}}},
 	}
 	answer, err := s.groups.Propose(ctx, group, entry.AppendTo(nil))

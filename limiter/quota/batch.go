@@ -7,10 +7,11 @@ import (
 
 // A Batch is one entry of a group's log.
 type Batch struct {
-	// At is when the leader made the entry, in Unix milliseconds, as a [Stamper]
-	// tells it.
-	At       int64
-	Commands []Command
+	// At is the group's time, in Unix milliseconds: what is over by it for long enough
+	// is forgotten. Ahead is by how much the leader's clock was ahead of it: that
+	// opens windows. A [Stamper] tells both.
+	At, Ahead int64
+	Commands  []Command
 }
 
 // Bounds of a Batch.
@@ -25,12 +26,14 @@ const (
 
 // AppendTo appends b to buf as
 //
-//	version(1) at(varint) count(varint) commands
+//	version(1) at(varint) count(varint) commands             version 1: Ahead is 0
+//	version(1) at(varint) ahead(varint) count(varint) commands        version 2
 //
 // The sender keeps the bounds: [DecodeBatch] refuses what is beyond them.
 func (b *Batch) AppendTo(buf []byte) []byte {
-	buf = append(buf, format)
+	buf = append(buf, versionOf(b.Ahead))
 	buf = binary.AppendUvarint(buf, uint64(b.At))
+	buf = appendAhead(buf, b.Ahead)
 	buf = binary.AppendUvarint(buf, uint64(len(b.Commands)))
 	for i := range b.Commands {
 		buf = b.Commands[i].AppendTo(buf)
@@ -47,8 +50,9 @@ func DecodeBatch(entry []byte, b *Batch) error {
 		return fmt.Errorf("%w: entry of %d bytes: must be at most %d", ErrMalformed, len(entry), BatchBytesMax)
 	}
 	r := reader{b: entry}
-	r.version("entry")
+	version := r.versions("entry", formatAhead)
 	at := int64(r.uint("at", 1000*TimeMax))
+	ahead := r.ahead(version, at)
 	count := int(r.uint("count", CommandsMax))
 	for range count {
 		commands = append(commands, r.command())
@@ -59,6 +63,6 @@ func DecodeBatch(entry []byte, b *Batch) error {
 	if err := r.end(); err != nil {
 		return err
 	}
-	b.At, b.Commands = at, commands
+	b.At, b.Ahead, b.Commands = at, ahead, commands
 	return nil
 }

@@ -31,16 +31,51 @@ func (r *reader) fail(format string, args ...any) {
 	r.b = nil
 }
 
-// format is the version that every format of this package begins with.
-const format = 1
+// format is the version that every format of this package begins with. Entries and a
+// group's head have formatAhead where the leader's clock is ahead of the group's time.
+const (
+	format      = 1
+	formatAhead = 2
+)
 
 // version reads the byte that a format starts with.
-func (r *reader) version(what string) {
+func (r *reader) version(what string) { r.versions(what, format) }
+
+// versions reads the same byte of what has several, from format on.
+func (r *reader) versions(what string, newest byte) byte {
 	v := r.octet("version")
-	if r.err == nil && v != format {
-		r.err = fmt.Errorf("%w: %s has version %d, known is %d", ErrVersion, what, v, format)
+	if r.err == nil && (v < format || v > newest) {
+		r.err = fmt.Errorf("%w: %s has version %d, known is %d", ErrVersion, what, v, newest)
 		r.b = nil
 	}
+	return v
+}
+
+// versionOf returns the version of what has ahead.
+func versionOf(ahead int64) byte {
+	if ahead > 0 {
+		return formatAhead
+	}
+	return format
+}
+
+func appendAhead(b []byte, ahead int64) []byte {
+	if ahead > 0 {
+		b = binary.AppendUvarint(b, uint64(ahead))
+	}
+	return b
+}
+
+// ahead reads by how much a clock is ahead of at, in milliseconds.
+func (r *reader) ahead(version byte, at int64) int64 {
+	if version < formatAhead {
+		return 0
+	}
+	ahead := int64(r.uint("ahead", uint64(1000*TimeMax-at)))
+	if r.err == nil && ahead == 0 {
+		r.fail("ahead=0: must be at least 1")
+	}
+	return ahead
 }
 
 func (r *reader) octet(field string) byte {

@@ -80,6 +80,10 @@ func TestFormatsAreStable(t *testing.T) {
 	if got, want := string(batch.AppendTo(nil)), "\x01"+"\xfb\xf3\xc3\xa1\x99\x34"+"\x01"+want[5]; got != want {
 		t.Errorf("batch:\n got %q\nwant %q", got, want)
 	}
+	batch = Batch{At: 300, Ahead: 400}
+	if got, want := string(batch.AppendTo(nil)), "\x02\xac\x02\x90\x03\x00"; got != want {
+		t.Errorf("batch of a clock that is ahead:\n got %q\nwant %q", got, want)
+	}
 	p := Pool{
 		Version: 7, Limit: 10_000, Correction: 5, Waived: 7, Revision: 1, Peak: 10_012, Changed: 300,
 		Past:   Past{Outstanding: 3, Stranded: 1, Debt: 2},
@@ -91,6 +95,9 @@ func TestFormatsAreStable(t *testing.T) {
 	}
 	if got, want := string((&Group{time: 300, frozen: 2}).AppendHead(nil)), "\x01\xac\x02\x02"; got != want {
 		t.Errorf("group:\n got %q\nwant %q", got, want)
+	}
+	if got, want := string((&Group{time: 300, ahead: 400, frozen: 2}).AppendHead(nil)), "\x02\xac\x02\x02\x90\x03"; got != want {
+		t.Errorf("group whose leader's clock is ahead:\n got %q\nwant %q", got, want)
 	}
 	if got, want := string(Result{Exhausted, 1, 2, 3, 4, 5, 6, 7, 8}.AppendTo(nil)), "\x02\x01\x02\x03\x04\x05\x06\x07\x08"; got != want {
 		t.Errorf("result:\n got %q\nwant %q", got, want)
@@ -108,14 +115,15 @@ func TestFormatsAreStable(t *testing.T) {
 func TestBatchRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sent := Batch{
-			At:       rapid.Int64Range(0, 1000*TimeMax).Draw(t, "at"),
+			At:       rapid.Int64Range(0, 500*TimeMax).Draw(t, "at"),
+			Ahead:    rapid.Int64Range(0, 500*TimeMax).Draw(t, "ahead"),
 			Commands: rapid.SliceOfN(rapid.Custom(drawCommand), 0, 5).Draw(t, "commands"),
 		}
 		got := Batch{Commands: make([]Command, 3)}
 		if err := DecodeBatch(sent.AppendTo(nil), &got); err != nil {
 			t.Fatal(err)
 		}
-		if got.At != sent.At || !bytes.Equal(got.AppendTo(nil), sent.AppendTo(nil)) || len(got.Commands) != len(sent.Commands) {
+		if got.At != sent.At || got.Ahead != sent.Ahead || !bytes.Equal(got.AppendTo(nil), sent.AppendTo(nil)) || len(got.Commands) != len(sent.Commands) {
 			t.Fatalf("sent %+v, got %+v", sent, got)
 		}
 		for i := range sent.Commands {
@@ -199,7 +207,9 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		text  string
 	}{
 		{"nothing", nil, ErrMalformed, "quota: malformed: version is missing"},
-		{"a newer format", append([]byte{2}, whole[1:]...), ErrVersion, "quota: unknown version: entry has version 2, known is 1"},
+		{"a newer format", append([]byte{3}, whole[1:]...), ErrVersion, "quota: unknown version: entry has version 3, known is 2"},
+		{"a clock that is not ahead and says so", []byte{2, 1, 0, 0}, ErrMalformed, "quota: malformed: ahead=0: must be at least 1"},
+		{"a clock beyond time", (&Batch{At: 1000 * TimeMax, Ahead: 1}).AppendTo(nil), ErrMalformed, "quota: malformed: ahead=1: must be at most 0"},
 		{"an unknown operation", append(bytes.Clone(whole[:3]), 99), ErrMalformed, "command 0: quota: malformed: op=99: must be in [1, 7] or [16, 19]"},
 		{"too many commands", []byte{1, 1, 0x81, 8}, ErrMalformed, "quota: malformed: count=1025: must be at most 1024"},
 		{"too many bytes", make([]byte, BatchBytesMax+1), ErrMalformed, "quota: malformed: entry of 262145 bytes: must be at most 262144"},

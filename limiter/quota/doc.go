@@ -14,7 +14,7 @@
 // log. Who drives it says what time it is, proposes the commands that it asks for,
 // and tells it what became of them.
 //
-// Who applies a group's log does this for each entry: [DecodeBatch], [Group.Advance],
+// Who applies a group's log does this for each entry: [DecodeBatch], [Group.Begin],
 // and for each command [Group.Receive]; if that is OK and the command has a pool, it
 // reads the pool's record, sets Beside for one that rolls, and calls [Pool.Apply], or
 // [Pool.Decide] for exact mode. Before it proposes, a leader asks [Group.Refuses],

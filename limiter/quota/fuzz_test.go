@@ -45,7 +45,7 @@ func FuzzBatch(f *testing.F) {
 			}
 			return p.Decide(at, c, q)
 		}
-		at := g.Advance(b.At)
+		at := g.Begin(&b)
 		for i := range b.Commands {
 			c := &b.Commands[i]
 			if code, _, _ := g.Receive(c); code != OK || c.Op.ofGroup() {
@@ -102,6 +102,7 @@ func FuzzRequest(f *testing.F) {
 
 func FuzzGroup(f *testing.F) {
 	f.Add((&Group{time: 300, frozen: 2}).AppendHead(nil))
+	f.Add((&Group{time: 300, ahead: 400, frozen: 2}).AppendHead(nil))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		var g Group
 		if err := g.DecodeHead(record); err != nil {

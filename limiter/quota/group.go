@@ -14,19 +14,30 @@ import (
 // ([Group.AppendHead]), and one tenure for each partition that has one.
 type Group struct {
 	time    int64 // Unix milliseconds; never goes back
+	ahead   int64 // by how much a leader's clock was ahead of it, milliseconds
 	frozen  int64 // windows that start before it are frozen, in Unix seconds
 	tenures [limiter.PartitionCount]uint64
 }
 
-// Time returns the group's time, in Unix milliseconds.
+// Time returns the group's time, in Unix milliseconds. What is to be forgotten goes by
+// it, so it never goes back.
 func (g *Group) Time() int64 { return g.time }
 
-// Advance moves the group's time to an entry's At, unless it is later already,
-// and returns it. How far At may be ahead is the leader's to say: see [Stamper].
-func (g *Group) Advance(at int64) int64 {
-	g.time = max(g.time, at)
+// Clock returns what the leader's clock showed when it made the last entry, in Unix
+// milliseconds, and never less than Time. Windows open by it: it may go back.
+func (g *Group) Clock() int64 { return g.time + g.ahead }
+
+// Begin is the first step of applying an entry. It moves the group's time to At,
+// unless that is later already, and returns it. How far At and Ahead may go is the
+// leader's to say: see [Stamper].
+func (g *Group) Begin(b *Batch) int64 {
+	g.time = max(g.time, b.At)
+	g.ahead = max(0, b.At+b.Ahead-g.time)
 	return g.time
 }
+
+// Advance is Begin of an entry that was made at, by a clock that is not ahead.
+func (g *Group) Advance(at int64) int64 { return g.Begin(&Batch{At: at}) }
 
 // Tenure returns the highest tenure seen of a partition; 0 if none was.
 func (g *Group) Tenure(p limiter.Partition) uint64 { return g.tenures[p] }
@@ -40,7 +51,7 @@ func (g *Group) Raise(p limiter.Partition, tenure uint64) bool {
 	return true
 }
 
-// Receive is the first step of applying a command, after Advance. It returns OK if
+// Receive is the first step of applying a command, after Begin. It returns OK if
 // the command's pool is to apply it, or why not; an OpFence or OpFreeze, which
 // has no pool, is done with then. raised says that the tenure of c.Holder's
 // partition has changed, head that what AppendHead writes has.
@@ -88,7 +99,7 @@ func (g *Group) refuses(c *Command) Code {
 		return Fenced
 	case c.Window.Start < g.frozen:
 		return Frozen
-	case g.time < 1000*c.Window.Opens():
+	case g.Clock() < 1000*c.Window.Opens():
 		return Early
 	default:
 		return OK
@@ -99,22 +110,25 @@ func (g *Group) refuses(c *Command) Code {
 // about them is accepted any more.
 func (g *Group) Purged(w Window) bool { return g.time >= 1000*w.Purges() }
 
-// AppendHead appends what changes with each entry: version(1) time frozen.
+// AppendHead appends what changes with each entry: version(1) time frozen, and in
+// version 2 ahead, which is 0 in version 1.
 func (g *Group) AppendHead(b []byte) []byte {
-	b = append(b, format)
-	return binary.AppendUvarint(binary.AppendUvarint(b, uint64(g.time)), uint64(g.frozen))
+	b = append(b, versionOf(g.ahead))
+	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(g.time)), uint64(g.frozen))
+	return appendAhead(b, g.ahead)
 }
 
 // DecodeHead reads what AppendHead wrote. Errors wrap [ErrVersion] or
 // [ErrMalformed], and change nothing.
 func (g *Group) DecodeHead(b []byte) error {
 	r := reader{b: b}
-	r.version("group")
+	version := r.versions("group", formatAhead)
 	time := int64(r.uint("time", 1000*TimeMax))
 	frozen := int64(r.uint("frozen", TimeMax+1))
+	ahead := r.ahead(version, time)
 	if err := r.end(); err != nil {
 		return err
 	}
-	g.time, g.frozen = time, frozen
+	g.time, g.ahead, g.frozen = time, ahead, frozen
 	return nil
 }

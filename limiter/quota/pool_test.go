@@ -248,11 +248,12 @@ func TestStamper(t *testing.T) {
 	var s Stamper
 	check := func(name string, nowMS, wall, want int64, suspect bool) {
 		t.Helper()
-		at, got := s.Stamp(1_000_000*100+1_000_000*limiter.Instant(nowMS), wall)
-		if at != want || got != suspect {
-			t.Errorf("%s: stamped %d, %v, want %d, %v", name, at, got, want, suspect)
+		now := 1_000_000*100 + 1_000_000*limiter.Instant(nowMS)
+		at, ahead, got := s.Stamp(now, wall)
+		if at+ahead != want || got != suspect {
+			t.Errorf("%s: stamped %d + %d, %v, want %d, %v", name, at, ahead, got, want, suspect)
 		}
-		s.Applied(at)
+		s.Applied(now, at, at+ahead)
 	}
 	check("before anybody was asked no time passes", 0, 5*day, 0, true)
 	s.Agree(1_000_000*100, 5*day)
@@ -262,11 +263,12 @@ func TestStamper(t *testing.T) {
 	check("and 2 %", 100_000, 5*day+103_000, 5*day+103_000, false)
 	check("a year ahead", 200_000, 5*day+year, 5*day+205_000, true)
 	check("and back again", 300_000, 5*day+300_000, 5*day+300_000, false)
-	check("never backwards", 300_000, 4*day, 5*day+300_000, false)
+	check("never behind the group's time", 300_000, 4*day, 5*day+300_000, false)
 	s.Agree(1_000_000*100+1_000_000*limiter.Instant(300_000), 6*day)
 	check("if a majority has got further, so may the stamps", 300_000, 6*day, 6*day, false)
 	s.Agree(1_000_000*100+1_000_000*limiter.Instant(300_000), 5*day)
-	check("if it has not, time waits for it", 300_000, 7*day, 6*day, true)
+	check("if it has not, the clock waits for it", 300_000, 7*day, 6*day, true)
+	check("which goes back when it is set back", 301_000, 5*day+302_000, 5*day+302_000, false)
 }
 
 func TestMajority(t *testing.T) {

@@ -109,6 +109,14 @@ func (l *Ledger) Time() int64 {
 	return l.group.Time()
 }
 
+// Clock returns what the clock of the group's leader showed when it made the last
+// entry, in Unix milliseconds; never less than Time.
+func (l *Ledger) Clock() int64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.group.Clock()
+}
+
 // Tenure returns the highest tenure that was seen of any partition; 0 if none was.
 func (l *Ledger) Tenure() (highest uint64) {
 	l.mu.RLock()

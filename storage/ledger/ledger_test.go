@@ -128,7 +128,7 @@ func (m *model) clone() *model {
 
 // apply returns the results of one entry.
 func (m *model) apply(b *quota.Batch) []quota.Result {
-	at := m.group.Advance(b.At)
+	at := m.group.Begin(b)
 	var results []quota.Result
 	for i := range b.Commands {
 		c := &b.Commands[i]
@@ -187,6 +187,9 @@ func (m *model) entry(rng *rand.Rand) *quota.Batch {
 		m.at += rng.Int64N(200_000_000) // up to two days: windows are forgotten
 	}
 	b := &quota.Batch{At: m.at}
+	if rng.IntN(3) == 0 {
+		b.Ahead = rng.Int64N(400_000_000_000) // up to twelve years
+	}
 	for range 1 + rng.IntN(8) {
 		b.Commands = append(b.Commands, m.command(rng))
 	}
@@ -328,7 +331,7 @@ func TestAnEntryOfANewerVersionStopsTheLedger(t *testing.T) {
 	var told []error
 	b.ledger.config.Stopped = func(err error) { told = append(told, err) }
 	newer := log(2, ensure(now, 1, 20))
-	newer.Data[0]++
+	newer.Data[0] = 99
 	got := b.ledger.ApplyBatch([]*raft.Log{log(1, ensure(now, 1, 10)), newer})
 	for _, answer := range append(got, b.ledger.Apply(log(3, ensure(now, 1, 30)))) {
 		if err, ok := answer.(error); !ok || !errors.Is(err, quota.ErrVersion) {

@@ -13,6 +13,14 @@ func (s Set) Time(group uint32) int64 {
 	return 0
 }
 
+// Clock returns what the clock of a group's leader showed, in Unix milliseconds.
+func (s Set) Clock(group uint32) int64 {
+	if l := s.of(group); l != nil {
+		return l.Clock()
+	}
+	return 0
+}
+
 // Answer returns what the ledger of a group answers to c, if c would change
 // nothing: see [Ledger.Answer]. What can't be read has to go through the log, where
 // the ledger stops if it can't be read there either.

@@ -71,7 +71,7 @@ func (w *work) clear() {
 
 // commands applies the commands of the entry.
 func (w *work) commands() ([]quota.Result, error) {
-	now := w.group.Advance(w.entry.At)
+	now := w.group.Begin(&w.entry)
 	results := make([]quota.Result, len(w.entry.Commands))
 	for i := range w.entry.Commands {
 		c := &w.entry.Commands[i]
