@@ -18,10 +18,11 @@ type counter struct {
 	end       int64 // by the zone's rules
 	partition limiter.Partition
 	heard     bool   // the ledger has said what is free
+	prepared  bool   // that of the next window was asked ahead for
 	passed    int    // marks that were reached
 	lost      uint64 // post-paid use that no record has, and was not given back
 	plan      *plan
-	asked     limiter.Instant // when a call last came
+	asked     limiter.Instant // when a call last came; 0: none did yet
 	holding   quota.Holding
 	waiting   []parked // calls that need units, in the order in which they came
 }

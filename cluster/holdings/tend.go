@@ -15,8 +15,9 @@ import (
 // it is forgotten. What it had charged can't be given back then.
 const forgetAfter = 10 * time.Minute
 
-// Tend gives idle balances back and forgets counters that hold nothing. It looks
-// at one shard of 256 a call, so it is to be called at a steady pace.
+// Tend gives idle balances back, asks ahead for the next window of counters that are in
+// use, and forgets counters that hold nothing. It looks at one shard of 256 a call, so
+// it is to be called at a steady pace: each shard every 5 seconds or so.
 func (h *Holdings) Tend(now limiter.Instant) {
 	s := &h.shards[uint32(h.tended.Add(1))%shardCount]
 	for _, p := range h.tend(s, now) {
@@ -27,8 +28,15 @@ func (h *Holdings) Tend(now limiter.Instant) {
 func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	ahead := 0
 	for at, k := range s.counters {
-		if len(k.waiting) > 0 {
+		if ahead < aheadBatch {
+			if p := h.ahead(s, now, k); p.any {
+				proposals = append(proposals, p)
+				ahead++
+			}
+		}
+		if len(k.waiting) > 0 || k.waits(now) {
 			continue
 		}
 		over := k.ends(now) == 0
