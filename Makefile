@@ -11,6 +11,10 @@ FUZZTIME ?= 20s
 # Of the targets that .ci/fuzz does not name; the same, but in `make verify`.
 FUZZREST ?= $(FUZZTIME)
 HISTORIES ?= 80
+# `make soak-crash` and `make soak-kills`: 186 crashes a history; SEED has other ones made up.
+SOAK_HISTORIES ?= 550
+SOAK_KILLS ?= 200
+SEED ?= 0
 PYTHON   ?= python3
 ENVOY_VERSION := 1.40.0
 ENVOY    := $(CURDIR)/.venv/bin/envoy
@@ -116,9 +120,11 @@ generate-check: ## Fail if a generated file is not what its source says
 	fingerprint > "$$after"; \
 	diff "$$before" "$$after" || { echo "generated files were stale; make generate has now written them: commit them"; exit 1; }
 
+CRASHED := ./storage/raftlog ./storage/ledger ./cluster/holdings
+
 .PHONY: crash
-crash: ## Cut the power at HISTORIES (80) random histories of each store, some with failing disks
-	go test -count=1 -timeout 30m -v -run 'Crash|Disk' ./storage/raftlog ./storage/ledger -histories $(HISTORIES)
+crash: ## Cut the power at HISTORIES (80) random histories of each store and of a quota, some with failing disks
+	go test -count=1 -timeout 30m -v -run 'Crash|Disk' $(CRASHED) -histories $(HISTORIES) -seed $(SEED)
 
 .PHONY: prove-gates
 prove-gates: ## Break each gate once, in a copy, and see that it notices
@@ -213,15 +219,32 @@ gubernator: build bin/gubernator ## Gubernator's Go client against a real headga
 ##@ Measure (docs/performance.md has the figures; use a quiet machine)
 
 # The measurements of bench/compare, by what they compare.
-.PHONY: bench-text bench-flat bench-scale bench-rss bench-longest soak
+.PHONY: bench-text bench-flat bench-scale bench-rss bench-longest soak-keys
 bench-text: ## Text key to decision at 1 M keys, beside other Go libraries
 bench-flat: ## Pre-hashed at 50 M keys, beside a random read of a flat array (5 GB)
 bench-scale: ## Two cores beside one
 bench-rss: ## Bytes a key at 20 sizes from 8 to 16 M keys
 bench-longest: ## The longest single call while growing to 16 M keys
-soak: ## 100 M keys on one node (6 GB)
-bench-text bench-flat bench-scale bench-rss bench-longest soak:
-	cd bench/compare && go run . $(@:bench-%=%)
+soak-keys: ## 100 M keys on one node (6 GB)
+bench-text bench-flat bench-scale bench-rss bench-longest soak-keys:
+	cd bench/compare && go run . $(patsubst soak-%,soak,$(@:bench-%=%))
+
+.PHONY: soak
+soak: soak-keys soak-crash soak-kills soak-days ## All that takes long: the four below and above
+
+.PHONY: soak-crash
+soak-crash: ## 100,000 power cuts: the stores, and a quota with all that keeps it
+	@go test -count=1 -timeout 5h -v -run 'Crash|Disk' $(CRASHED) -histories $(SOAK_HISTORIES) -seed $(SEED) | \
+	  awk '{ print } match($$0, /Crashes:[0-9]+/) { n += substr($$0, RSTART+8, RLENGTH-8) } \
+	    END { print n+0 " crashes; at least 100000 are asked for"; exit n < 100000 }'
+
+.PHONY: soak-kills
+soak-kills: ## A real node killed 200 times under load, on a real disk
+	go test -count=1 -timeout 1h -v -run TestKilledAgainAndAgain ./cmd/headgate -kills $(SOAK_KILLS)
+
+.PHONY: soak-days
+soak-days: ## Seven simulated days of 100,000 daily quotas: the store stays as large as it is
+	go test -count=1 -timeout 1h -v -run TestAStoreStaysAsLargeAsItIs ./storage/ledger -counters 100000
 
 .PHONY: bench-storage
 bench-storage: ## The database of durable quotas: synced entries, grants, bytes of a counter

@@ -15,15 +15,19 @@ import (
 	"github.com/headgate/headgate/storage/storagetest"
 )
 
-var histories = flag.Int("histories", 8, "random histories of each crash test")
+var (
+	histories = flag.Int("histories", 8, "random histories of each crash test")
+	seed      = flag.Uint64("seed", 0, "another one of other histories")
+)
 
 func crash[S any](t *testing.T, subject storagetest.Subject[S], plan storagetest.Plan) {
 	t.Helper()
+	plan.Seed += *seed << 8
 	report, err := storagetest.Crash(subject, plan)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%+v", report)
+	t.Logf("seed %d: %+v", plan.Seed, report)
 	if report.Crashes < plan.Histories || (plan.Faults && report.Faults == 0) {
 		t.Fatalf("too few: %+v", report)
 	}

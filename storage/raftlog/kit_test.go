@@ -50,7 +50,10 @@ func TestLogsAreWhatRaftReliesOn(t *testing.T) {
 	storagetest.TestLogs(t, open)
 }
 
-var histories = flag.Int("histories", 24, "random histories of each crash test")
+var (
+	histories = flag.Int("histories", 24, "random histories of each crash test")
+	seed      = flag.Uint64("seed", 0, "another one of other histories")
+)
 
 func TestNoCrashLosesAnEntryOrAVote(t *testing.T) {
 	crash(t, storagetest.Plan{Seed: 1, Histories: *histories, Ops: 40, CrashesMax: 30})
@@ -63,11 +66,12 @@ func TestNoErrorOfTheDiskLosesAnEntryOrAVote(t *testing.T) {
 func crash(t *testing.T, plan storagetest.Plan) {
 	t.Helper()
 	start := time.Now()
+	plan.Seed += *seed << 8
 	report, err := storagetest.Crash(storagetest.LogSubject(open), plan)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%+v in %s", report, time.Since(start).Round(time.Millisecond))
+	t.Logf("seed %d: %+v in %s", plan.Seed, report, time.Since(start).Round(time.Millisecond))
 	if report.Crashes < plan.Histories || (plan.Faults && report.Faults < plan.Histories/2) {
 		t.Fatalf("too few: %+v", report)
 	}

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
 // An Op is one step of a history.
@@ -64,18 +64,43 @@ func (r Report) Add(s Report) Report {
 	return Report{r.Histories + s.Histories, r.Ops + s.Ops, r.Crashes + s.Crashes, r.Faults + s.Faults}
 }
 
-// Crash runs plan against the subject and returns the first broken promise.
+// Crash runs plan against the subject and returns the first broken promise that it
+// finds. Histories run beside each other, as many as there are processors; each is
+// what it is by the seed and its number alone.
 func Crash[S any](subject Subject[S], plan Plan) (Report, error) {
-	var total Report
-	for i := range plan.Histories {
+	report, err := Histories(plan.Histories, func(i int) (Report, error) {
 		h := &history[S]{subject: subject, plan: plan, rng: rand.New(rand.NewPCG(plan.Seed, uint64(i)))} //nolint:gosec // a test's choices are meant to be repeatable
-		report, err := h.run()
-		total = total.Add(report)
-		if err != nil {
-			return total, fmt.Errorf("seed %d, history %d: %w", plan.Seed, i, err)
-		}
+		return h.run()
+	})
+	if err != nil {
+		err = fmt.Errorf("seed %d, %w", plan.Seed, err)
 	}
-	return total, nil
+	return report, err
+}
+
+// Histories calls run with 0 to n−1, as many at once as there are processors, and adds
+// up what it reports. After an error it begins no other, and returns one.
+func Histories(n int, run func(i int) (Report, error)) (total Report, err error) {
+	var (
+		next    atomic.Int64
+		running sync.WaitGroup
+		mu      sync.Mutex // guards total and err
+	)
+	for range runtime.GOMAXPROCS(0) {
+		running.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				report, problem := run(i)
+				mu.Lock()
+				if total = total.Add(report); problem != nil {
+					err = fmt.Errorf("history %d: %w", i, problem)
+					next.Store(int64(n))
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	running.Wait()
+	return total, err
 }
 
 // A history is one run of random steps, with the crashes that were recorded.
@@ -91,32 +116,26 @@ type history[S any] struct {
 	started, durable atomic.Int64
 }
 
-// A crash is what a disk held when the power went, and which states it may show.
-type crash struct {
-	fs        *vfs.MemFS
-	low, high int
-}
-
 func (h *history[S]) run() (Report, error) {
 	disk := vfs.NewCrashableMem()
-	rec := newRecorder(disk, h.rng.Uint64(), func() int { return int(h.durable.Load()) }, func() int { return int(h.started.Load()) })
+	rec := NewRecorder(disk, h.rng.Uint64(), func() int { return int(h.durable.Load()) }, func() int { return int(h.started.Load()) })
 	if h.plan.Faults {
-		rec.failAt, rec.failOn = h.rng.Int64N(int64(2*h.plan.Ops))+1, h.rng.IntN(2) == 0
+		rec.FailAt(h.rng.Int64N(int64(2*h.plan.Ops))+1, h.rng.IntN(2) == 0)
 	}
 	err := h.steps(rec)
-	if err != nil && !rec.injected.Load() {
+	if err != nil && !rec.Injected() {
 		return Report{}, err
 	}
-	rec.take(0)
-	rec.take(100)
-	crashes := rec.draw(h.rng, h.plan.CrashesMax)
+	rec.Take(0)
+	rec.Take(100)
+	crashes := rec.Draw(h.rng, h.plan.CrashesMax)
 	report := Report{Histories: 1, Ops: len(h.names), Crashes: len(crashes)}
-	if rec.injected.Load() {
+	if rec.Injected() {
 		report.Faults = 1
 	}
 	for i, c := range crashes {
 		if err := h.check(c, i%4 == 0); err != nil {
-			return report, fmt.Errorf("crash %d of %d, in or after step %d (%s): %w", i, len(crashes), c.high, h.name(c.high), err)
+			return report, fmt.Errorf("crash %d of %d, in or after step %d (%s): %w", i, len(crashes), c.High, h.name(c.High), err)
 		}
 	}
 	return report, nil
@@ -130,7 +149,7 @@ func (h *history[S]) name(step int) string {
 }
 
 // steps runs the history and compares the store with the model after each step.
-func (h *history[S]) steps(rec *recorder) error {
+func (h *history[S]) steps(rec *Recorder) error {
 	model := h.subject.NewModel()
 	h.states = append(h.states, model.State())
 	s, err := openIn(h.subject, rec)
@@ -179,15 +198,15 @@ func (h *history[S]) closeFailed(s S) error {
 
 // check opens what a crash left. Again also cuts the power while it is opened,
 // and closes and opens it once more.
-func (h *history[S]) check(c crash, again bool) error {
-	rec := newRecorder(c.fs, h.rng.Uint64(), func() int { return c.low }, func() int { return c.high })
-	rec.opening.Store(true)
-	shown, err := h.open(rec.fs())
+func (h *history[S]) check(c Moment, again bool) error {
+	rec := NewRecorder(c.FS, h.rng.Uint64(), func() int { return c.Low }, func() int { return c.High })
+	rec.Opening(true)
+	shown, err := h.open(rec.FS())
 	if err != nil {
 		return err
 	}
 	at := -1
-	for k := c.low; k <= c.high; k++ {
+	for k := c.Low; k <= c.High; k++ {
 		if h.states[k] == shown {
 			at = k
 		}
@@ -198,14 +217,14 @@ func (h *history[S]) check(c crash, again bool) error {
 	if !again {
 		return nil
 	}
-	second, err := h.open(c.fs)
+	second, err := h.open(c.FS)
 	if err != nil {
 		return fmt.Errorf("opened once more: %w", err)
 	}
 	if second != shown {
 		return fmt.Errorf("opened once more it has\n%s\nand before\n%s", second, shown)
 	}
-	for _, nested := range rec.draw(h.rng, 1) {
+	for _, nested := range rec.Draw(h.rng, 1) {
 		if err := h.check(nested, false); err != nil {
 			return fmt.Errorf("crashed again while it was opened: %w", err)
 		}
@@ -224,134 +243,18 @@ func (h *history[S]) open(fs vfs.FS) (string, error) {
 }
 
 // explain says which promise is broken by showing a state outside [low, high].
-func (h *history[S]) explain(c crash, shown string) error {
+func (h *history[S]) explain(c Moment, shown string) error {
 	for k, state := range h.states {
-		if state == shown && k < c.low {
-			return fmt.Errorf("lost what was acknowledged: step %d (%s) and on; %d were", k+1, h.name(k+1), c.low)
+		if state == shown && k < c.Low {
+			return fmt.Errorf("lost what was acknowledged: step %d (%s) and on; %d were", k+1, h.name(k+1), c.Low)
 		}
 	}
-	return fmt.Errorf("shows no prefix of the history:\n%s\nsteps %d to %d would have left\n%s\nto\n%s", shown, c.low, c.high, h.states[c.low], h.states[c.high])
+	return fmt.Errorf("shows no prefix of the history:\n%s\nsteps %d to %d would have left\n%s\nto\n%s", shown, c.Low, c.High, h.states[c.Low], h.states[c.High])
 }
 
 // openIn opens the store on rec's disk.
-func openIn[S any](subject Subject[S], rec *recorder) (S, error) {
-	rec.opening.Store(true)
-	defer rec.opening.Store(false)
-	return subject.Open(rec.fs())
-}
-
-// A recorder is asked before each operation on a file. Before a sync, what changes
-// a directory and some writes, it keeps what a crash would leave.
-type recorder struct {
-	disk             *vfs.MemFS
-	durable, started func() int
-	failAt           int64 // the write that fails, counted from 1; 0 = none
-	failOn           bool  // those after it fail too
-	writes           atomic.Int64
-	injected         atomic.Bool
-	// opening says that the store is being opened. What was not synced then survives
-	// all or not at all: Pebble relies on its new marker not reaching the disk without
-	// the file list that it names, two entries of one directory, as journaling file
-	// systems have it. And nothing fails: Pebble goes on in the background after it
-	// could not open, and panics; a node ends then.
-	opening atomic.Bool
-
-	reusing sync.Mutex // held while a file is reused, or cloned: see reuse
-
-	mu      sync.Mutex // guards the rest; taken before reusing
-	rng     *rand.Rand
-	crashes []crash
-}
-
-// fs returns the disk, watched.
-func (r *recorder) fs() vfs.FS { return errorfs.Wrap(reuse{r.disk, &r.reusing}, r) }
-
-// reuse is a disk whose ReuseForWrite is not cloned halfway: it takes a lock for
-// reading twice, and a clone that waits in between would wait for ever.
-type reuse struct {
-	*vfs.MemFS
-	mu *sync.Mutex
-}
-
-// ReuseForWrite is that of the disk.
-func (d reuse) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.MemFS.ReuseForWrite(from, to, category)
-}
-
-// writesDrawn says that there is a crash before one of so many writes.
-const writesDrawn = 4
-
-// kept bounds the crashes that a recorder holds in memory.
-const kept = 1 << 12
-
-func newRecorder(disk *vfs.MemFS, seed uint64, durable, started func() int) *recorder {
-	return &recorder{disk: disk, durable: durable, started: started, rng: rand.New(rand.NewPCG(seed, 1))} //nolint:gosec // as above
-}
-
-// String names the recorder for errorfs.
-func (r *recorder) String() string { return "recorder" }
-
-// MaybeError records a crash before op, and returns an error if op is to fail.
-func (r *recorder) MaybeError(op errorfs.Op) error {
-	switch op.Kind {
-	case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo, errorfs.OpRename, errorfs.OpRemove, errorfs.OpLink:
-		r.mu.Lock()
-		percents := []int{0, 0, 100, 50}
-		if r.opening.Load() {
-			percents = percents[:3]
-		}
-		percent := percents[r.rng.IntN(len(percents))]
-		r.mu.Unlock()
-		r.take(percent)
-	case errorfs.OpFileWrite: // what was written before may be there without it
-		r.mu.Lock()
-		drawn := r.rng.IntN(writesDrawn) == 0
-		r.mu.Unlock()
-		if drawn {
-			r.take(100)
-		}
-	case errorfs.OpCreate, errorfs.OpReuseForWrite:
-	default:
-		return nil
-	}
-	if r.opening.Load() {
-		return nil
-	}
-	// Pebble ends the process when it can't sync a directory, here the test's.
-	if at, err := r.disk.Stat(op.Path); err == nil && at.IsDir() {
-		return nil
-	}
-	if n := r.writes.Add(1); r.failAt > 0 && (n == r.failAt || (r.failOn && n > r.failAt)) {
-		r.injected.Store(true)
-		return errorfs.ErrInjected
-	}
-	return nil
-}
-
-// take records a crash now, after which percent of what was not synced is there.
-func (r *recorder) take(percent int) {
-	low := r.durable() // before the clone: what is acknowledged later may be missing
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.crashes) == kept {
-		return
-	}
-	cfg := vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(r.rng.Uint64(), 2))} //nolint:gosec // as above
-	r.reusing.Lock()
-	defer r.reusing.Unlock()
-	clone := r.disk.CrashClone(cfg)
-	r.crashes = append(r.crashes, crash{clone, low, r.started()})
-}
-
-// draw returns at most n of the crashes, the last two always if n allows.
-func (r *recorder) draw(rng *rand.Rand, n int) []crash {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for len(r.crashes) > n {
-		i := rng.IntN(max(1, len(r.crashes)-2))
-		r.crashes = append(r.crashes[:i], r.crashes[i+1:]...)
-	}
-	return r.crashes
+func openIn[S any](subject Subject[S], rec *Recorder) (S, error) {
+	rec.Opening(true)
+	defer rec.Opening(false)
+	return subject.Open(rec.FS())
 }
