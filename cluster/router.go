@@ -30,3 +30,29 @@ func (r *Router) Decide(now limiter.Instant, c *limiter.Call) (done bool) {
 	}
 	return r.Table.Decide(now, c)
 }
+
+// Keep has units of a quota that were charged to key, in the window that was says, be
+// creditable until then.
+func (r *Router) Keep(key limiter.Key, was, until limiter.Instant) {
+	if h := r.quotas.Load(); h != nil {
+		h.Keep(key, was, until)
+	}
+}
+
+// Refund gives back units of a quota that were charged to key in the window that was
+// says, and returns how many were credited.
+func (r *Router) Refund(key limiter.Key, was limiter.Instant, units uint64) (credited uint64) {
+	if h := r.quotas.Load(); h != nil {
+		return h.Refund(key, was, units)
+	}
+	return 0
+}
+
+// Owe records use of the quota of ch that has happened and was denied, and returns how
+// much of it.
+func (r *Router) Owe(now limiter.Instant, ch *limiter.Charge, units uint64) (recorded uint64) {
+	if h := r.quotas.Load(); h != nil {
+		return h.Owe(now, ch, units)
+	}
+	return 0
+}

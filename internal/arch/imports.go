@@ -30,7 +30,7 @@ func (c *checker) imports(f *file, layer *Layer) {
 // of the standard library that know no file, network, lock or log.
 func pureImport(target string) bool {
 	switch target {
-	case "cmp", "encoding/binary", "encoding/hex", "errors", "fmt", "hash", "iter", "maps", "math", "math/big",
+	case "cmp", "container/heap", "encoding/binary", "encoding/hex", "errors", "fmt", "hash", "iter", "maps", "math", "math/big",
 		"math/bits", "slices", "sort", "strconv", "strings", "time", "unicode/utf8", "unsafe":
 		return true
 	default:

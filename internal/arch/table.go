@@ -43,6 +43,7 @@ func Table() []Layer {
 		{Path: "limiter", Pure: true, Theirs: []string{"github.com/dchest/siphash"}},
 		{Path: "limiter/prefetch", Pure: true},
 		{Path: "limiter/slots", Pure: true, Ours: []string{lim}},
+		{Path: "limiter/hold", Pure: true, Ours: []string{lim}},
 		{Path: "limiter/quota", Pure: true, Ours: []string{lim}},
 		{Path: "limiter/quota/calendar", Pure: true, Ours: []string{lim}},
 		{Path: "limiter/table", Ours: []string{lim, "limiter/slots", "limiter/prefetch"}},
@@ -53,6 +54,7 @@ func Table() []Layer {
 		{Path: "cluster/consensus", Times: true},
 		{Path: "cluster/consensus/consensustest"},
 		{Path: "cluster/holdings", Ours: []string{lim, "limiter/quota", "limiter/quota/calendar"}},
+		{Path: "cluster/reservations", Ours: []string{lim, "limiter/hold"}},
 		{Path: "cluster/grants", Times: true, Ours: []string{lim, "limiter/quota", "cluster/consensus"}},
 
 		// What is on disk.

@@ -1,0 +1,76 @@
+package holdings
+
+import "github.com/headgate/headgate/limiter"
+
+// What follows is about units that were charged for a call whose cost was not known
+// yet. A charge's Was says in which window they were charged here.
+
+// Keep remembers the counter of key and of the window that was says until a while after
+// until, also if nobody asks for it, so that what was charged can be given back.
+func (h *Holdings) Keep(key limiter.Key, was, until limiter.Instant) {
+	s := h.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k := s.counters[place{key, int64(was) - 1}]; k != nil {
+		k.asked = max(k.asked, until)
+	}
+}
+
+// Refund gives back units that were charged to key in the window that was says, and
+// returns how many were credited: none if the window is over.
+func (h *Holdings) Refund(key limiter.Key, was limiter.Instant, units uint64) (credited uint64) {
+	s := h.shard(key)
+	s.mu.Lock()
+	k := s.counters[place{key, int64(was) - 1}]
+	dropped := units
+	var owed proposal
+	if k != nil {
+		dropped = k.refund(units)
+		owed = h.debt(k)
+	}
+	s.tally.refunded += units - dropped
+	s.tally.dropped += dropped
+	s.mu.Unlock()
+	if owed.any {
+		h.submit(owed)
+	}
+	return units - dropped
+}
+
+// Owe records use that has happened and that ch, which was denied, could not charge: as
+// much of it as the largest debt allows is owed from now on. It returns how much that
+// is; what the node still holds of the counter is charged first, and counts as well.
+func (h *Holdings) Owe(now limiter.Instant, ch *limiter.Charge, units uint64) (recorded uint64) {
+	p := h.plans.Load().find(ch.Limit)
+	if p == nil {
+		return 0
+	}
+	s := h.shard(ch.Key)
+	s.mu.Lock()
+	k := h.counter(s, now, ch, p)
+	if k == nil {
+		s.tally.refused++
+		s.mu.Unlock()
+		return 0
+	}
+	owed, lost := k.holding.Post(now, units, &k.plan.terms)
+	s.tally.spent += units - owed - lost
+	s.tally.owed += owed
+	s.tally.lost += lost
+	h.cross(s, now, k)
+	tell := h.debt(k)
+	s.mu.Unlock()
+	if tell.any {
+		h.submit(tell)
+	}
+	return units - lost
+}
+
+// debt is owed for a quota that need not be post-paid.
+func (h *Holdings) debt(k *counter) proposal {
+	c, ok := k.holding.Owed(&k.plan.terms)
+	if !ok {
+		return proposal{}
+	}
+	return proposal{h.of(k, c), true}
+}

@@ -1,0 +1,142 @@
+package reservations
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/hold"
+)
+
+// RecordsLimit bounds Config.Max.
+const RecordsLimit = 1 << 24
+
+// sweepStep is how many due reservations one Sweep looks at under one hold of the lock.
+const sweepStep = 256
+
+// A Decider has the counters. What was charged under a quota is given back by Refund, and
+// what could not be charged is recorded by Owe; the other kinds take calls for both.
+type Decider interface {
+	// Decide is that of api.Decider.
+	Decide(now limiter.Instant, c *limiter.Call) (done bool)
+	// Keep has units of a quota that were charged to key be creditable until then.
+	Keep(key limiter.Key, was, until limiter.Instant)
+	// Refund gives back units of a quota, and returns how many were credited.
+	Refund(key limiter.Key, was limiter.Instant, units uint64) (credited uint64)
+	// Owe records use that has happened of the quota of ch, and returns how much of
+	// it.
+	Owe(now limiter.Instant, ch *limiter.Charge, units uint64) (recorded uint64)
+}
+
+// A Config says what Reservations work with. Decider and Now have no default.
+type Config struct {
+	Decider Decider
+	Now     func() limiter.Instant // the node's clock
+
+	// Max bounds the reservations that are open or remembered, in [1, RecordsLimit].
+	// One more is denied.
+	Max int
+	// IgnoreLate has a settlement after the deadline change nothing: the reservation
+	// stays charged in full. Otherwise it counts like one in time.
+	IgnoreLate bool
+}
+
+// Validate reports every field that is missing or out of bounds, joined.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Decider == nil {
+		errs = append(errs, errors.New("reservations: Decider: must be given"))
+	}
+	if c.Now == nil {
+		errs = append(errs, errors.New("reservations: Now: must be given"))
+	}
+	if c.Max < 1 || c.Max > RecordsLimit {
+		errs = append(errs, fmt.Errorf("reservations: Max=%d: must be in [1, %d]", c.Max, RecordsLimit))
+	}
+	return errors.Join(errs...)
+}
+
+// Reservations are those of one node. Make them with [New].
+type Reservations struct {
+	cfg Config
+
+	mu    sync.Mutex // guards what follows
+	book  *hold.Book
+	tally tally
+}
+
+// tally counts what happened since the start.
+type tally struct{ settled, late, short, undone uint64 }
+
+// New returns Reservations without any.
+func New(c Config) (*Reservations, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	return &Reservations{cfg: c, book: hold.New(c.Max)}, nil
+}
+
+// Stats are figures since the start, but for those of hold.Stats that are of now.
+type Stats struct {
+	hold.Stats
+	Settled uint64 // ended by a settlement
+	Late    uint64 // of these: after the deadline
+	Short   uint64 // of these: cost more than could be charged or recorded
+	Undone  uint64 // given back since they were decided when nobody waited any more
+}
+
+// Stats returns the figures of now.
+func (r *Reservations) Stats() Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Stats{
+		Stats: r.book.Stats(), Settled: r.tally.settled,
+		Late: r.tally.late, Short: r.tally.short, Undone: r.tally.undone,
+	}
+}
+
+// Sweep has reservations whose time has come expire or be forgotten: up to 256 a
+// call. It is to be called at a steady pace.
+func (r *Reservations) Sweep(now limiter.Instant) (more bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.book.Sweep(now, sweepStep)
+}
+
+// An Extension is what Extend has done.
+type Extension struct {
+	Lifetime time.Duration // from now on
+	Lost     []*limiter.Limit
+	Bound    time.Duration // of the lifetime, if it was TooLong
+}
+
+// Extend has the reservation live for lifetime from now on, unless it lives longer
+// anyway, and its slots with it. Lost names the limits of which it has no slot any more.
+func (r *Reservations) Extend(now limiter.Instant, id limiter.Key, lifetime time.Duration) (e Extension, o hold.Outcome) {
+	r.mu.Lock()
+	x, o := r.book.Extend(now, id, lifetime)
+	r.mu.Unlock()
+	if o != hold.Done {
+		return Extension{Bound: x.Bound}, o
+	}
+	e.Lifetime = x.Deadline.Sub(now)
+	c := &limiter.Call{Holder: id, Lifetime: e.Lifetime}
+	for i := range x.Legs {
+		switch l := &x.Legs[i]; l.Limit.Kind {
+		case limiter.KindConcurrency:
+			c.Add(limiter.Charge{Key: l.Key, Limit: l.Limit, Partition: l.Partition, Cost: 1, Op: limiter.OpRenew})
+		case limiter.KindQuota:
+			r.cfg.Decider.Keep(l.Key, l.Was, x.Deadline)
+		default:
+		}
+	}
+	r.cfg.Decider.Decide(now, c) // slots never wait
+	for i := range c.Charges() {
+		if ch := &c.Charges()[i]; ch.Decision.Verdict == limiter.Denied {
+			e.Lost = append(e.Lost, ch.Limit)
+		}
+	}
+	return e, hold.Done
+}
