@@ -260,7 +260,7 @@ bench-kernel: ## The benchmarks of the kernel, the table and the matcher
 bench-match: ## Matching among 10, 1,000 and 100,000 rules in turns, in flight and alone: ns/N rules, and x/N, the ratio to 10
 	go test ./policy -run '^$$' -bench BenchmarkMatchRatio -benchtime 15x
 
-.PHONY: bench-front bench-rls
+.PHONY: bench-front bench-rls bench-quota
 bench-front: ## All of the wire beside a grpc-go hello-world (CASES=... for some; 7 minutes)
 	@# The node has an authorise hook in place, which costs what one that decides would.
 	go build -trimpath -tags measureauthorize -o bin/headgate-measured ./cmd/headgate
@@ -270,6 +270,10 @@ bench-front: ## All of the wire beside a grpc-go hello-world (CASES=... for some
 
 bench-rls: ## RLS over grpc-go's own server beside a grpc-go hello-world
 	@$(MAKE) --no-print-directory bench-front CASES=stock
+
+bench-quota: ## Calls charged to durable quotas beside calls charged to rates (3 minutes), and denials of a million keys
+	@$(MAKE) --no-print-directory bench-front CASES=quota
+	go test ./cluster -run '^$$' -bench Denied -benchtime 3000x -count 5
 
 .PHONY: bench-gubernator
 bench-gubernator: build bin/gubernator ## Batches of 1,000 by Gubernator's API, beside Gubernator (1 minute, and 4 to build)

@@ -21,6 +21,13 @@ func (r *Router) Serve(h *holdings.Holdings) { r.quotas.Store(h) }
 // Quotas returns what Serve was given, or nil.
 func (r *Router) Quotas() *holdings.Holdings { return r.quotas.Load() }
 
+// PrefetchQuota is Table.Prefetch for the key of a quota.
+func (r *Router) PrefetchQuota(k limiter.Key) {
+	if h := r.quotas.Load(); h != nil {
+		h.Prefetch(k)
+	}
+}
+
 // Decide decides c and returns true, or returns false if a quota of it needs units
 // that are not here: c.Finish is called when they are, or can't be had. It never
 // blocks.

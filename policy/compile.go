@@ -29,6 +29,9 @@ type Options struct {
 	// table can fetch memory while the match goes on. It must not block or
 	// allocate. Nil: nobody is told.
 	Prefetch func(limiter.Key, limiter.Partition)
+	// PrefetchQuota is told of the keys of quotas in the place of Prefetch, and must
+	// not block or allocate either. Nil: Prefetch is told.
+	PrefetchQuota func(limiter.Key)
 }
 
 // Compile makes a Snapshot of documents, at most one for each domain. There is
@@ -55,6 +58,9 @@ func Compile(docs []*Document, opts Options) (*Snapshot, Problems) {
 			b.refuseExact()
 		}
 		d.prefetch = opts.Prefetch
+		if slices.ContainsFunc(b.limits, func(l *limiter.Limit) bool { return l.Kind == limiter.KindQuota }) {
+			d.prefetchQuota = opts.PrefetchQuota
+		}
 		s.domains[doc.Domain] = d
 		s.limits = append(s.limits, b.limits...)
 		for l, o := range b.origins {

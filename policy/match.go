@@ -175,8 +175,11 @@ func (m *matching) charge(key limiter.Key, limit *limiter.Limit, names *termName
 	m.req.names[n] = names
 	ch.Key, ch.Limit, ch.Cost, ch.Op = key, limit, m.desc.Cost, m.desc.Op
 	ch.Partition, ch.Descriptors = key.Partition(), m.bit
-	if m.domain.prefetch != nil {
-		m.domain.prefetch(key, ch.Partition)
+	switch d := m.domain; {
+	case d.prefetchQuota != nil && limit.Kind == limiter.KindQuota:
+		d.prefetchQuota(key)
+	case d.prefetch != nil:
+		d.prefetch(key, ch.Partition)
 	}
 	return true
 }

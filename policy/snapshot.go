@@ -52,6 +52,8 @@ type domain struct {
 	lists     []byList   // the first is not used
 	selectors selectors
 	tree      tree
+
+	prefetchQuota func(limiter.Key) // nil if there is no quota, or prefetch is told
 }
 
 // A compactRule is what a match needs of most rules, in half a cache line:

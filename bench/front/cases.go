@@ -27,6 +27,7 @@ func cases() []benchCase {
 		{"stock", "minimal request, 8 × 32, RLS over grpc-go's own server", stock},
 		{"single", "1 connection × 1 in flight", beside(single, throughput(1))},
 		{"idle", "idle connections, each after one request", idle},
+		{"quota", "minimal request, 8 × 32, 10,000 keys, a durable quota beside a rate", metered},
 		{"tls", "minimal request, 8 × 32, TLS beside cleartext", encrypted},
 		{"stream1000", "CheckStream, 1,000 checks a message", alone(streamOf(1000, 4, 4), 3e6, 0.5)},
 		{"stream16", "CheckStream, 16 checks a message", alone(streamOf(16, 8, 32), 2e6, 0)},
@@ -104,6 +105,34 @@ func stock(ctx context.Context, b *bed) ([]result, error) {
 		return nil, err
 	}
 	return []result{serverCPU(1.15).of(rounds)}, nil
+}
+
+const (
+	// meteredKeys are the keys of the case quota, each asked often.
+	meteredKeys = 10_000
+	// meteredWarmup is how many warm-ups it has: grants grow with steady use.
+	meteredWarmup = 10
+)
+
+// metered measures calls that are charged to durable quotas beside calls that are
+// charged to rates, on one node.
+func metered(ctx context.Context, b *bed) ([]result, error) {
+	node, err := b.startNode(ctx, "--policy", b.settings.quotas)
+	if err != nil {
+		return nil, err
+	}
+	defer node.stop()
+	c := minimal(b.settings)
+	c.Domain, c.Keys, c.Warmup = "metered", meteredKeys, meteredWarmup*c.Warmup
+	quota, rate := node.aim(c), node.aim(c)
+	quota.Descriptors, rate.Descriptors = []string{"metered=%d"}, []string{"rated=%d"}
+	rounds, err := b.alternate(ctx, quota, rate)
+	if err != nil {
+		return nil, err
+	}
+	noAimCPU := serverCPU(0)
+	noAimCPU.bound = noAim
+	return []result{throughput(0.9).of(rounds), noAimCPU.of(rounds)}, nil
 }
 
 // encrypted measures headgate over TLS beside headgate in cleartext.

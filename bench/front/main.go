@@ -33,6 +33,7 @@ import (
 type settings struct {
 	headgate, hello, stock string   // the binaries
 	policies               []string // files
+	quotas                 string   // another, of the case quota
 	rounds                 int
 	warmup                 time.Duration
 	duration               time.Duration // of a measurement; a round has two
@@ -67,6 +68,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.StringVar(&s.hello, "hello", "bin/hello", "`path` of the hello-world binary")
 	f.StringVar(&s.stock, "stock", "bin/stock", "`path` of the binary of internal/stock")
 	policies := f.String("policies", "deploy/examples/bench.yaml,bench/front/edge.yaml", "policy `files`, separated by commas")
+	f.StringVar(&s.quotas, "quotas", "bench/front/quota.yaml", "another policy `file`, of the case quota")
 	f.IntVar(&s.rounds, "rounds", 5, "how often each is measured")
 	f.DurationVar(&s.warmup, "warmup", time.Second, "run this long before each measurement")
 	f.DurationVar(&s.duration, "duration", 3*time.Second, "measure this long")

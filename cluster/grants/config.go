@@ -16,6 +16,7 @@ const (
 	QueueLimit   = 1 << 20
 	TimeoutMin   = 10 * time.Millisecond
 	TimeoutLimit = time.Minute
+	GatherLimit  = time.Second
 )
 
 // Groups are the Raft groups: a consensus.Node, or a simulator's.
@@ -66,6 +67,10 @@ type Config struct {
 	// Timeout bounds one entry, and one message to a leader. Default 2 s.
 	Timeout time.Duration
 
+	// Gather is how long a command waits for others that is asked for ahead of need,
+	// so that fewer entries have more of them. Default 50 ms, at most GatherLimit.
+	Gather time.Duration
+
 	// Events are told what happens. The zero value tells nobody.
 	Events Events
 }
@@ -84,7 +89,7 @@ type Events struct {
 
 // Default returns the settings that zero fields stand for.
 func Default() Config {
-	return Config{QueueMax: 1 << 16, Timeout: 2 * time.Second}
+	return Config{QueueMax: 1 << 16, Timeout: 2 * time.Second, Gather: 50 * time.Millisecond}
 }
 
 // withDefaults returns c with every zero field set to its default.
@@ -95,6 +100,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Timeout == 0 {
 		c.Timeout = d.Timeout
+	}
+	if c.Gather == 0 {
+		c.Gather = d.Gather
 	}
 	return c
 }
@@ -122,6 +130,9 @@ func (c Config) Validate() error {
 	}
 	if c.Timeout < TimeoutMin || c.Timeout > TimeoutLimit {
 		errs = append(errs, fmt.Errorf("grants: Timeout=%s: must be in [%s, %s]", c.Timeout, TimeoutMin, TimeoutLimit))
+	}
+	if c.Gather < 0 || c.Gather > GatherLimit {
+		errs = append(errs, fmt.Errorf("grants: Gather=%s: must be in [0s, %s]", c.Gather, GatherLimit))
 	}
 	return errors.Join(errs...)
 }

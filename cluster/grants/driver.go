@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/limiter/quota"
 )
 
@@ -56,6 +57,16 @@ func Start(cfg Config) (*Driver, error) {
 func (d *Driver) Submit(c quota.Command, done Done) error {
 	return d.lines[group(&c)].add(item{command: c, done: done})
 }
+
+// Gather is Submit for a command that nobody waits for: it is sent with what is
+// submitted next in its group, or with what gathers within Config.Gather.
+func (d *Driver) Gather(c quota.Command, done Done) error {
+	return d.lines[group(&c)].add(item{command: c, done: done, ahead: true})
+}
+
+// Hurry has what gathers in the group of a key sent now; if nothing does, what is
+// given to Gather next.
+func (d *Driver) Hurry(k limiter.Key) { d.lines[quota.GroupOf(k)].hasten() }
 
 // group returns whose log the command belongs to.
 func group(c *quota.Command) int { return quota.GroupOf(c.Key) }

@@ -24,10 +24,12 @@ type item struct {
 	command quota.Command
 	done    Done
 	served  bool // another node's: it has come to its leader, or nowhere
+	ahead   bool // nobody waits for it
 }
 
 // A line is one group's queue and the goroutine that empties it: one entry is
-// under way, and the next one gathers.
+// under way, and the next one gathers. While nobody waits for any of it, it gathers
+// for a while even if none is under way.
 type line struct {
 	cfg   *Config
 	group uint32
@@ -37,6 +39,8 @@ type line struct {
 	retry  chan struct{} // holds one: a pause may end
 	mu     sync.Mutex
 	queue  []item // at most Config.QueueMax
+	spare  []item // a queue that was sent, to be used again
+	hurry  bool   // what waits is to be sent now, or what comes next if nothing waits
 	closed bool
 	counts LineStats // without Waiting
 }
@@ -53,15 +57,29 @@ func (l *line) add(items ...item) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
+	case len(items) == 0:
+		return nil
 	case l.closed:
 		return ErrStopped
 	case len(l.queue)+len(items) > l.cfg.QueueMax:
 		l.counts.Refused += uint64(len(items))
 		return fmt.Errorf("%w: group %d: %d", ErrOverloaded, l.group, len(l.queue))
 	}
+	first := len(l.queue) == 0
 	l.queue = append(l.queue, items...)
-	ring(l.wake)
+	l.hurry = l.hurry || !items[0].ahead || len(l.queue) >= quota.CommandsMax
+	if first || l.hurry {
+		ring(l.wake)
+	}
 	return nil
+}
+
+// hasten has what gathers sent now: somebody waits for it.
+func (l *line) hasten() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hurry = true
+	ring(l.wake)
 }
 
 // close refuses items; run ends when it has sent those that wait.
@@ -84,12 +102,13 @@ func ring(c chan struct{}) {
 }
 
 // take returns what waits, as much as an entry holds, and whether the line is
-// closed. The items are the caller's.
+// closed. The items are the caller's, who gives them back by reuse.
 func (l *line) take() (batch []item, closed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.queue) <= quota.CommandsMax {
-		batch, l.queue = l.queue, nil
+		batch, l.queue, l.spare = l.queue, l.spare, nil
+		l.hurry = l.hurry && len(batch) == 0
 	} else {
 		batch = l.queue[:quota.CommandsMax:quota.CommandsMax]
 		l.queue = l.queue[quota.CommandsMax:]
@@ -97,16 +116,52 @@ func (l *line) take() (batch []item, closed bool) {
 	return batch, l.closed
 }
 
+// reuse keeps the room of a batch that was sent.
+func (l *line) reuse(batch []item) {
+	clear(batch)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.spare = batch[:0]
+}
+
+// gathering reports whether something waits, and may wait on.
+func (l *line) gathering() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue) > 0 && !l.hurry && !l.closed
+}
+
+// gather waits until what gathers is to be sent.
+func (l *line) gather(ctx context.Context) {
+	if !l.gathering() {
+		return
+	}
+	t := time.NewTimer(l.cfg.Gather)
+	defer t.Stop()
+	for l.gathering() {
+		select {
+		case <-t.C:
+			return
+		case <-l.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // run sends what waits until the line is closed and empty, or ctx ends.
 func (l *line) run(ctx context.Context) {
 	pause := time.Duration(0)
 	for {
+		l.gather(ctx)
 		batch, closed := l.take()
 		switch {
 		case len(batch) > 0 && ctx.Err() != nil:
 			l.lose(batch, ErrStopped)
 		case len(batch) > 0:
-			if l.send(ctx, batch) {
+			sent := l.send(ctx, batch)
+			l.reuse(batch)
+			if sent {
 				pause = 0
 				continue
 			}
@@ -179,6 +234,10 @@ func (l *line) propose(ctx context.Context, batch []item) bool {
 func (l *line) answer(batch []item) (rest []item) {
 	rest = batch[:0]
 	for _, it := range batch {
+		if it.ahead { // who asks has heard that there are units: it takes an entry
+			rest = append(rest, it)
+			continue
+		}
 		r, ok := l.cfg.Ledger.Answer(l.group, &it.command)
 		if !ok || r.Code == quota.Early { // the group's time moves with entries alone
 			rest = append(rest, it)

@@ -54,7 +54,7 @@ func (h *Holdings) ahead(s *shard, now limiter.Instant, k *counter) proposal {
 	k.prepared = true
 	w := k.plan.when.Window(k.end)
 	at := place{k.key, w.Start}
-	if s.counters[at] != nil || h.counters.Load() >= h.cfg.CountersMax-h.cfg.CountersMax/aheadRoom {
+	if s.counters.get(at) != nil || h.counters.Load() >= h.cfg.CountersMax-h.cfg.CountersMax/aheadRoom {
 		return proposal{}
 	}
 	free := k.plan.terms.Limit
@@ -67,6 +67,6 @@ func (h *Holdings) ahead(s *shard, now limiter.Instant, k *counter) proposal {
 	next := &counter{place: at, end: w.End, partition: k.partition}
 	next.holding = k.holding.Next(now, begins, s.lives, free, &k.plan.terms)
 	next.follow(k.plan)
-	s.counters[at] = next
+	s.counters.put(next)
 	return h.proposal(next, now)
 }

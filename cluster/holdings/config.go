@@ -26,6 +26,12 @@ type Config struct {
 	// with the answer, or with an error if none will come.
 	Submit func(c quota.Command, done func(*quota.Command, quota.Result, error)) error
 
+	// Gather is Submit for a command that no call waits for: it may wait a while for
+	// others that it is sent with. Hurry has what it took in for a key sent at once,
+	// that which it is about to take in too. Default: Submit, and nothing.
+	Gather func(c quota.Command, done func(*quota.Command, quota.Result, error)) error
+	Hurry  func(limiter.Key)
+
 	// Rest decides the charges of a call whose limits are of other kinds, and
 	// leaves those of quotas as they are. It never waits.
 	Rest func(now limiter.Instant, c *limiter.Call)
@@ -48,7 +54,8 @@ type Config struct {
 	// GrantMax bounds a grant that is fetched ahead, in units. Default 100,000.
 	GrantMax uint64
 
-	// Horizon is how long a grant should last at the present rate. Default 1 s.
+	// Horizon is how long a grant should last at the present rate, or up to 8 times
+	// as long for a counter that has been in use for so long. Default 1 s.
 	Horizon time.Duration
 
 	// Idle is for how long a balance is unused when it goes back. Default 5 s.

@@ -12,19 +12,21 @@ type place struct {
 }
 
 // A counter is what is held of one counter in one window. It belongs to its
-// shard.
+// shard. It has three cache lines, which [Holdings.Prefetch] knows.
 type counter struct {
+	holding quota.Holding
 	place
 	end       int64 // by the zone's rules
-	partition limiter.Partition
-	heard     bool   // the ledger has said what is free
-	prepared  bool   // that of the next window was asked ahead for
-	passed    int    // marks that were reached
-	lost      uint64 // post-paid use that no record has, and was not given back
 	plan      *plan
 	asked     limiter.Instant // when a call last came; 0: none did yet
-	holding   quota.Holding
-	waiting   []parked // calls that need units, in the order in which they came
+	waiting   []parked        // calls that need units, in the order in which they came
+	lost      uint64          // post-paid use that no record has, and was not given back
+	passed    int             // marks that were reached
+	partition limiter.Partition
+	heard     bool // the ledger has said what is free
+	prepared  bool // that of the next window was asked ahead for
+	gathers   bool // what was asked for ahead of need may not be sent yet
+	_         [19]byte
 }
 
 // parked is a call whose charge i needs units.
@@ -55,6 +57,12 @@ func (k *counter) follow(p *plan) {
 		k.holding.Amend()
 	}
 	k.plan = p
+}
+
+// content reports whether the ledger need not be asked or told anything after a
+// charge.
+func (k *counter) content() bool {
+	return len(k.waiting) == 0 && !k.plan.postPaid && k.holding.Content()
 }
 
 // need returns what is to be proposed now, for those who wait or ahead of need.

@@ -41,12 +41,17 @@ func (h *Holdings) Decide(now limiter.Instant, c *limiter.Call) (done bool) {
 // from is Decide for the charges from i on.
 func (h *Holdings) from(now limiter.Instant, c *limiter.Call, i int) (done bool) {
 	list := c.Charges()
+	others := i > 0 // there may be charges of other kinds
 	for ; i < len(list); i++ {
-		if list[i].Limit.Kind == limiter.KindQuota && !h.one(now, c, i) {
+		if list[i].Limit.Kind != limiter.KindQuota {
+			others = true
+		} else if !h.one(now, c, i) {
 			return false
 		}
 	}
-	h.cfg.Rest(now, c)
+	if others {
+		h.cfg.Rest(now, c)
+	}
 	if c.Mode == limiter.AllOrNothing {
 		if v, _ := c.Verdict(); v == limiter.Denied {
 			h.undo(now, c)
@@ -88,24 +93,40 @@ func (h *Holdings) one(now limiter.Instant, c *limiter.Call, i int) (done bool) 
 		unavailable(ch, limiter.TableFull)
 		return true
 	}
-	done = h.try(s, now, k, parked{c, i})
-	if !done {
-		if h.parked.Add(1) > h.cfg.ParkedMax {
-			h.parked.Add(-1)
-			s.tally.refused++
-			unavailable(ch, limiter.Overload)
-			done = true
-		} else {
-			s.tally.waited++
-			k.waiting = append(k.waiting, parked{c, i})
-		}
+	done = h.try(s, now, k, parked{c, i}) || !h.park(s, k, parked{c, i})
+	if done && k.content() {
+		s.mu.Unlock()
+		return true
 	}
+	h.tell(s, now, k)
+	return done
+}
+
+// park has a call wait for units, or denies its charge if too many do.
+func (h *Holdings) park(s *shard, k *counter, w parked) bool {
+	if h.parked.Add(1) > h.cfg.ParkedMax {
+		h.parked.Add(-1)
+		s.tally.refused++
+		unavailable(&w.call.Charges()[w.i], limiter.Overload)
+		return false
+	}
+	s.tally.waited++
+	k.waiting = append(k.waiting, w)
+	return true
+}
+
+// tell tells the ledger what k needs and owes. It unlocks s, which is k's shard.
+func (h *Holdings) tell(s *shard, now limiter.Instant, k *counter) {
 	need, owed := h.proposal(k, now), h.owed(k)
+	key, hurry := k.key, k.gathers && len(k.waiting) > 0
+	k.gathers = (k.gathers && !hurry) || (need.any && !need.urgent)
 	s.mu.Unlock()
 	if need.any || owed.any {
 		h.submit(need, owed)
 	}
-	return done
+	if hurry && h.cfg.Hurry != nil {
+		h.cfg.Hurry(key)
+	}
 }
 
 // owed is what the ledger is to be told of debt.
@@ -117,15 +138,23 @@ func (h *Holdings) owed(k *counter) proposal {
 	if !ok {
 		return proposal{}
 	}
-	return proposal{h.of(k, c), true}
+	return h.propose(k, c)
 }
 
+// propose returns a command of k as a proposal that no call waits for.
+func (h *Holdings) propose(k *counter, c quota.Command) proposal {
+	return proposal{command: h.of(k, c), any: true}
+}
+
+// proposal is what the ledger is to be asked for.
 func (h *Holdings) proposal(k *counter, now limiter.Instant) proposal {
 	c, ok := k.need(now)
 	if !ok {
 		return proposal{}
 	}
-	return proposal{h.of(k, c), true}
+	p := h.propose(k, c)
+	p.urgent = len(k.waiting) > 0
+	return p
 }
 
 // try decides a charge by k, whose shard s is locked, unless it has to wait: for
@@ -242,7 +271,7 @@ func (h *Holdings) undo(now limiter.Instant, c *limiter.Call) {
 		}
 		s := h.shard(ch.Key)
 		s.mu.Lock()
-		if k := s.counters[place{ch.Key, int64(ch.Was) - 1}]; k != nil {
+		if k := s.counters.get(place{ch.Key, int64(ch.Was) - 1}); k != nil {
 			dropped := k.refund(ch.Cost)
 			s.tally.refunded += ch.Cost - dropped
 			s.tally.dropped += dropped
@@ -259,7 +288,7 @@ func (h *Holdings) answered(c *quota.Command, r quota.Result, err error) {
 	s := h.shard(c.Key)
 	now := h.cfg.Now()
 	s.mu.Lock()
-	k := s.counters[place{c.Key, c.Window.Start}]
+	k := s.counters.get(place{c.Key, c.Window.Start})
 	if k == nil || k.holding.Life() != c.Holder.Life {
 		s.mu.Unlock()
 		return // forgotten since
@@ -274,16 +303,14 @@ func (h *Holdings) answered(c *quota.Command, r quota.Result, err error) {
 	}
 	var ready []parked
 	if c.Op == quota.OpEnsure {
+		k.gathers = false
 		hopeless := err != nil || (r.Code != quota.OK && r.Code != quota.Exhausted)
 		ready = h.serve(s, now, k, hopeless)
 	}
-	var need, owed proposal
 	if err == nil {
-		need, owed = h.proposal(k, now), h.owed(k)
-	}
-	s.mu.Unlock()
-	if need.any || owed.any {
-		h.submit(need, owed)
+		h.tell(s, now, k)
+	} else {
+		s.mu.Unlock()
 	}
 	for _, w := range ready {
 		h.parked.Add(-1)

@@ -11,7 +11,7 @@ func (h *Holdings) Keep(key limiter.Key, was, until limiter.Instant) {
 	s := h.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if k := s.counters[place{key, int64(was) - 1}]; k != nil {
+	if k := s.counters.get(place{key, int64(was) - 1}); k != nil {
 		k.asked = max(k.asked, until)
 	}
 }
@@ -21,7 +21,7 @@ func (h *Holdings) Keep(key limiter.Key, was, until limiter.Instant) {
 func (h *Holdings) Refund(key limiter.Key, was limiter.Instant, units uint64) (credited uint64) {
 	s := h.shard(key)
 	s.mu.Lock()
-	k := s.counters[place{key, int64(was) - 1}]
+	k := s.counters.get(place{key, int64(was) - 1})
 	dropped := units
 	var owed proposal
 	if k != nil {
@@ -72,5 +72,5 @@ func (h *Holdings) debt(k *counter) proposal {
 	if !ok {
 		return proposal{}
 	}
-	return proposal{h.of(k, c), true}
+	return h.propose(k, c)
 }

@@ -13,9 +13,10 @@ const shardCount = 256
 
 // Holdings are what this node holds of all quotas. Make them with [New].
 type Holdings struct {
+	shards [shardCount]shard // first, for its alignment
 	cfg    Config
+	done   func(*quota.Command, quota.Result, error) // answered, made once
 	plans  atomic.Pointer[plans]
-	shards [shardCount]shard
 
 	crossings chan Crossing
 	refusals  refusals
@@ -26,13 +27,14 @@ type Holdings struct {
 	tended   atomic.Int32 // the shard that Tend looks at next
 }
 
-// A shard owns some of the counters.
+// A shard owns some of the counters. The first of its three cache lines is what a
+// decision needs.
 type shard struct {
 	mu       sync.Mutex // guards what follows
-	counters map[place]*counter
+	counters index
 	tally    tally
 	lives    uint32   // counters made so far: the life of the last one
-	_        [24]byte // up to another shard's cache line
+	_        [52]byte // up to another shard's cache line
 }
 
 // tally counts what happened in a shard, since the start.
@@ -46,10 +48,11 @@ func New(cfg Config) (*Holdings, error) {
 		return nil, err
 	}
 	h := &Holdings{cfg: cfg.withDefaults(), crossings: make(chan Crossing, crossingsMax)}
-	for i := range h.shards {
-		h.shards[i].counters = map[place]*counter{}
+	if h.cfg.Gather == nil {
+		h.cfg.Gather = h.cfg.Submit
 	}
-	h.plans.Store(&plans{})
+	h.done = h.answered
+	h.plans.Store(newPlans(0))
 	return h, nil
 }
 
@@ -60,7 +63,7 @@ func (h *Holdings) shard(key limiter.Key) *shard { return &h.shards[key.Lo%shard
 func (h *Holdings) counter(s *shard, now limiter.Instant, ch *limiter.Charge, p *plan) *counter {
 	w := p.at(now)
 	at := place{ch.Key, w.Start}
-	k := s.counters[at]
+	k := s.counters.get(at)
 	if k != nil && k.over() { // it was idle, and is asked for again
 		h.forget(s, at)
 		k = nil
@@ -73,7 +76,7 @@ func (h *Holdings) counter(s *shard, now limiter.Instant, ch *limiter.Charge, p 
 		s.lives++ // enough for 10,000 new counters a second over three years
 		k = &counter{place: at, end: w.End, partition: ch.Partition, holding: quota.NewHolding(s.lives)}
 		k.holding.Amend() // what is free is not known yet
-		s.counters[at] = k
+		s.counters.put(k)
 	}
 	k.follow(p)
 	k.asked = max(k.asked, now)
@@ -82,7 +85,7 @@ func (h *Holdings) counter(s *shard, now limiter.Instant, ch *limiter.Charge, p 
 
 // forget removes what s, which is locked, has at p.
 func (h *Holdings) forget(s *shard, p place) {
-	delete(s.counters, p)
+	s.counters.remove(p)
 	h.counters.Add(-1)
 }
 
@@ -90,16 +93,23 @@ func (h *Holdings) forget(s *shard, p place) {
 type proposal struct {
 	command quota.Command
 	any     bool
+	urgent  bool // a call waits for the answer
 }
 
 // submit proposes the commands. A command that is refused is as one that is lost. No
 // call is finished before it returns.
 func (h *Holdings) submit(proposals ...proposal) {
 	for i := range proposals {
-		if p := &proposals[i]; p.any {
-			if err := h.cfg.Submit(p.command, h.answered); err != nil {
-				h.refuse(p.command, err)
-			}
+		p := &proposals[i]
+		if !p.any {
+			continue
+		}
+		submit := h.cfg.Gather
+		if p.urgent {
+			submit = h.cfg.Submit
+		}
+		if err := submit(p.command, h.done); err != nil {
+			h.refuse(p.command, err)
 		}
 	}
 }

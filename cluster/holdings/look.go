@@ -17,7 +17,7 @@ func (h *Holdings) Look(key limiter.Key, start int64) (v View, ok bool) {
 	s := h.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k := s.counters[place{key, start}]
+	k := s.counters.get(place{key, start})
 	if k == nil {
 		return View{}, false
 	}
@@ -32,7 +32,7 @@ func (h *Holdings) Grow(key limiter.Key, start int64, free uint64) {
 	s := h.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if k := s.counters[place{key, start}]; k != nil {
+	if k := s.counters.get(place{key, start}); k != nil {
 		k.holding.Grow(free)
 	}
 }

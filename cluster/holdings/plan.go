@@ -15,14 +15,15 @@ import (
 // A plan is what a quota's limit says, ready to decide with. It is immutable but
 // for the window, which is only remembered.
 type plan struct {
-	limit *limiter.Limit
-	terms quota.Terms
-	marks []uint64 // from which use on each of the limit's marks is reached
+	def    limiter.DefHash
+	window atomic.Pointer[calendar.Window]
+	terms  quota.Terms
+	marks  []uint64 // from which use on each of the limit's marks is reached
 	// postPaid: what does not fit is owed, and passes.
 	postPaid bool
 	rolling  uint8
 	when     *calendar.Calendar
-	window   atomic.Pointer[calendar.Window]
+	limit    *limiter.Limit
 }
 
 // at returns the window that now is in.
@@ -39,14 +40,44 @@ func (p *plan) at(now limiter.Instant) calendar.Window {
 
 // plans are those of a policy.
 type plans struct {
-	of map[limiter.DefHash]*plan
+	// byDef finds a plan by its hash: open addressing, a power of two of which at most
+	// half are taken.
+	byDef []*plan
 	// byID has one of each identity, for calls that were matched against an
 	// earlier policy: they go by the amount that is in force.
 	byID map[limiter.LimitID]*plan
 }
 
+func newPlans(count int) *plans {
+	size := 2
+	for size < 2*count {
+		size *= 2
+	}
+	return &plans{make([]*plan, size), make(map[limiter.LimitID]*plan, count)}
+}
+
+func (p *plans) add(next *plan) {
+	at := p.place(next.def)
+	if p.byDef[at] == nil {
+		p.byDef[at] = next
+	}
+	if id := next.limit.ID; p.byID[id] == nil {
+		p.byID[id] = next
+	}
+}
+
+// place returns where the plan of def is, or would be.
+func (p *plans) place(def limiter.DefHash) int {
+	last := len(p.byDef) - 1
+	at := int(def) & last
+	for p.byDef[at] != nil && p.byDef[at].def != def {
+		at = (at + 1) & last
+	}
+	return at
+}
+
 func (p *plans) find(l *limiter.Limit) *plan {
-	if found := p.of[l.Def]; found != nil {
+	if found := p.byDef[p.place(l.Def)]; found != nil {
 		return found
 	}
 	return p.byID[l.ID]
@@ -92,9 +123,9 @@ func calendarOf(l *limiter.Limit, zones map[string]*time.Location) (*calendar.Ca
 // least 1, and higher than that of any other policy of which units were ever
 // asked, by an earlier process too.
 func (h *Holdings) Install(version uint64, quotas []Quota) {
-	next := &plans{make(map[limiter.DefHash]*plan, len(quotas)), make(map[limiter.LimitID]*plan, len(quotas))}
+	next := newPlans(len(quotas))
 	for _, q := range quotas {
-		p := &plan{limit: q.Limit, marks: marksOf(q.Limit), when: q.When, terms: quota.Terms{
+		p := &plan{def: q.Limit.Def, limit: q.Limit, marks: marksOf(q.Limit), when: q.When, terms: quota.Terms{
 			Version:  version,
 			Limit:    q.Limit.Amount,
 			GrantMax: h.cfg.GrantMax,
@@ -105,10 +136,7 @@ func (h *Holdings) Install(version uint64, quotas []Quota) {
 			p.postPaid, p.rolling = terms.PostPaid, terms.Rolling
 			p.terms.MaxDebt = cmp.Or(terms.MaxDebt, q.Limit.Amount)
 		}
-		next.of[q.Limit.Def] = p
-		if _, ok := next.byID[q.Limit.ID]; !ok {
-			next.byID[q.Limit.ID] = p
-		}
+		next.add(p)
 	}
 	h.plans.Store(next)
 }

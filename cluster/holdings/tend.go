@@ -28,8 +28,9 @@ func (h *Holdings) Tend(now limiter.Instant) {
 func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.counters.tidy()
 	ahead := 0
-	for at, k := range s.counters {
+	for k := range s.counters.each() {
 		if ahead < aheadBatch {
 			if p := h.ahead(s, now, k); p.any {
 				proposals = append(proposals, p)
@@ -43,9 +44,9 @@ func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 		forget := k.holding.Closed() || over || now.Sub(k.asked) >= forgetAfter
 		switch {
 		case forget && k.holding.Forgettable() && (over || k.holding.Reported()):
-			h.forget(s, at)
+			h.forget(s, k.place)
 		case forget:
-			proposals = append(proposals, proposal{h.of(k, k.holding.Close(&k.plan.terms)), true})
+			proposals = append(proposals, h.propose(k, k.holding.Close(&k.plan.terms)))
 		default:
 			proposals = append(proposals, h.due(k, now)...)
 		}
@@ -56,10 +57,10 @@ func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 // due returns what a counter that stays is to tell the ledger.
 func (h *Holdings) due(k *counter, now limiter.Instant) (proposals []proposal) {
 	if c, ok := k.holding.Surplus(now, &k.plan.terms); ok {
-		proposals = append(proposals, proposal{h.of(k, c), true})
+		proposals = append(proposals, h.propose(k, c))
 	}
 	if c, ok := k.holding.Owed(&k.plan.terms); ok {
-		proposals = append(proposals, proposal{h.of(k, c), true})
+		proposals = append(proposals, h.propose(k, c))
 	}
 	return proposals
 }
@@ -122,7 +123,7 @@ func (h *Holdings) close(ctx context.Context) (left int, err error) {
 	for i := range h.shards {
 		s := &h.shards[i]
 		s.mu.Lock()
-		for _, k := range s.counters {
+		for k := range s.counters.each() {
 			if !k.holding.Forgettable() || !k.holding.Reported() {
 				left++
 			}
@@ -135,12 +136,12 @@ func (h *Holdings) close(ctx context.Context) (left int, err error) {
 func (h *Holdings) closeShard(s *shard) (proposals []proposal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, k := range s.counters {
+	for k := range s.counters.each() {
 		if c, ok := k.holding.Owed(&k.plan.terms); ok {
-			proposals = append(proposals, proposal{h.of(k, c), true})
+			proposals = append(proposals, h.propose(k, c))
 		}
 		if !k.holding.Forgettable() || !k.holding.Reported() {
-			proposals = append(proposals, proposal{h.of(k, k.holding.Close(&k.plan.terms)), true})
+			proposals = append(proposals, h.propose(k, k.holding.Close(&k.plan.terms)))
 		}
 	}
 	return proposals

@@ -191,6 +191,7 @@ func (n *node) build() error {
 			Hasher:          limiter.NewKeyHasher(secret),
 			OnUnknownDomain: onUnknownDomain(c.Policy.OnUnknownDomain),
 			Prefetch:        n.table.Prefetch,
+			PrefetchQuota:   n.router.PrefetchQuota,
 		},
 		now:      n.clock.Now,
 		log:      n.Log,

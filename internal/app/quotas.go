@@ -26,6 +26,9 @@ const (
 	// is above it is the tenure, so that a process never has an older version than
 	// the one before it.
 	versionBits = 32
+	// gatherPart bounds how long what is asked for ahead of need gathers: this part of
+	// the horizon, of which a quarter is left then.
+	gatherPart = 16
 )
 
 // quotas are the node's durable quotas. The store is opened by the first policy
@@ -91,6 +94,7 @@ func (q *quotas) open() error {
 	q.driver, err = grants.Start(grants.Config{
 		ID: store.id, Groups: store.groups, Ledger: store.ledgers,
 		Now: q.now, Wall: func() int64 { return time.Now().UnixMilli() },
+		Gather: min(grants.Default().Gather, q.settings.GrantHorizon/gatherPart),
 	})
 	if err != nil {
 		return fail(err)
@@ -99,6 +103,10 @@ func (q *quotas) open() error {
 		Submit: func(c quota.Command, done func(*quota.Command, quota.Result, error)) error {
 			return q.driver.Submit(c, done)
 		},
+		Gather: func(c quota.Command, done func(*quota.Command, quota.Result, error)) error {
+			return q.driver.Gather(c, done)
+		},
+		Hurry:       func(k limiter.Key) { q.driver.Hurry(k) },
 		Rest:        func(now limiter.Instant, c *limiter.Call) { q.router.Table.Decide(now, c) },
 		Now:         q.now,
 		Tenure:      q.tenure,

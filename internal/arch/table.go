@@ -53,7 +53,7 @@ func Table() []Layer {
 		{Path: "cluster", Ours: []string{"cluster/*", lim, "limiter/*"}},
 		{Path: "cluster/consensus", Times: true},
 		{Path: "cluster/consensus/consensustest"},
-		{Path: "cluster/holdings", Ours: []string{lim, "limiter/quota", "limiter/quota/calendar"}},
+		{Path: "cluster/holdings", Ours: []string{lim, "limiter/prefetch", "limiter/quota", "limiter/quota/calendar"}},
 		{Path: "cluster/reservations", Ours: []string{lim, "limiter/hold"}},
 		{Path: "cluster/grants", Times: true, Ours: []string{lim, "limiter/quota", "cluster/consensus"}},
 

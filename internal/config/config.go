@@ -178,7 +178,7 @@ type Log struct {
 type Quotas struct {
 	CountersMax  int           `yaml:"counters_max" min:"1" max:"268435456" doc:"Counters of quotas that are held in memory, about 250 bytes each. A call whose counter finds no room is denied."`
 	GrantMax     int           `yaml:"grant_max" min:"1" max:"36028797018963968" doc:"Units that are fetched ahead of need at once for one counter, at most. A crash loses what is held."`
-	GrantHorizon time.Duration `yaml:"grant_horizon" min:"10ms" max:"1h" doc:"How long a grant should last at the counter's present rate. Longer: fewer disk writes, and more is lost by a crash."`
+	GrantHorizon time.Duration `yaml:"grant_horizon" min:"10ms" max:"1h" doc:"How long a grant should last at the counter's present rate, and up to 8 times as long once it has been in use for so long. Longer: fewer disk writes, and more is lost by a crash."`
 	IdleReturn   time.Duration `yaml:"idle_return" min:"100ms" max:"1h" doc:"Units that were not used for so long are given back."`
 	StartTimeout time.Duration `yaml:"start_timeout" min:"1s" max:"1h" doc:"How long the quota store may take to open; then the policy that needs it is refused."`
 }

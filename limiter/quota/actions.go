@@ -12,13 +12,20 @@ const (
 	// and one grant was set free by give-backs and settlements, or is not used as much
 	// as it was: what is beyond one grant goes back.
 	lowPart = 4
+	// A grant should last for a horizon, and for up to steadyMax of them if the counter
+	// has been in use for so long: what is asked for so often costs entries, and what a
+	// crash strands is at most about what was used since the last pause. A pause is
+	// longer than pauseMax horizons.
+	steadyMax = 8
+	pauseMax  = 4
 )
 
 // size returns how many units a grant should have now: recent use, bounded.
 func (h *Holding) size(now limiter.Instant, t *Terms) uint64 {
 	most := max(1, min(t.GrantMax, t.Limit/limitPart, h.free/freePart))
 	since := max(0, now.Sub(h.seen))
-	recent := h.recent * float32(t.Horizon) / float32(t.Horizon+since)
+	lasting := h.lasting(t)
+	recent := h.recent * float32(lasting) / float32(lasting+since)
 	if recent >= float32(most) {
 		return most
 	}

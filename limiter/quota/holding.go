@@ -24,10 +24,16 @@ type Holding struct {
 	cleared  uint64 // of debt: given back, or units became free here since
 	free     uint64 // what the pool had left, as far as it has heard
 	seen     limiter.Instant
-	recent   float32 // units spent in about the last Terms.Horizon: a hint, no account
+	recent   float32 // units spent in about the last h.lasting: a hint, no account
+	began    uint32  // when it was first spent from without a pause since, in ticks: a hint too
 	life     uint32
 	state    state
 }
+
+// tickBits is how many bits of an Instant a tick leaves out: it has 67 ms.
+const tickBits = 26
+
+func ticks(at limiter.Instant) uint32 { return uint32(at >> tickBits) }
 
 // A state is a set of what a Holding is waiting for.
 type state uint16
@@ -55,7 +61,7 @@ type Terms struct {
 	Limit    uint64        // the amount, at most limiter.AmountMax
 	MaxDebt  uint64        // at most limiter.AmountMax
 	GrantMax uint64        // largest grant fetched ahead, at least 1
-	Horizon  time.Duration // how long a grant should last, above 0
+	Horizon  time.Duration // how long a grant should last, above 0; up to 8 times as long in steady use
 	Idle     time.Duration // a balance unused for so long goes back
 }
 
@@ -214,8 +220,19 @@ func (h *Holding) settle() {
 	}
 }
 
+// Content reports whether a charge that was just decided by h leaves it in need of
+// nothing: Need would then have nothing to ask for, if no charge waits. It may be
+// false where that is so too.
+func (h *Holding) Content() bool {
+	if h.state&(outdated|exhausted|refused|closed) != 0 {
+		return h.state&(outdated|exhausted) == exhausted && h.free == 0
+	}
+	// A grant has at most the recent use, or one unit.
+	return lowPart*float32(h.Balance()) > h.recent+lowPart
+}
+
 // note keeps the recent use, from which grants are sized: it decays by half in
-// one horizon without use.
+// as long as a grant should last, without use.
 func (h *Holding) note(now limiter.Instant, cost uint64, t *Terms) {
 	if cost == 0 {
 		return
@@ -230,6 +247,17 @@ func (h *Holding) decay(now limiter.Instant, t *Terms) {
 	if h.seen != 0 && since <= t.Horizon {
 		h.state |= warm
 	}
-	h.recent *= float32(t.Horizon) / float32(t.Horizon+since)
+	lasting := h.lasting(t)
+	h.recent *= float32(lasting) / float32(lasting+since)
+	if h.seen == 0 || since > pauseMax*t.Horizon {
+		h.began = ticks(max(h.seen, now))
+	}
 	h.seen = max(h.seen, now)
+}
+
+// lasting returns how long a grant should last: a horizon, or as long as the counter
+// has been in use without a pause, up to steadyMax horizons.
+func (h *Holding) lasting(t *Terms) time.Duration {
+	steady := time.Duration(ticks(h.seen)-h.began) << tickBits
+	return min(max(steady, t.Horizon), steadyMax*t.Horizon)
 }

@@ -61,5 +61,6 @@ func DecodeHolding(b []byte, now limiter.Instant) (h Holding, rest []byte, err e
 		return Holding{}, nil, r.err
 	}
 	h.seen = now.Add(-idle)
+	h.began = ticks(h.seen)
 	return h, r.b, nil
 }

@@ -122,13 +122,13 @@ func TestGrantsAreBoundedByEachOfTheirBounds(t *testing.T) {
 		{"one, if nothing is known", 1_000_000, 0, 10_000, 1e9, 1},
 	}
 	for _, tt := range tests {
-		h := Holding{free: tt.free, recent: tt.recent, seen: noon}
+		h := Holding{free: tt.free, recent: tt.recent, seen: noon, began: ticks(noon)}
 		got := h.size(noon, &Terms{Limit: tt.limit, GrantMax: tt.most, Horizon: time.Second})
 		if got != tt.want {
 			t.Errorf("%s: got %d, want %d", tt.name, got, tt.want)
 		}
 	}
-	h := Holding{free: 1000, recent: 40, seen: noon}
+	h := Holding{free: 1000, recent: 40, seen: noon, began: ticks(noon)}
 	for after, want := range map[time.Duration]uint64{-time.Hour: 40, time.Second: 20, 3 * time.Second: 10, time.Hour: 1} {
 		if got := h.size(noon.Add(after), &Terms{Limit: 100_000, GrantMax: 100, Horizon: time.Second}); got != want {
 			t.Errorf("%v later: got %d, want %d", after, got, want)
@@ -465,6 +465,65 @@ func TestAMovedHoldingGoesOn(t *testing.T) {
 		p.Apply(1, &c)
 		if h.Used() != used || p.Outstanding() != used || used > terms.Limit {
 			t.Fatalf("spent %d, known as %d, outstanding %d of %d", used, h.Used(), p.Outstanding(), terms.Limit)
+		}
+	})
+}
+
+func TestGrantsGrowWithSteadyUseAndShrinkAfterAPause(t *testing.T) {
+	terms := Terms{Version: 1, Limit: 1 << 40, GrantMax: 1 << 30, Horizon: time.Second, Idle: time.Minute}
+	const perSecond = 100
+	h, now := Holding{known: 1 << 40, free: 1 << 40}, noon
+	use := func(span time.Duration) uint64 {
+		for range int(perSecond * span.Seconds()) {
+			h.Spend(now, 1, &terms)
+			now = now.Add(time.Second / perSecond)
+		}
+		return h.size(now, &terms)
+	}
+	within := func(what string, got uint64, low, high float64) {
+		t.Helper()
+		if seconds := float64(got) / perSecond; seconds < low || seconds > high {
+			t.Errorf("%s: a grant is for %.2f s, want %v to %v", what, seconds, low, high)
+		}
+	}
+	within("after a second", use(time.Second), 0.4, 1.1)
+	within("after four", use(3*time.Second), 1.5, 4.1)
+	within("after a minute", use(56*time.Second), 7.5, 8.1)
+	now = now.Add(3 * time.Second)
+	within("after a short gap", use(30*time.Second), 7.5, 8.1)
+	now = now.Add(time.Minute)
+	within("after a pause", use(2*time.Second), 0.5, 2.5)
+	within("and after a minute again", use(time.Minute), 7.5, 8.1)
+}
+
+func TestAContentHoldingNeedsNothing(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		d := newDesk(t)
+		d.terms.Limit = rapid.Uint64Range(1, 100_000).Draw(rt, "limit")
+		for range rapid.IntRange(1, 200).Draw(rt, "steps") {
+			switch rapid.IntRange(0, 9).Draw(rt, "what") {
+			case 0:
+				d.h.Amend()
+			case 1:
+				d.h.Grow(d.p.Free())
+			default:
+				cost := rapid.Uint64Range(0, 20).Draw(rt, "cost")
+				if d.h.Spend(d.now, cost, &d.terms) == Short {
+					d.propose(d.h.Need(d.now, cost, cost, &d.terms))
+				}
+			}
+			before := d.h
+			was := d.h.Content()
+			c, asks := d.h.Need(d.now, 0, 0, &d.terms)
+			if was && asks {
+				rt.Fatalf("%+v is content, and asks %+v", before, c)
+			}
+			if rapid.Bool().Draw(rt, "answered") {
+				d.propose(c, asks)
+			} else if asks {
+				d.h.Lost(&c)
+			}
+			d.now = d.now.Add(time.Duration(rapid.Int64Range(0, int64(3*time.Second)).Draw(rt, "wait")))
 		}
 	})
 }

@@ -7,7 +7,7 @@ import "github.com/headgate/headgate/limiter"
 // before anybody charges it. begins is when that window does, free how many units its
 // pool is thought to have, and life is as for [NewHolding].
 func (h *Holding) Next(now, begins limiter.Instant, life uint32, free uint64, t *Terms) Holding {
-	next := Holding{life: life, free: free, recent: h.recent, seen: h.seen}
+	next := Holding{life: life, free: free, recent: h.recent, began: h.began, seen: h.seen}
 	next.decay(now, t)
 	next.seen = max(now, begins)
 	next.state = warm | outdated
