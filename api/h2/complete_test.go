@@ -340,12 +340,15 @@ func TestTheGraceOfAnOldConnectionEnds(t *testing.T) {
 	eventually(t, "gone", func() bool { return s.Stats().Connections == 0 })
 }
 
-// slow takes a while for each call.
-type slow struct{ echo }
+// slow takes a millisecond of its clock for each call that is not shed.
+type slow struct {
+	echo
+	clock *atomic.Int64
+}
 
-func (slow) Decide(c *h2.Call) bool {
+func (s slow) Decide(c *h2.Call) bool {
 	if !c.Shed {
-		time.Sleep(time.Millisecond)
+		s.clock.Add(int64(time.Millisecond))
 	}
 	return true
 }
@@ -355,8 +358,10 @@ func TestCallsThatComeTooLateAreShed(t *testing.T) {
 	p.hello = append(p.hello, p.batch()...)
 	p.rounds = 0
 	c := h2.Default()
-	c.Now, c.BehindMax = clock, 20*time.Millisecond
-	c.Fast = map[string]h2.Unary{echoPath: slow{}}
+	var now atomic.Int64
+	now.Store(clock())
+	c.Now, c.BehindMax = now.Load, 20*time.Millisecond
+	c.Fast = map[string]h2.Unary{echoPath: slow{clock: &now}}
 	s, err := h2.New(c)
 	if err != nil {
 		t.Fatal(err)
