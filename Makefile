@@ -252,6 +252,14 @@ bench-storage: ## The database of durable quotas: synced entries, grants, bytes 
 	go test ./storage/ledger -run '^$$' -bench Apply -benchtime 2s -count 3
 	go test ./storage/ledger -run '^$$' -bench Size -benchtime 1x
 
+.PHONY: bench-start
+bench-start: ## How long a node with 10 M counters of durable quotas takes to start (5 minutes, 3 GB of disk)
+	go test -count=1 -timeout 1h -v -run ManyCountersStarts ./internal/app -counters 10000000
+
+.PHONY: bench-exact
+bench-exact: ## Decisions of exact mode on one node and on three, without a door, on a real disk
+	go test ./cluster/grants -run '^$$' -bench SpendOnDisk -benchtime 3s
+
 .PHONY: bench-kernel
 bench-kernel: ## The benchmarks of the kernel, the table and the matcher
 	go test -run '^$$' -bench . -count 5 ./limiter/... ./policy ./api/rls
