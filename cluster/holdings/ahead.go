@@ -54,17 +54,16 @@ func (h *Holdings) ahead(s *shard, now limiter.Instant, k *counter) proposal {
 	k.prepared = true
 	w := k.plan.when.Window(k.end)
 	at := place{k.key, w.Start}
-	if s.counters.get(at) != nil || h.counters.Load() >= h.cfg.CountersMax-h.cfg.CountersMax/aheadRoom {
+	if s.counters.get(at) != nil || h.counters.Load() >= h.cfg.CountersMax-h.cfg.CountersMax/aheadRoom || h.room(k.domain) != limiter.NotDegraded {
 		return proposal{}
 	}
 	free := k.plan.terms.Limit
 	if k.plan.rolling > 0 {
 		free = k.holding.Free()
 	}
-	h.counters.Add(1)
 	s.lives++
 	begins := limiter.Instant(w.Start * int64(time.Second))
-	next := &counter{place: at, end: w.End, partition: k.partition}
+	next := &counter{place: at, end: w.End, partition: k.partition, domain: k.domain}
 	next.holding = k.holding.Next(now, begins, s.lives, free, &k.plan.terms)
 	next.follow(k.plan)
 	s.counters.put(next)

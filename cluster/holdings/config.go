@@ -47,6 +47,10 @@ type Config struct {
 	// denied. Default 4 Mi, about 1 GiB.
 	CountersMax int64
 
+	// ShareMax is the part of CountersMax that one domain fills at most, in (0, 1],
+	// while there are several: a charge of one more counter is denied. Default 0.5.
+	ShareMax float64
+
 	// ParkedMax bounds the calls that wait for units; one more is denied. Default
 	// 65,536.
 	ParkedMax int64
@@ -64,13 +68,16 @@ type Config struct {
 
 // Default returns the settings that zero fields stand for.
 func Default() Config {
-	return Config{CountersMax: 4 << 20, ParkedMax: 1 << 16, GrantMax: 100_000, Horizon: time.Second, Idle: 5 * time.Second}
+	return Config{CountersMax: 4 << 20, ShareMax: 0.5, ParkedMax: 1 << 16, GrantMax: 100_000, Horizon: time.Second, Idle: 5 * time.Second}
 }
 
 func (c Config) withDefaults() Config {
 	d := Default()
 	if c.CountersMax == 0 {
 		c.CountersMax = d.CountersMax
+	}
+	if c.ShareMax == 0 {
+		c.ShareMax = d.ShareMax
 	}
 	if c.ParkedMax == 0 {
 		c.ParkedMax = d.ParkedMax
@@ -110,6 +117,9 @@ func (c Config) Validate() error {
 		}
 	}
 	number("CountersMax", c.CountersMax, CountersLimit)
+	if !(c.ShareMax > 0 && c.ShareMax <= 1) {
+		errs = append(errs, fmt.Errorf("holdings: ShareMax=%v: must be in (0, 1]", c.ShareMax))
+	}
 	number("ParkedMax", c.ParkedMax, ParkedLimit)
 	number("GrantMax", int64(min(c.GrantMax, GrantLimit+1)), GrantLimit)
 	span := func(field string, v time.Duration) {

@@ -18,6 +18,7 @@ type counter struct {
 	place
 	end       int64 // by the zone's rules
 	plan      *plan
+	domain    *domain
 	asked     limiter.Instant // when a call last came; 0: none did yet
 	waiting   []parked        // calls that need units, in the order in which they came
 	lost      uint64          // post-paid use that no record has, and was not given back
@@ -26,7 +27,7 @@ type counter struct {
 	heard     bool // the ledger has said what is free
 	prepared  bool // that of the next window was asked ahead for
 	gathers   bool // what was asked for ahead of need may not be sent yet
-	_         [19]byte
+	_         [11]byte
 }
 
 // parked is a call whose charge i needs units.

@@ -86,11 +86,10 @@ func (h *Holdings) one(now limiter.Instant, c *limiter.Call, i int) (done bool) 
 	}
 	s := h.shard(ch.Key)
 	s.mu.Lock()
-	k := h.counter(s, now, ch, p)
+	k, full := h.counter(s, now, ch, p)
 	if k == nil {
-		s.tally.refused++
 		s.mu.Unlock()
-		unavailable(ch, limiter.TableFull)
+		unavailable(ch, full)
 		return true
 	}
 	done = h.try(s, now, k, parked{c, i}) || !h.park(s, k, parked{c, i})

@@ -47,9 +47,8 @@ func (h *Holdings) Owe(now limiter.Instant, ch *limiter.Charge, units uint64) (r
 	}
 	s := h.shard(ch.Key)
 	s.mu.Lock()
-	k := h.counter(s, now, ch, p)
+	k, _ := h.counter(s, now, ch, p)
 	if k == nil {
-		s.tally.refused++
 		s.mu.Unlock()
 		return 0
 	}

@@ -21,6 +21,10 @@ type Holdings struct {
 	crossings chan Crossing
 	refusals  refusals
 
+	share   int64              // counters that one domain has at most while there are several
+	several atomic.Bool        // whether there are
+	domains map[string]*domain // of the policy in force, and with counters; owned by Install
+
 	counters atomic.Int64
 	parked   atomic.Int64
 	leaving  atomic.Bool  // Leave was called
@@ -34,12 +38,12 @@ type shard struct {
 	counters index
 	tally    tally
 	lives    uint32   // counters made so far: the life of the last one
-	_        [52]byte // up to another shard's cache line
+	_        [44]byte // up to another shard's cache line
 }
 
 // tally counts what happened in a shard, since the start.
 type tally struct {
-	spent, owed, lost, refunded, dropped, refused, waited, failed, crossed, missed uint64
+	spent, owed, lost, refunded, dropped, refused, waited, failed, crossed, missed, shareFull uint64
 }
 
 // New returns Holdings that hold nothing, of no quota: see [Holdings.Install].
@@ -48,6 +52,7 @@ func New(cfg Config) (*Holdings, error) {
 		return nil, err
 	}
 	h := &Holdings{cfg: cfg.withDefaults(), crossings: make(chan Crossing, crossingsMax)}
+	h.share = max(1, int64(float64(h.cfg.CountersMax)*h.cfg.ShareMax))
 	if h.cfg.Gather == nil {
 		h.cfg.Gather = h.cfg.Submit
 	}
@@ -59,8 +64,8 @@ func New(cfg Config) (*Holdings, error) {
 func (h *Holdings) shard(key limiter.Key) *shard { return &h.shards[key.Lo%shardCount] }
 
 // counter returns what s, which is locked, has at p, if need be made now; nil if
-// there is no room.
-func (h *Holdings) counter(s *shard, now limiter.Instant, ch *limiter.Charge, p *plan) *counter {
+// there is no room, and why.
+func (h *Holdings) counter(s *shard, now limiter.Instant, ch *limiter.Charge, p *plan) (*counter, limiter.Degraded) {
 	w := p.at(now)
 	at := place{ch.Key, w.Start}
 	k := s.counters.get(at)
@@ -69,24 +74,24 @@ func (h *Holdings) counter(s *shard, now limiter.Instant, ch *limiter.Charge, p 
 		k = nil
 	}
 	if k == nil {
-		if h.leaving.Load() || h.counters.Add(1) > h.cfg.CountersMax {
-			h.counters.Add(-1)
-			return nil
+		if full := h.room(p.domain); full != limiter.NotDegraded {
+			s.tally.full(full)
+			return nil, full
 		}
 		s.lives++ // enough for 10,000 new counters a second over three years
-		k = &counter{place: at, end: w.End, partition: ch.Partition, holding: quota.NewHolding(s.lives)}
+		k = &counter{place: at, end: w.End, partition: ch.Partition, domain: p.domain, holding: quota.NewHolding(s.lives)}
 		k.holding.Amend() // what is free is not known yet
 		s.counters.put(k)
 	}
 	k.follow(p)
 	k.asked = max(k.asked, now)
-	return k
+	return k, limiter.NotDegraded
 }
 
 // forget removes what s, which is locked, has at p.
 func (h *Holdings) forget(s *shard, p place) {
+	h.free(s.counters.get(p).domain)
 	s.counters.remove(p)
-	h.counters.Add(-1)
 }
 
 // A proposal is a command that waits until no lock is held.
@@ -117,18 +122,19 @@ func (h *Holdings) submit(proposals ...proposal) {
 // Stats are figures of all counters. All but Counters and Parked count since the
 // start.
 type Stats struct {
-	Counters int64  // held
-	Parked   int64  // calls that wait for units
-	Spent    uint64 // units that were charged
-	Owed     uint64 // units of post-paid use that did not fit
-	Lost     uint64 // units beyond the largest debt, which no record has
-	Refunded uint64 // units that were given back, and credited
-	Dropped  uint64 // units that were given back, but not charged here
-	Refused  uint64 // charges that found no room for their counter, or to wait
-	Waited   uint64 // charges that had to wait for units
-	Failed   uint64 // charges that waited, and were denied since no answer came
-	Crossed  uint64 // marks that were reached
-	Missed   uint64 // those of them that nobody was told, since too many were not read
+	Counters  int64  // held
+	Parked    int64  // calls that wait for units
+	Spent     uint64 // units that were charged
+	Owed      uint64 // units of post-paid use that did not fit
+	Lost      uint64 // units beyond the largest debt, which no record has
+	Refunded  uint64 // units that were given back, and credited
+	Dropped   uint64 // units that were given back, but not charged here
+	Refused   uint64 // charges that found no room for their counter, or to wait
+	ShareFull uint64 // charges that found no room for their counter in the domain's share
+	Waited    uint64 // charges that had to wait for units
+	Failed    uint64 // charges that waited, and were denied since no answer came
+	Crossed   uint64 // marks that were reached
+	Missed    uint64 // those of them that nobody was told, since too many were not read
 }
 
 // Stats returns the figures of now. It takes each shard's lock in turn.
@@ -145,6 +151,7 @@ func (h *Holdings) Stats() Stats {
 		st.Refunded += t.refunded
 		st.Dropped += t.dropped
 		st.Refused += t.refused
+		st.ShareFull += t.shareFull
 		st.Waited += t.waited
 		st.Failed += t.failed
 		st.Crossed += t.crossed

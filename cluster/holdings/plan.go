@@ -22,6 +22,7 @@ type plan struct {
 	// postPaid: what does not fit is owed, and passes.
 	postPaid bool
 	rolling  uint8
+	domain   *domain
 	when     *calendar.Calendar
 	limit    *limiter.Limit
 }
@@ -124,8 +125,9 @@ func calendarOf(l *limiter.Limit, zones map[string]*time.Location) (*calendar.Ca
 // asked, by an earlier process too.
 func (h *Holdings) Install(version uint64, quotas []Quota) {
 	next := newPlans(len(quotas))
+	h.domains = h.domainsOf(quotas)
 	for _, q := range quotas {
-		p := &plan{def: q.Limit.Def, limit: q.Limit, marks: marksOf(q.Limit), when: q.When, terms: quota.Terms{
+		p := &plan{def: q.Limit.Def, limit: q.Limit, domain: h.domains[q.Limit.Domain], marks: marksOf(q.Limit), when: q.When, terms: quota.Terms{
 			Version:  version,
 			Limit:    q.Limit.Amount,
 			GrantMax: h.cfg.GrantMax,

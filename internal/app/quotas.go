@@ -111,6 +111,7 @@ func (q *quotas) open() error {
 		Now:         q.now,
 		Tenure:      q.tenure,
 		CountersMax: int64(q.settings.CountersMax),
+		ShareMax:    float64(q.settings.SharePercent) / 100,
 		GrantMax:    uint64(q.settings.GrantMax),
 		Horizon:     q.settings.GrantHorizon,
 		Idle:        q.settings.IdleReturn,
@@ -212,7 +213,7 @@ func (q *quotas) reading() (r obs.QuotaReading) {
 	}
 	s := h.Stats()
 	r.Counters, r.Parked = uint64(s.Counters), uint64(s.Parked)
-	r.Waited, r.Failed, r.Refused = s.Waited, s.Failed, s.Refused
+	r.Waited, r.Failed, r.Refused, r.ShareFull = s.Waited, s.Failed, s.Refused, s.ShareFull
 	r.Marks, r.MarksMissed = s.Crossed, s.Missed
 	r.Spent, r.Refunded, r.Dropped, r.Owed, r.Lost = s.Spent, s.Refunded, s.Dropped, s.Owed, s.Lost
 	for _, group := range q.driver.Stats() {

@@ -46,7 +46,7 @@ type QuotaReading struct {
 	Counters, CountersMax uint64
 	Parked                uint64 // calls that wait for units now
 	Waited, Failed        uint64 // charges that had to wait, and those of them that got no answer
-	Refused               uint64 // charges that found no room
+	Refused, ShareFull    uint64 // charges that found no room: on the node, and in the share of their domain
 	Marks, MarksMissed    uint64 // marks that use reached: told, and not told for want of room
 	// Units by what became of them.
 	Spent, Refunded, Dropped, Owed, Lost uint64

@@ -54,7 +54,7 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 	}
 	c.Quota = func() QuotaReading {
 		return QuotaReading{
-			Counters: 1, CountersMax: 2, Parked: 3, Waited: 9, Failed: 4, Refused: 6, Marks: 14, MarksMissed: 15,
+			Counters: 1, CountersMax: 2, Parked: 3, Waited: 9, Failed: 4, Refused: 6, ShareFull: 7, Marks: 14, MarksMissed: 15,
 			Spent: 7, Refunded: 8, Dropped: 9, Owed: 10, Lost: 11, Entries: 12, CommandsLost: 13, Stranded: 16,
 		}
 	}
@@ -99,7 +99,8 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 		"headgate_quota_parked_calls{}":                    3,
 		"headgate_quota_waits_total{answered}":             5,
 		"headgate_quota_waits_total{failed}":               4,
-		"headgate_quota_refused_total{}":                   6,
+		"headgate_quota_refused_total{node}":               6,
+		"headgate_quota_refused_total{share}":              7,
 		"headgate_quota_marks_total{told}":                 14,
 		"headgate_quota_marks_total{missed}":               15,
 		"headgate_quota_units_total{spent}":                7,

@@ -51,7 +51,7 @@ func newReadings(c Config) *readings {
 		quotaCountersMax: desc("quota_counters_max", "Bound of headgate_quota_counters."),
 		quotaParked:      desc("quota_parked_calls", "Calls that wait for units of a quota."),
 		quotaWaits:       desc("quota_waits_total", "Charges of quotas that had to wait, by how that ended.", "result"),
-		quotaRefused:     desc("quota_refused_total", "Charges of quotas that found no room for their counter, or to wait."),
+		quotaRefused:     desc("quota_refused_total", "Charges of quotas that found no room, by what was full.", "bound"),
 		quotaMarks:       desc("quota_marks_total", "Marks (notify) that use of a quota has reached, by whether the log has them.", "result"),
 		quotaUnits:       desc("quota_units_total", "Units of quotas, by what became of them.", "what"),
 		quotaEntries:     desc("quota_entries_total", "Entries of the quota log that were committed."),
@@ -121,7 +121,8 @@ func (r *readings) Collect(ch chan<- prometheus.Metric) {
 	gauge(r.quotaParked, float64(q.Parked))
 	counter(r.quotaWaits, q.Waited-q.Failed, "answered")
 	counter(r.quotaWaits, q.Failed, "failed")
-	counter(r.quotaRefused, q.Refused)
+	counter(r.quotaRefused, q.Refused, "node")
+	counter(r.quotaRefused, q.ShareFull, "share")
 	counter(r.quotaMarks, q.Marks, "told")
 	counter(r.quotaMarks, q.MarksMissed, "missed")
 	counter(r.quotaUnits, q.Spent, "spent")
