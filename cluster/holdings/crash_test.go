@@ -33,7 +33,9 @@ func (l *life) live(steps int) error {
 	}
 	l.rec.Take(0)
 	l.rec.Take(100)
-	return errors.Join(err, l.voter.close())
+	err = errors.Join(err, l.voter.close())
+	l.rec.End()
+	return err
 }
 
 // check opens what a crash left, and looks at each promise there. Clients go on, and

@@ -128,6 +128,7 @@ func (h *history[S]) run() (Report, error) {
 	}
 	rec.Take(0)
 	rec.Take(100)
+	rec.End()
 	crashes := rec.Draw(h.rng, h.plan.CrashesMax)
 	report := Report{Histories: 1, Ops: len(h.names), Crashes: len(crashes)}
 	if rec.Injected() {

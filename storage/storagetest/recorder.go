@@ -31,6 +31,7 @@ type Recorder struct {
 	// systems have it. And nothing fails: Pebble goes on in the background after it
 	// could not open, and panics; a node ends then.
 	opening atomic.Bool
+	ended   atomic.Bool // nothing is kept any more, and nothing fails
 
 	reusing sync.Mutex // held while a file is reused, or cloned: see reuse
 
@@ -72,8 +73,15 @@ func NewRecorder(disk *vfs.MemFS, seed uint64, durable, started func() int) *Rec
 // String names the recorder for errorfs.
 func (r *Recorder) String() string { return "recorder" }
 
+// End ends the watching: nothing more is kept, and nothing fails. A store that has
+// failed can't be closed, and what it has running would try again and again, for ever.
+func (r *Recorder) End() { r.ended.Store(true) }
+
 // MaybeError records a crash before op, and returns an error if op is to fail.
 func (r *Recorder) MaybeError(op errorfs.Op) error {
+	if r.ended.Load() {
+		return nil
+	}
 	switch op.Kind {
 	case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo, errorfs.OpRename, errorfs.OpRemove, errorfs.OpLink:
 		r.mu.Lock()
