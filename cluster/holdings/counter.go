@@ -22,12 +22,12 @@ type counter struct {
 	asked     limiter.Instant // when a call last came; 0: none did yet
 	waiting   []parked        // calls that need units, in the order in which they came
 	lost      uint64          // post-paid use that no record has, and was not given back
-	passed    int             // marks that were reached
 	partition limiter.Partition
-	heard     bool // the ledger has said what is free
-	prepared  bool // that of the next window was asked ahead for
-	gathers   bool // what was asked for ahead of need may not be sent yet
-	_         [11]byte
+	told      uint8 // which of the plan's marks were reached, and told: a bit for each
+	heard     bool  // the ledger has said what is free
+	prepared  bool  // that of the next window was asked ahead for
+	gathers   bool  // what was asked for ahead of need may not be sent yet
+	_         [18]byte
 }
 
 // parked is a call whose charge i needs units.
@@ -56,6 +56,7 @@ func (k *counter) follow(p *plan) {
 	}
 	if k.plan != nil && k.plan.terms.Version != p.terms.Version {
 		k.holding.Amend()
+		k.retell(p)
 	}
 	k.plan = p
 }

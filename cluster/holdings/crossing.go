@@ -1,6 +1,10 @@
 package holdings
 
-import "github.com/headgate/headgate/limiter"
+import (
+	"math/bits"
+
+	"github.com/headgate/headgate/limiter"
+)
 
 // crossingsMax is how many crossings wait to be read; one more is missed.
 const crossingsMax = 1024
@@ -42,21 +46,42 @@ func (k *counter) hear() {
 		return
 	}
 	k.heard = true
-	for k.passed < len(k.plan.marks) && k.used() >= k.plan.marks[k.passed] {
-		k.passed++
+	for i, mark := range k.plan.marks {
+		if k.used() >= mark {
+			k.told |= 1 << i
+		}
 	}
 }
 
-// cross tells of the marks that a charge has reached, once use is known.
+// retell has what was told of the marks of one policy count for those of the next: a
+// mark that it adds is told, if it was reached long ago too.
+func (k *counter) retell(next *plan) {
+	told := uint8(0)
+	for i := range next.marks {
+		percent := next.limit.Quota.Notify[i]
+		for j := range k.plan.marks {
+			if k.plan.limit.Quota.Notify[j] == percent {
+				told |= k.told >> j & 1 << i
+			}
+		}
+	}
+	k.told = told
+}
+
+// cross tells of the marks that use has reached, once it is known.
 func (h *Holdings) cross(s *shard, now limiter.Instant, k *counter) {
-	for k.heard && k.passed < len(k.plan.marks) && k.used() >= k.plan.marks[k.passed] {
-		c := Crossing{Limit: k.plan.limit, Key: k.key, Percent: k.plan.limit.Quota.Notify[k.passed], Used: k.used(), At: now}
+	for k.heard {
+		i := bits.TrailingZeros8(^k.told) // the lowest that was not told
+		if i >= len(k.plan.marks) || k.used() < k.plan.marks[i] {
+			return
+		}
+		c := Crossing{Limit: k.plan.limit, Key: k.key, Percent: k.plan.limit.Quota.Notify[i], Used: k.used(), At: now}
 		select {
 		case h.crossings <- c:
 			s.tally.crossed++
 		default:
 			s.tally.missed++
 		}
-		k.passed++
+		k.told |= 1 << i
 	}
 }

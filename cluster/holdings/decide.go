@@ -170,7 +170,7 @@ func (h *Holdings) try(s *shard, now limiter.Instant, k *counter, w parked) (don
 		if !k.heard {
 			return false
 		}
-		if max(1, ch.Cost) <= k.left() {
+		if k.plan.postPaid || max(1, ch.Cost) <= k.left() {
 			k.allow(ch, now)
 		} else {
 			k.deny(ch, now)

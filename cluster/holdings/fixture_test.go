@@ -73,7 +73,14 @@ func (l *ledger) apply(c quota.Command) quota.Result {
 	if code, _, _ := l.group.Receive(&c); code != quota.OK {
 		return quota.Result{Code: code}
 	}
-	return l.pool(c.Key, c.Window).Apply(at, &c)
+	p := l.pool(c.Key, c.Window)
+	p.Beside = quota.Beside(c.Window, func(w quota.Window) uint64 {
+		if near := l.pools[c.Key][w.Start]; near != nil {
+			return near.Use()
+		}
+		return 0
+	})
+	return p.Apply(at, &c)
 }
 
 // run answers commands until none is left.

@@ -83,7 +83,10 @@ func (h *Holdings) counter(s *shard, now limiter.Instant, ch *limiter.Charge, p 
 		k.holding.Amend() // what is free is not known yet
 		s.counters.put(k)
 	}
-	k.follow(p)
+	if k.plan != p {
+		k.follow(p)
+		h.cross(s, now, k)
+	}
 	k.asked = max(k.asked, now)
 	return k, limiter.NotDegraded
 }
