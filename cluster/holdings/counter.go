@@ -64,7 +64,7 @@ func (k *counter) follow(p *plan) {
 // content reports whether the ledger need not be asked or told anything after a
 // charge.
 func (k *counter) content() bool {
-	return len(k.waiting) == 0 && !k.plan.postPaid && k.holding.Content()
+	return len(k.waiting) == 0 && !k.plan.postPaid && k.holding.Content(&k.plan.terms)
 }
 
 // need returns what is to be proposed now, for those who wait or ahead of need.

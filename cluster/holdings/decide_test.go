@@ -52,8 +52,8 @@ func TestASteadyCallerWaitsOnlyForItsFirstUnits(t *testing.T) {
 		}
 		n.ledger.run()
 	}
-	// Grants double until one lasts for a second.
-	if waited > 3 || n.ledger.count > 40 {
+	// Grants soon last for a second, and then for two.
+	if waited > 2 || n.ledger.count > 12 {
 		t.Errorf("%d of 20,000 calls waited, %d commands were applied", waited, n.ledger.count)
 	}
 }

@@ -19,76 +19,75 @@ type index struct {
 	taken  int                    // slots that have or had one: at most three quarters
 }
 
-// A slot is for one counter; a cache line has two.
+// A slot is for one counter; a cache line has four.
 type slot struct {
-	key     limiter.Key
-	mark    int64 // 0: it never had a counter. Else twice the window's start, plus 1
-	counter atomic.Pointer[counter]
+	tag     atomic.Uint64           // of its key; 0: it never had a counter
+	counter atomic.Pointer[counter] // nil: it has none
 }
 
 // slotsMin is how many slots an index has that has any.
 const slotsMin = 8
 
-func mark(start int64) int64 { return start<<1 | 1 }
+// tag tells the keys of a shard apart, of which the lowest bits are the same; it is
+// not 0.
+func tag(k limiter.Key) uint64 { return k.Lo | 1 }
 
-// home is where among n slots the search for k begins. The lowest bits are those of
-// the shard.
-func home(k limiter.Key, n int) int { return int(k.Lo/shardCount) & (n - 1) }
+// home is where among n slots the search for a key begins.
+func home(tag uint64, n int) int { return int(tag/shardCount) & (n - 1) }
 
-// find returns the slot of p, whose counter may be gone; nil if it has none.
-func (x *index) find(p place) *slot {
-	n, m := len(x.slots), mark(p.start)
+// find returns the slot of the counter at p, and that counter, or nil.
+func (x *index) find(p place) (*slot, *counter) {
+	n, t := len(x.slots), tag(p.key)
 	if n == 0 {
-		return nil
+		return nil, nil
 	}
-	for i := home(p.key, n); ; i = (i + 1) & (n - 1) {
+	for i := home(t, n); ; i = (i + 1) & (n - 1) {
 		s := &x.slots[i]
-		if s.mark == m && s.key == p.key {
-			return s
-		}
-		if s.mark == 0 {
-			return nil
+		switch s.tag.Load() {
+		case t:
+			if k := s.counter.Load(); k != nil && k.place == p {
+				return s, k
+			}
+		case 0:
+			return nil, nil
 		}
 	}
 }
 
 // get returns the counter at p, or nil.
 func (x *index) get(p place) *counter {
-	if s := x.find(p); s != nil {
-		return s.counter.Load()
-	}
-	return nil
+	_, k := x.find(p)
+	return k
 }
 
 // put adds a counter, whose place has none.
 func (x *index) put(k *counter) {
 	x.n++
-	if s := x.find(k.place); s != nil {
-		s.counter.Store(k)
-		return
-	}
 	if 4*(x.taken+1) > 3*len(x.slots) {
 		x.resize()
 	}
 	x.insert(k)
 }
 
-// insert is put where no slot is of the counter's place, and one is free.
+// insert is put where there is a free slot.
 func (x *index) insert(k *counter) {
-	n := len(x.slots)
-	i := home(k.key, n)
-	for x.slots[i].mark != 0 {
+	n, t := len(x.slots), tag(k.key)
+	i := home(t, n)
+	for x.slots[i].counter.Load() != nil {
 		i = (i + 1) & (n - 1)
 	}
-	x.taken++
-	x.slots[i].key, x.slots[i].mark = k.key, mark(k.start)
-	x.slots[i].counter.Store(k)
+	s := &x.slots[i]
+	if s.tag.Load() == 0 {
+		x.taken++
+	}
+	s.tag.Store(t)
+	s.counter.Store(k)
 }
 
 // remove forgets the counter at p, if there is one. It may be called while each
 // yields.
 func (x *index) remove(p place) {
-	if s := x.find(p); s != nil && s.counter.Load() != nil {
+	if s, _ := x.find(p); s != nil {
 		s.counter.Store(nil)
 		x.n--
 	}
@@ -132,21 +131,35 @@ func (x *index) tidy() {
 	}
 }
 
-// first returns where the counter is that the search for k looks at first, most
-// often k's; 0 if it is not known. It needs no lock: it may be out of date.
-func (x *index) first(k limiter.Key) uintptr {
-	slots := x.shared.Load()
-	if slots == nil {
+// address returns where a counter of k is, of some window; 0 if it has none. It needs
+// no lock, and may be out of date, or that of a key with the same tag.
+func (x *index) address(k limiter.Key) uintptr {
+	shared := x.shared.Load()
+	if shared == nil {
 		return 0
 	}
-	return uintptr(unsafe.Pointer((*slots)[home(k, len(*slots))].counter.Load())) //nolint:gosec // only ever prefetched
+	slots, t := *shared, tag(k)
+	i := home(t, len(slots))
+	for range slots {
+		s := &slots[i]
+		switch s.tag.Load() {
+		case t:
+			if k := s.counter.Load(); k != nil {
+				return uintptr(unsafe.Pointer(k)) //nolint:gosec // only ever prefetched
+			}
+		case 0:
+			return 0
+		}
+		i = (i + 1) & (len(slots) - 1)
+	}
+	return 0
 }
 
 // Prefetch asks for the memory that a charge of k will need, and does not wait for
 // it, as limiter/table's does: call it for each key as soon as it is known. It is
 // safe at any time, and never needed.
 func (h *Holdings) Prefetch(k limiter.Key) {
-	at := h.shard(k).counters.first(k)
+	at := h.shard(k).counters.address(k)
 	prefetch.LineAndPair(at, at+cacheLine)
 }
 

@@ -13,19 +13,22 @@ const (
 	// as it was: what is beyond one grant goes back.
 	lowPart = 4
 	// A grant should last for a horizon, and for up to steadyMax of them if the counter
-	// has been in use for so long: what is asked for so often costs entries, and what a
-	// crash strands is at most about what was used since the last pause. A pause is
-	// longer than pauseMax horizons.
+	// has been in use for so long: asking often costs entries. A pause, after which use
+	// begins anew, is longer than pauseMax horizons. In the first horizon it is taken to
+	// go on as it began, but no more than hasteMax times what it came to.
 	steadyMax = 8
 	pauseMax  = 4
+	hasteMax  = 8
 )
 
 // size returns how many units a grant should have now: recent use, bounded.
 func (h *Holding) size(now limiter.Instant, t *Terms) uint64 {
 	most := max(1, min(t.GrantMax, t.Limit/limitPart, h.free/freePart))
 	since := max(0, now.Sub(h.seen))
-	lasting := h.lasting(t)
-	recent := h.recent * float32(lasting) / float32(lasting+since)
+	recent := h.recent * fade(h.lasting(t), since)
+	if used := h.steady() + 1<<tickBits; used < t.Horizon { // that much use was in less than a horizon
+		recent *= min(float32(t.Horizon)/float32(used), hasteMax)
+	}
 	if recent >= float32(most) {
 		return most
 	}

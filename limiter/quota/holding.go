@@ -223,7 +223,10 @@ func (h *Holding) settle() {
 // Content reports whether a charge that was just decided by h leaves it in need of
 // nothing: Need would then have nothing to ask for, if no charge waits. It may be
 // false where that is so too.
-func (h *Holding) Content() bool {
+func (h *Holding) Content(t *Terms) bool {
+	if h.steady() < t.Horizon {
+		return false // its grants are for more than the recent use
+	}
 	if h.state&(outdated|exhausted|refused|closed) != 0 {
 		return h.state&(outdated|exhausted) == exhausted && h.free == 0
 	}
@@ -247,17 +250,23 @@ func (h *Holding) decay(now limiter.Instant, t *Terms) {
 	if h.seen != 0 && since <= t.Horizon {
 		h.state |= warm
 	}
-	lasting := h.lasting(t)
-	h.recent *= float32(lasting) / float32(lasting+since)
 	if h.seen == 0 || since > pauseMax*t.Horizon {
-		h.began = ticks(max(h.seen, now))
+		h.began, h.recent = ticks(max(h.seen, now)), 0
+	} else {
+		h.recent *= fade(h.lasting(t), since)
 	}
 	h.seen = max(h.seen, now)
 }
 
+// fade returns what counts of the use in a span after as long as since without any.
+func fade(lasting, since time.Duration) float32 { return float32(lasting) / float32(lasting+since) }
+
+// steady returns for how long the counter had been in use without a pause when it was
+// last spent from.
+func (h *Holding) steady() time.Duration { return time.Duration(ticks(h.seen)-h.began) << tickBits }
+
 // lasting returns how long a grant should last: a horizon, or as long as the counter
 // has been in use without a pause, up to steadyMax horizons.
 func (h *Holding) lasting(t *Terms) time.Duration {
-	steady := time.Duration(ticks(h.seen)-h.began) << tickBits
-	return min(max(steady, t.Horizon), steadyMax*t.Horizon)
+	return min(max(h.steady(), t.Horizon), steadyMax*t.Horizon)
 }
