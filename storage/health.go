@@ -22,6 +22,8 @@ type health struct {
 	mu   sync.Mutex // guards the rest
 	err  error      // why writes are refused; nil while all is well
 	slow SlowOperation
+
+	stalls, slows uint64
 }
 
 func newHealth(c Config) *health {
@@ -105,10 +107,29 @@ func (h *health) slowness(info vfs.DiskSlowInfo) {
 	h.mu.Lock()
 	same := h.slow.Path == op.Path && h.slow.What == op.What && h.slow.Took < op.Took
 	h.slow = op
+	if !same {
+		h.slows++
+	}
 	h.mu.Unlock()
 	if !same && h.events.Slow != nil {
 		h.events.Slow(op)
 	}
+}
+
+// stalled counts that writes wait.
+func (h *health) stalled() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stalls++
+}
+
+// stats fills in what is known here.
+func (h *health) stats(s *Stats) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.Failed = h.hasFailed()
+	s.Full = h.err != nil && !s.Failed
+	s.Stalls, s.Slow = h.stalls, h.slows
 }
 
 // listener returns what Pebble reports to.
@@ -119,6 +140,7 @@ func (h *health) listener() *pebble.EventListener {
 			h.fail(&DamagedError{Dir: h.dir, Cause: fmt.Errorf("%s: %w", info.Path, info.Details)})
 		},
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
+			h.stalled()
 			if h.events.Stalled != nil {
 				h.events.Stalled(info.Reason)
 			}

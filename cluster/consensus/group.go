@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -23,9 +24,11 @@ type group struct {
 	id   uint32
 	cfg  *Config
 	raft *raft.Raft
+	log  raft.LogStore // for its figures: raft has it
 
 	changed chan struct{} // holds one: somebody else may lead
 	counts  counters
+	settled atomic.Uint64 // the term of the last entry of ours that was applied; 0: one may be on its way
 
 	mu       sync.Mutex
 	stopping bool                 // no call is accepted any more
@@ -53,6 +56,7 @@ func openGroup(cfg *Config, s *stream) (*group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("consensus: open log of group %d: %w", g.id, err)
 	}
+	g.log = log
 	logger := cfg.Events.logger(g.id)
 	trans := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: s, MaxPool: 3, Timeout: cfg.IOTimeout, Logger: logger, ServerAddressProvider: cfg.provider(),
@@ -60,7 +64,7 @@ func openGroup(cfg *Config, s *stream) (*group, error) {
 	rc := g.raftConfig()
 	rc.Logger, rc.NoSnapshotRestoreOnStart = logger, stores.Restored
 	if err = g.bootstrap(rc, stores, trans); err == nil {
-		g.raft, err = raft.NewRaft(rc, fsm, log, stores.Stable, stores.Snapshots, trans)
+		g.raft, err = raft.NewRaft(rc, watched(fsm, &g.counts), log, stores.Stable, stores.Snapshots, trans)
 	}
 	if err != nil {
 		_ = trans.Close()
@@ -164,6 +168,21 @@ func (g *group) leader() Server {
 
 // leads reports whether this node leads the group.
 func (g *group) leads() bool { return g.raft.State() == raft.Leader }
+
+// current reports whether this node leads the group and has applied all that was
+// committed before. Entries are applied in order, so one of its own term shows it, unless
+// a later one was given up and may still come.
+func (g *group) current() bool { return g.leads() && g.settled.Load() == g.raft.CurrentTerm() }
+
+// settle notes what became of an entry that was proposed in a term.
+func (g *group) settle(term uint64, err error) {
+	switch {
+	case err == nil:
+		g.settled.Store(term)
+	case errors.Is(err, ErrUnknown):
+		g.settled.Store(0)
+	}
+}
 
 // observe is called by raft with whatever happens; it must not wait.
 func (g *group) observe(o *raft.Observation) bool {
@@ -310,12 +329,14 @@ func (g *group) propose(ctx context.Context, entry []byte) (any, error) {
 	if len(entry) > g.cfg.EntryBytesMax {
 		return nil, fmt.Errorf("%w: group %d: %d bytes: at most %d", ErrTooLarge, g.id, len(entry), g.cfg.EntryBytesMax)
 	}
+	term := g.raft.CurrentTerm()
 	f, err := g.call(ctx, func(left time.Duration) raft.Future {
 		if !g.leads() { // raft would say so, once it has time
 			return failed{raft.ErrNotLeader}
 		}
 		return g.raft.Apply(entry, left)
 	})
+	g.settle(term, err)
 	if err != nil {
 		return nil, err
 	}
@@ -324,7 +345,9 @@ func (g *group) propose(ctx context.Context, entry []byte) (any, error) {
 
 // barrier waits until all that was committed before is applied here.
 func (g *group) barrier(ctx context.Context) error {
+	term := g.raft.CurrentTerm()
 	_, err := g.call(ctx, func(left time.Duration) raft.Future { return g.raft.Barrier(left) })
+	g.settle(term, err)
 	return err
 }
 

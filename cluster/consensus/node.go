@@ -122,6 +122,15 @@ func (n *Node) Leads(id uint32) bool {
 	return err == nil && g.leads()
 }
 
+// Current reports whether this node leads the group, as far as it knows, and has
+// applied all that was committed before: what the state machine says is then not out of
+// date, but for what another leader may have done since. A new leader is current when
+// the first entry of its own, or a Barrier, is applied.
+func (n *Node) Current(id uint32) bool {
+	g, err := n.group(id)
+	return err == nil && g.current()
+}
+
 // Stop hands over the groups that the node leads, and stops. It returns when
 // nothing runs any more, or when ctx ends, with what is still running. Calls are
 // refused with ErrStopped as soon as it begins; those in flight are answered first,

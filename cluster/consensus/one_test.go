@@ -82,6 +82,15 @@ func TestAProposalIsAppliedAndAnsweredByTheStateMachine(t *testing.T) {
 		if s.Role != consensus.Leader || s.LeaderID != "a" || s.Voters != 1 || s.Proposals.Applied != 3 || s.Inflight != 0 || s.Term == 0 || s.AppliedIndex < 3 {
 			t.Errorf("stats %+v", s)
 		}
+		for what, l := range map[string]consensus.Latencies{"proposed": s.Proposals.Latencies, "applied": s.Machine.Applies} {
+			n := uint64(0)
+			for _, c := range l.Buckets {
+				n += c
+			}
+			if n < 3 || n > 5 {
+				t.Errorf("%d times were measured of 3 entries %s", n, what)
+			}
+		}
 		m.halt(t)
 	})
 }

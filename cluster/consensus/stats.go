@@ -49,6 +49,7 @@ type GroupStats struct {
 	Voters   int
 
 	Term         uint64
+	FirstIndex   uint64 // the oldest entry in the log; 0: it is empty, or can't be read
 	LastIndex    uint64 // the newest entry in the log
 	CommitIndex  uint64 // the newest one that a majority has
 	AppliedIndex uint64 // the newest one that the state machine was given
@@ -59,6 +60,7 @@ type GroupStats struct {
 
 	Inflight  int // calls that wait for raft
 	Proposals ProposalStats
+	Machine   MachineStats
 }
 
 // ProposalStats count what became of the calls of Propose since the start.
@@ -70,14 +72,26 @@ type ProposalStats struct {
 	Unknown    uint64
 	Refused    uint64 // stopped, too large
 
-	// Latency counts the applied ones by how long they took: bucket i took less
-	// than LatencyBound(i), and no less than the bound before. The last bucket has
-	// no bound. LatencySum is the sum.
-	Latency    [LatencyBuckets]uint64
-	LatencySum time.Duration
+	Latencies Latencies // of the applied ones, until the answer
 }
 
-// LatencyBuckets is the number of buckets of ProposalStats.Latency.
+// MachineStats count what a group's state machine was given since the start.
+type MachineStats struct {
+	Applies Latencies // batches of entries, by how long the machine took for each
+
+	Snapshots       uint64 // made here, and stored
+	SnapshotsFailed uint64
+	Restores        uint64 // snapshots that were taken over, from a leader or at the start
+}
+
+// Latencies count how long something took: Buckets[i] took less than
+// LatencyBound(i), and no less than the bound before. The last bucket has no bound.
+type Latencies struct {
+	Buckets [LatencyBuckets]uint64
+	Sum     time.Duration
+}
+
+// LatencyBuckets is the number of buckets of Latencies.
 const LatencyBuckets = 18
 
 // LatencyBound returns the upper bound of bucket i: 64 µs doubled i times.
@@ -88,12 +102,31 @@ func latencyBucket(d time.Duration) int {
 	return min(bits.Len64(uint64(max(d, 0)/(64*time.Microsecond))), LatencyBuckets-1)
 }
 
-// counters are the live ProposalStats of one group.
+// latencies are live Latencies.
+type latencies struct {
+	buckets [LatencyBuckets]atomic.Uint64
+	sum     atomic.Int64
+}
+
+func (l *latencies) add(took time.Duration) {
+	l.buckets[latencyBucket(took)].Add(1)
+	l.sum.Add(int64(took))
+}
+
+func (l *latencies) stats() Latencies {
+	s := Latencies{Sum: time.Duration(l.sum.Load())}
+	for i := range l.buckets {
+		s.Buckets[i] = l.buckets[i].Load()
+	}
+	return s
+}
+
+// counters are the live ProposalStats and MachineStats of one group.
 type counters struct {
 	applied, notLeader, overloaded, deadline, unknown, refused atomic.Uint64
 
-	latency    [LatencyBuckets]atomic.Uint64
-	latencySum atomic.Int64
+	proposals, applies                   latencies
+	snapshots, snapshotsFailed, restores atomic.Uint64
 }
 
 // proposed counts one call of Propose.
@@ -101,8 +134,7 @@ func (c *counters) proposed(took time.Duration, err error) {
 	switch {
 	case err == nil:
 		c.applied.Add(1)
-		c.latency[latencyBucket(took)].Add(1)
-		c.latencySum.Add(int64(took))
+		c.proposals.add(took)
 	case errors.Is(err, ErrUnknown):
 		c.unknown.Add(1)
 	case errors.Is(err, ErrNotLeader):
@@ -117,16 +149,17 @@ func (c *counters) proposed(took time.Duration, err error) {
 }
 
 // stats returns the counts so far.
-func (c *counters) stats() ProposalStats {
-	s := ProposalStats{
+func (c *counters) stats() (ProposalStats, MachineStats) {
+	p := ProposalStats{
 		Applied: c.applied.Load(), NotLeader: c.notLeader.Load(), Overloaded: c.overloaded.Load(),
 		Deadline: c.deadline.Load(), Unknown: c.unknown.Load(), Refused: c.refused.Load(),
-		LatencySum: time.Duration(c.latencySum.Load()),
+		Latencies: c.proposals.stats(),
 	}
-	for i := range c.latency {
-		s.Latency[i] = c.latency[i].Load()
+	m := MachineStats{
+		Applies:   c.applies.stats(),
+		Snapshots: c.snapshots.Load(), SnapshotsFailed: c.snapshotsFailed.Load(), Restores: c.restores.Load(),
 	}
-	return s
+	return p, m
 }
 
 // Stats returns the figures of this moment. Those of a group are read one after
@@ -146,7 +179,11 @@ func (g *group) stats() GroupStats {
 		Group: g.id, LeaderID: g.leader().ID, Voters: len(g.voters()),
 		Term: g.raft.CurrentTerm(), LastIndex: g.raft.LastIndex(),
 		CommitIndex: g.raft.CommitIndex(), AppliedIndex: g.raft.AppliedIndex(),
-		SinceLeader: -1, Proposals: g.counts.stats(),
+		SinceLeader: -1,
+	}
+	s.Proposals, s.Machine = g.counts.stats()
+	if first, err := g.log.FirstIndex(); err == nil {
+		s.FirstIndex = first
 	}
 	g.mu.Lock()
 	s.Inflight = g.inflight

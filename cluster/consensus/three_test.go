@@ -125,6 +125,46 @@ func TestALostLeaderIsReplacedAndCatchesUp(t *testing.T) {
 	})
 }
 
+// TestANewLeaderIsNotCurrentBeforeItsFirstEntry holds that nothing is said to be up to
+// date that may lack what another leader committed, or an entry of one's own.
+func TestANewLeaderIsNotCurrentBeforeItsFirstEntry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := consensustest.New()
+		ms := cluster(t, n, 1, nil, "a", "b", "c")
+		old := leaderOf(t, 0, list(ms)...)
+		if old.Current(0) {
+			t.Error("current before its first entry")
+		}
+		propose(t, old, 0, "x")
+		if !old.Current(0) || old.Current(1) {
+			t.Error("not current after an entry was applied, or in a group that there is not")
+		}
+		n.Isolate(old.cfg.Addr)
+		fresh := leaderOf(t, 0, others(ms, old)...)
+		if old.Current(0) || fresh.Current(0) {
+			t.Errorf("current: the old leader %v, the new one %v", old.Current(0), fresh.Current(0))
+		}
+		if err := fresh.Barrier(t.Context(), 0); err != nil || !fresh.Current(0) {
+			t.Errorf("after a barrier: %v", err)
+		}
+		n.Heal(old.cfg.Addr)
+		eventually(t, "the old leader follows", func() bool { l, _ := old.Leader(0); return l.ID == fresh.cfg.ID })
+
+		release := fresh.journals[0].hold() // an entry whose end is not known
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if _, err := fresh.Propose(ctx, 0, []byte("y")); !errors.Is(err, consensus.ErrUnknown) || fresh.Current(0) {
+			t.Errorf("an entry is under way (%v), and the state is current: %v", err, fresh.Current(0))
+		}
+		release()
+		propose(t, fresh, 0, "z")
+		if !fresh.Current(0) {
+			t.Error("not current after the next entry")
+		}
+		haltAll(t, list(ms)...)
+	})
+}
+
 // TestAnIsolatedFollowerDisturbsNobody holds that pre-vote survives the mux: a
 // node that was cut off comes back with the term that it left with.
 func TestAnIsolatedFollowerDisturbsNobody(t *testing.T) {
@@ -263,6 +303,12 @@ func TestANewVoterGetsTheSnapshot(t *testing.T) {
 		eventually(t, "b has everything", func() bool { return slices.Equal(a.journals[0].all(), b.journals[0].all()) })
 		if snaps, err := b.stores[0].Snapshots.List(); err != nil || len(snaps) != 1 {
 			t.Errorf("snapshots of b: %v, %v", snaps, err)
+		}
+		if s := a.Stats().Groups[0]; s.Machine.Snapshots == 0 || s.Machine.SnapshotsFailed != 0 || s.FirstIndex < 50 || s.FirstIndex > s.LastIndex {
+			t.Errorf("stats of a: %+v", s)
+		}
+		if s := b.Stats().Groups[0]; s.Machine.Restores != 1 || s.Machine.Snapshots != 0 {
+			t.Errorf("stats of b: %+v", s)
 		}
 		haltAll(t, a, b)
 	})

@@ -26,6 +26,8 @@ type Groups interface {
 	Propose(ctx context.Context, group uint32, entry []byte) (any, error)
 	// Leads reports whether this node leads the group, as far as it knows.
 	Leads(group uint32) bool
+	// Current reports whether it does, and has applied all that was committed before.
+	Current(group uint32) bool
 	// Leader returns who does, as far as it is known.
 	Leader(group uint32) (consensus.Server, bool)
 	// Voters returns the group's voters.

@@ -33,6 +33,7 @@ type station struct {
 	raft      *consensus.Node
 	driver    *grants.Driver
 	installed atomic.Int32 // snapshots that the leader sent
+	grown     func([]ledger.Growth)
 }
 
 func newStation(id string) *station {
@@ -70,7 +71,7 @@ func (s *station) start(t *testing.T, n *consensustest.Network, voters []consens
 			if err != nil {
 				return consensus.Stores{}, err
 			}
-			s.ledgers[g], err = ledger.Open(ledger.Config{DB: s.db, Group: storage.Group(g)})
+			s.ledgers[g], err = ledger.Open(ledger.Config{DB: s.db, Group: storage.Group(g), Grown: s.grown})
 			return consensus.Stores{Log: log, Stable: log, Snapshots: s.snapshots[g]}, err
 		},
 		FSM: func(g uint32) (raft.FSM, error) { return s.ledgers[g], nil },

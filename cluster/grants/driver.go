@@ -148,26 +148,3 @@ func (d *Driver) Stop(ctx context.Context) error {
 	<-ended // every wait of a line ends with its context
 	return fmt.Errorf("grants: stop: commands were given up: %w", ctx.Err())
 }
-
-// Stats are a Driver's figures, by group.
-type Stats [quota.Groups]LineStats
-
-// LineStats are one group's figures. All but Waiting count since the start.
-type LineStats struct {
-	Waiting  int    // commands that wait to be sent
-	Refused  uint64 // commands that found no room
-	Entries  uint64 // proposed and answered
-	Commands uint64 // in those
-	Applied  uint64 // commands that were answered from applied state, without an entry
-	Sent     uint64 // commands that another node answered
-	Lost     uint64 // commands that got no answer
-	Suspect  uint64 // entries that the wall clock was too far ahead for
-}
-
-// Stats returns the figures of this moment.
-func (d *Driver) Stats() (s Stats) {
-	for g, l := range d.lines {
-		s[g] = l.stats()
-	}
-	return s
-}

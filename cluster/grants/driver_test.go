@@ -134,7 +134,7 @@ func TestAnExhaustedPoolMakesNoEntries(t *testing.T) {
 				t.Fatalf("%+v", a)
 			}
 		}
-		if s := d.Stats()[0]; s.Entries != 1 || s.Applied != 1000 {
+		if s := d.Stats()[0]; s.Entries != 1 || s.Applied != 1000 || s.Ends[quota.OpEnsure] != [...]uint64{1, 1000, 0, 0} {
 			t.Errorf("stats %+v", s)
 		}
 		stop(t, d)
@@ -193,7 +193,7 @@ func TestALostEntryIsToldAndMayHaveBeenApplied(t *testing.T) {
 		if !slices.Equal(failed, []string{"0 1 true"}) {
 			t.Errorf("events %q", failed)
 		}
-		if s := d.Stats()[0]; s.Lost != 1 || s.Entries != 0 || s.Applied != 1 {
+		if s := d.Stats()[0]; s.Lost != 1 || s.Entries != 0 || s.Applied != 1 || s.Ends[quota.OpEnsure] != [...]uint64{1, 0, 0, 1} {
 			t.Errorf("stats %+v", s)
 		}
 		stop(t, d)
@@ -278,8 +278,11 @@ func TestCommandsReachTheLeaderFromAnotherNode(t *testing.T) {
 		if a := ask(t, d, ensure(of(5, 0), 1, 10)); a.err != nil || a.r.Granted != 10 {
 			t.Errorf("%+v", a)
 		}
-		if s := d.Stats()[5]; s.Sent != 1 || s.Entries != 0 {
+		if s := d.Stats()[5]; s.Sent != 1 || s.Entries != 0 || s.Ends[quota.OpEnsure][grants.EndDone] != 1 {
 			t.Errorf("stats %+v", s)
+		}
+		if s := leader.Stats()[5]; s.Entries != 1 || s.Ends[quota.OpEnsure][grants.EndDone] != 0 {
+			t.Errorf("another node's command is counted there: %+v", s)
 		}
 		// What another node sent is not sent on.
 		_, err := d.Serve(t.Context(), 5, []quota.Command{ensure(of(5, 0), 1, 10)})

@@ -179,6 +179,8 @@ func (g *groups) Leads(group uint32) bool {
 	return known && l.ID == "a"
 }
 
+func (g *groups) Current(group uint32) bool { return g.Leads(group) }
+
 func (g *groups) Leader(uint32) (consensus.Server, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -205,7 +205,10 @@ func (l *line) send(ctx context.Context, batch []item) bool {
 
 // propose makes an entry of what applied state does not answer.
 func (l *line) propose(ctx context.Context, batch []item) bool {
-	rest := l.answer(batch)
+	rest := batch
+	if l.cfg.Groups.Current(l.group) {
+		rest = l.answer(batch)
+	}
 	if len(rest) == 0 {
 		return true
 	}
@@ -225,7 +228,7 @@ func (l *line) propose(ctx context.Context, batch []item) bool {
 		s.Entries++
 		s.Commands += uint64(len(rest))
 	})
-	tell(rest, results)
+	l.tell(rest, results)
 	return true
 }
 
@@ -243,7 +246,10 @@ func (l *line) answer(batch []item) (rest []item) {
 			rest = append(rest, it)
 			continue
 		}
-		l.count(func(s *LineStats) { s.Applied++ })
+		l.count(func(s *LineStats) {
+			s.Applied++
+			s.ended(&it, endOf(r.Code))
+		})
 		it.done(&it.command, r, nil)
 	}
 	return rest
@@ -273,13 +279,18 @@ func (l *line) forward(ctx context.Context, to consensus.Server, batch []item) b
 		return l.lose(own, err)
 	}
 	l.count(func(s *LineStats) { s.Sent += uint64(len(own)) })
-	tell(own, results)
+	l.tell(own, results)
 	return true
 }
 
 // lose tells items that no answer comes, and returns false.
 func (l *line) lose(items []item, err error) bool {
-	l.count(func(s *LineStats) { s.Lost += uint64(len(items)) })
+	l.count(func(s *LineStats) {
+		s.Lost += uint64(len(items))
+		for i := range items {
+			s.ended(&items[i], EndUnanswered)
+		}
+	})
 	if f := l.cfg.Events.Failed; f != nil && !errors.Is(err, ErrStopped) {
 		f(l.group, len(items), err)
 	}
@@ -290,7 +301,12 @@ func (l *line) lose(items []item, err error) bool {
 }
 
 // tell gives every item its answer.
-func tell(items []item, results []quota.Result) {
+func (l *line) tell(items []item, results []quota.Result) {
+	l.count(func(s *LineStats) {
+		for i := range items {
+			s.ended(&items[i], endOf(results[i].Code))
+		}
+	})
 	for i := range items {
 		items[i].done(&items[i].command, results[i], nil)
 	}

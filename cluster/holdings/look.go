@@ -24,15 +24,3 @@ func (h *Holdings) Look(key limiter.Key, start int64) (v View, ok bool) {
 	used := k.holding.Used() + k.holding.Held()
 	return View{Limit: k.plan.limit.ID, Ends: k.end, Life: k.holding.Life(), Used: used}, true
 }
-
-// Grow says that the ledger has free units left of the counter of key in the window
-// that began at start, in Unix seconds: the amount was corrected. A charge that was
-// denied for want of units may then pass.
-func (h *Holdings) Grow(key limiter.Key, start int64, free uint64) {
-	s := h.shard(key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if k := s.counters.get(place{key, start}); k != nil {
-		k.holding.Grow(free)
-	}
-}

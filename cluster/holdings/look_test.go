@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/limiter"
-	"github.com/headgate/headgate/limiter/quota"
 )
 
 func TestALookSaysWhatIsHeldNow(t *testing.T) {
@@ -34,26 +33,5 @@ func TestALookSaysWhatIsHeldNow(t *testing.T) {
 	n.leave(t)
 	if v, _ := n.Look(key, day); v.Used != 40 || n.today(1).Outstanding() != 40 {
 		t.Errorf("a holder that left has %+v, of %d", v, n.today(1).Outstanding())
-	}
-}
-
-func TestAnExhaustedCounterThatGrewAsksAgain(t *testing.T) {
-	n := newNode(t, limit(2), nil)
-	for _, want := range []limiter.Verdict{limiter.Allowed, limiter.Allowed, limiter.Denied} {
-		if d := n.ask(limiter.OpCharge, 1, 1); d.Verdict != want {
-			t.Fatalf("%+v, want %v", d, want)
-		}
-	}
-	day := int64(start) / int64(time.Second) / 86_400 * 86_400
-	n.today(1).Apply(1, &quota.Command{Op: quota.OpAdjust, Correction: 1})
-	if d := n.ask(limiter.OpCharge, 1, 1); d.Verdict != limiter.Denied {
-		t.Fatalf("it has not heard of it: %+v", d)
-	}
-	n.Grow(limiter.Key{Lo: 1}, day, 1)
-	n.Grow(limiter.Key{Lo: 9}, day, 1) // nobody remembers it
-	for _, want := range []limiter.Verdict{limiter.Allowed, limiter.Denied} {
-		if d := n.ask(limiter.OpCharge, 1, 1); d.Verdict != want {
-			t.Fatalf("%+v, want %v", d, want)
-		}
 	}
 }

@@ -174,8 +174,7 @@ func propose(driver *grants.Driver, c quota.Command) error {
 	}
 }
 
-// show tells this node's holder of the counter what is free now, and says in out
-// what has become of it.
+// show says in out what has become of the counter.
 func (v *quotaViews) show(ch *limiter.Charge, c quota.Command, out *admin.QuotaAdjusted) error {
 	return v.quotas.read(func(ledgers ledger.Set, h *holdings.Holdings) (err error) {
 		if ledgers == nil {
@@ -188,10 +187,7 @@ func (v *quotaViews) show(ch *limiter.Charge, c quota.Command, out *admin.QuotaA
 			return err
 		}
 		held, _ := h.Look(ch.Key, c.Window.Start)
-		if out.Quota, err = r.again(&ledger.Counter{Key: ch.Key, Window: c.Window}, ch.Limit, ends, held); err != nil {
-			return err
-		}
-		h.Grow(ch.Key, c.Window.Start, out.Quota.Remaining-out.Quota.Held)
-		return nil
+		out.Quota, err = r.again(&ledger.Counter{Key: ch.Key, Window: c.Window}, ch.Limit, ends, held)
+		return err
 	})
 }

@@ -37,13 +37,14 @@ const (
 // database.
 type quotaStore struct {
 	id      string
+	growth  *quotaGrowth // is told of units that became free
 	db      *storage.DB
 	ledgers ledger.Set // by group
 	groups  *consensus.Node
 }
 
 // openQuotaStore opens the store in dir, and makes it first if there is none.
-func openQuotaStore(dir string, log *slog.Logger) (*quotaStore, error) {
+func openQuotaStore(dir string, log *slog.Logger, growth *quotaGrowth) (*quotaStore, error) {
 	c := storage.Default(filepath.Join(dir, "store"))
 	c.Events = storageEvents(log)
 	db, err := storage.Open(c)
@@ -51,7 +52,7 @@ func openQuotaStore(dir string, log *slog.Logger) (*quotaStore, error) {
 		return nil, fmt.Errorf("app: quotas: %w", err)
 	}
 	store := db.Identity().Store
-	s := &quotaStore{db: db, ledgers: make(ledger.Set, quota.Groups), id: hex.EncodeToString(store[:])}
+	s := &quotaStore{growth: growth, db: db, ledgers: make(ledger.Set, quota.Groups), id: hex.EncodeToString(store[:])}
 	self := consensus.Server{ID: s.id, Addr: lonelyAddr}
 	s.groups, err = consensus.Start(consensus.Config{
 		ID: self.ID, Addr: self.Addr, Groups: quota.Groups,
@@ -71,7 +72,10 @@ func openQuotaStore(dir string, log *slog.Logger) (*quotaStore, error) {
 // stores opens what one group keeps, and its ledger.
 func (s *quotaStore) stores(dir string, group uint32, log *slog.Logger) (consensus.Stores, error) {
 	stopped := func(err error) { log.Error("a group of quotas stopped", slog.String("error", err.Error())) }
-	l, err := ledger.Open(ledger.Config{DB: s.db, Group: storage.Group(group), Stopped: stopped})
+	l, err := ledger.Open(ledger.Config{
+		DB: s.db, Group: storage.Group(group), Stopped: stopped,
+		Grown: s.growth.grown, Replaced: func() { s.growth.replaced(group) },
+	})
 	if err != nil {
 		return consensus.Stores{}, err
 	}

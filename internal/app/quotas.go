@@ -39,6 +39,8 @@ type quotas struct {
 	now      func() limiter.Instant
 	log      *slog.Logger
 	router   *cluster.Router
+	meters   quotaMeters
+	growth   quotaGrowth
 
 	stranded atomic.Uint64  // units, as countStranded found
 	readers  sync.WaitGroup // those who read the store without mu, until
@@ -74,7 +76,7 @@ func (q *quotas) ready(limits []*limiter.Limit) error {
 // open opens the store and starts what works on it. q.mu is held.
 func (q *quotas) open() error {
 	began := q.now()
-	store, err := openQuotaStore(q.dir, q.log)
+	store, err := openQuotaStore(q.dir, q.log, &q.growth)
 	if err != nil {
 		return err
 	}
@@ -122,6 +124,8 @@ func (q *quotas) open() error {
 	q.store, q.ending = store, make(chan struct{})
 	ledgers, tenure := store.ledgers, q.tenure
 	q.readers.Go(func() { q.countStranded(ledgers, tenure) })
+	q.growth.holdings.Store(q.holdings)
+	q.meters.watch(store, q.driver)
 	q.router.Serve(q.holdings)
 	q.log.Info("quotas are served", slog.String("dir", q.dir), slog.Uint64("tenure", q.tenure), slog.Duration("took", q.now().Sub(began)))
 	return nil
@@ -153,6 +157,7 @@ func (q *quotas) tend(ctx context.Context) {
 		case <-tick.C:
 			if h := q.router.Quotas(); h != nil {
 				h.Tend(q.now())
+				q.growth.pace(h)
 				q.announce(h)
 				if rounds++; rounds%int(recheckEvery/tendEvery) == 0 {
 					q.recheck()
@@ -195,6 +200,7 @@ func (q *quotas) stop(ctx context.Context) error {
 		return nil
 	}
 	q.announce(q.holdings)
+	q.meters.watch(nil, nil)
 	close(q.ending)
 	err := errors.Join(q.holdings.Leave(ctx), q.driver.Stop(ctx))
 	q.readers.Wait()

@@ -29,6 +29,7 @@ func (n *node) metricsConfig() obs.Config {
 			}
 		},
 		Quota: func() obs.QuotaReading { return n.quotas.reading() },
+		Store: func() *obs.StoreReading { return n.quotas.meters.reading() },
 		Edge: func() obs.EdgeReading {
 			s := n.server.Stats()
 			e := obs.EdgeReading{

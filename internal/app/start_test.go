@@ -61,7 +61,7 @@ func TestANodeWithManyCountersStartsInTime(t *testing.T) {
 func fill(t *testing.T, dir string, counters, perEntry int) {
 	t.Helper()
 	ctx := t.Context()
-	s, err := openQuotaStore(dir, slog.New(slog.DiscardHandler))
+	s, err := openQuotaStore(dir, slog.New(slog.DiscardHandler), new(quotaGrowth))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ type Config struct {
 	Build  Build
 	Table  func() TableReading
 	Quota  func() QuotaReading
+	Store  func() *StoreReading // nil: there is no store of quotas
 	Edge   func() EdgeReading
 	Policy func() PolicyReading
 	Modes  func() []ModeReading // of the domains that are not enforced
@@ -120,7 +121,7 @@ func New(c Config) *Metrics {
 		m.reloads.WithLabelValues(string(result))
 	}
 	m.registry.MustRegister(
-		m.Decisions, m.reloads, newReadings(c),
+		m.Decisions, m.reloads, newReadings(c), newStore(c.Store),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)

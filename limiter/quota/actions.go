@@ -158,7 +158,8 @@ func (h *Holding) Learn(c *Command, r Result) {
 		if again {
 			h.state |= doubtful // another question may be under way
 		}
-		h.refusal(r.Code, late)
+		h.refusal(r.Code, late || h.is(grew))
+		h.state &^= grew
 	case OpReturn:
 		h.state &^= returning
 		if c.Total == h.returned {
@@ -178,7 +179,8 @@ func (h *Holding) Learn(c *Command, r Result) {
 	}
 }
 
-// refusal notes what the answer to an OpEnsure says beside what was granted.
+// refusal notes what the answer to an OpEnsure says beside what was granted. One that
+// is late says nothing of what is free now.
 func (h *Holding) refusal(code Code, late bool) {
 	switch code {
 	case OK:
@@ -202,7 +204,7 @@ func (h *Holding) Lost(c *Command) {
 	}
 	switch c.Op {
 	case OpEnsure:
-		h.state &^= asking
+		h.state &^= asking | grew
 		h.state |= outdated | doubtful
 	case OpReturn:
 		h.state &^= returning
@@ -212,10 +214,14 @@ func (h *Holding) Lost(c *Command) {
 	}
 }
 
-// Grow is told that the pool now has free units, after it was exhausted.
+// Grow is told that the pool now has free units, after it was exhausted. An OpEnsure
+// that is under way may have been refused before, and its answer come later.
 func (h *Holding) Grow(free uint64) {
 	h.free = free
 	h.state &^= exhausted
+	if h.is(asking) {
+		h.state |= grew
+	}
 }
 
 // Amend is told that the policy has a new version: the pool hears of it with the

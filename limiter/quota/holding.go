@@ -52,6 +52,7 @@ const (
 	done                        // and the pool knows
 	doubtful                    // an OpEnsure that was refused or lost may yet be granted
 	reported                    // the pool was told what was spent when it last returned units
+	grew                        // units became free since an OpEnsure is under way
 )
 
 // Terms are what the limit and the settings say of a counter. They are shared by

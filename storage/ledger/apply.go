@@ -35,7 +35,7 @@ func (l *Ledger) apply(entries []*raft.Log, answers []any) error {
 	w := &l.work
 	defer w.clear()
 	l.mu.RLock()
-	w.group, w.head = l.group, l.head
+	w.group, w.head, w.stats = l.group, l.head, l.stats
 	l.mu.RUnlock()
 	last := w.head.applied
 	for i, entry := range entries {
@@ -67,7 +67,10 @@ func (l *Ledger) apply(entries []*raft.Log, answers []any) error {
 		return l.stop(err)
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.group, l.head = w.group, w.head
+	l.group, l.head, l.stats = w.group, w.head, w.stats
+	l.mu.Unlock()
+	if l.config.Grown != nil && len(w.grown) > 0 {
+		l.config.Grown(w.grown)
+	}
 	return nil
 }

@@ -21,6 +21,20 @@ type Config struct {
 	// Stopped is told, once and from the goroutine that applies, why the ledger
 	// stopped: the node should leave the group. It may be nil.
 	Stopped func(error)
+	// Grown is told in which pools units became free, after the entries that did it
+	// were applied and before anybody is answered. Replaced is told that a snapshot
+	// has taken the place of all pools: units may be free in any of them. Each may be
+	// nil. They are called from the goroutine that applies, and must return soon; the
+	// list is not theirs to keep.
+	Grown    func([]Growth)
+	Replaced func()
+}
+
+// A Growth is a pool that has more free units than before.
+type Growth struct {
+	Key    limiter.Key
+	Window quota.Window // of a quota that rolls, those beside it have more too
+	Free   uint64       // units that can be granted now
 }
 
 // A Ledger is the state of one group.
@@ -31,6 +45,7 @@ type Ledger struct {
 	mu      sync.RWMutex // guards the rest; never held while the disk works
 	group   quota.Group
 	head    head
+	stats   Stats
 	state   byte // which of the two states counts
 	stopped error
 }

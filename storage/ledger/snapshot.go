@@ -82,6 +82,9 @@ func (l *Ledger) Restore(from io.ReadCloser) error {
 	if err := errors.Join(err, from.Close()); err != nil {
 		return fmt.Errorf("ledger: group %d: restore snapshot: %w", l.config.Group, err)
 	}
+	if l.config.Replaced != nil {
+		l.config.Replaced()
+	}
 	return nil
 }
 

@@ -30,11 +30,13 @@ type work struct {
 	ledger   *Ledger
 	group    quota.Group
 	head     head
+	stats    Stats
 	entry    quota.Batch
 	pools    map[poolName]*heldPool
 	requests map[requestName]*heldRequest
 	tenures  map[limiter.Partition]bool // those that changed
-	spare    []*heldPool                // to be used again
+	grown    []Growth
+	spare    []*heldPool // to be used again
 	buf      []byte
 	swept    int64 // requests that were due by then are deleted, Unix seconds
 }
@@ -67,11 +69,14 @@ func (w *work) clear() {
 	clear(w.pools)
 	clear(w.requests)
 	clear(w.tenures)
+	w.grown = w.grown[:0]
 }
 
 // commands applies the commands of the entry.
 func (w *work) commands() ([]quota.Result, error) {
 	now := w.group.Begin(&w.entry)
+	w.stats.Entries++
+	w.stats.Commands += uint64(len(w.entry.Commands))
 	results := make([]quota.Result, len(w.entry.Commands))
 	for i := range w.entry.Commands {
 		c := &w.entry.Commands[i]
@@ -108,14 +113,25 @@ func (w *work) command(now int64, c *quota.Command) (quota.Result, error) {
 	if err != nil {
 		return quota.Result{}, err
 	}
+	known := p.pool.Version > 0 // otherwise nobody was refused yet
+	outstanding, use, free := p.pool.Outstanding(), p.pool.Use(), p.pool.Free()
+	r, err := w.decide(now, c, &p.pool)
+	w.stats.moved(c.Op, outstanding, p.pool.Outstanding())
+	if after := p.pool.Free(); known && (after > free || c.Window.Rolling > 0 && p.pool.Use() < use) {
+		w.grown = append(w.grown, Growth{c.Key, c.Window, after})
+	}
+	return r, err
+}
+
+func (w *work) decide(now int64, c *quota.Command, p *quota.Pool) (quota.Result, error) {
 	if !exact(c.Op) {
-		return p.pool.Apply(now, c), nil
+		return p.Apply(now, c), nil
 	}
 	q, err := w.request(requestName{poolName{c.Key, c.Window}, c.Request})
 	if err != nil {
 		return quota.Result{}, err
 	}
-	return p.pool.Decide(now, c, &q.request), nil
+	return p.Decide(now, c, &q.request), nil
 }
 
 func (w *work) pool(n poolName) (*heldPool, error) {
