@@ -33,6 +33,7 @@ type Sources struct {
 	Quota         func(*CounterSelection) (*Quotas, error)
 	AdjustQuota   func(Caller, *QuotaAdjustment) (*QuotaAdjusted, error)
 	ResetQuota    func(Caller, *QuotaReset) (*QuotaAdjusted, error)
+	Backup        func(Caller, *BackupRequest) (Stream, error)
 }
 
 // Status says how the node is.
@@ -103,7 +104,7 @@ type Table struct {
 //	GET /v1/mode     POST /v1/mode    GET /v1/audit (also /audit)
 //	GET /v1/counters GET /v1/counter  POST /v1/counters/reset
 //	GET /v1/quotas   GET /v1/quota    POST /v1/quotas/adjust
-//	POST /v1/quotas/reset
+//	POST /v1/quotas/reset             POST /v1/backup (a file)
 func Handler(s *Sources) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.Status()) })
@@ -132,6 +133,8 @@ func Handler(s *Sources) http.Handler {
 	mux.HandleFunc("GET /v1/quota", s.getQuota)
 	mux.HandleFunc("POST /v1/quotas/adjust", change(s.ReadOnly, s.adjustQuota))
 	mux.HandleFunc("POST /v1/quotas/reset", change(s.ReadOnly, s.resetQuota))
+	// A backup changes nothing, but is guarded as a change is: it has the key secret.
+	mux.HandleFunc("POST /v1/backup", change(false, func(who Caller, in *BackupRequest) (any, error) { return s.Backup(who, in) }))
 	mux.HandleFunc("GET /v1/audit", s.audit)
 	mux.HandleFunc("GET /audit", s.audit)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -42,8 +42,8 @@ func refuse(status int, format string, args ...any) *Refusal {
 }
 
 // change serves a route that changes something: every such route is made by it.
-// do gets the caller and the body, and returns what to answer, as JSON. An error
-// that is not a Refusal is answered with 500.
+// do gets the caller and the body, and returns what to answer, as JSON, or a Stream. An
+// error that is not a Refusal is answered with 500.
 //
 // A web page that the operator's browser shows can send requests to a loopback
 // address. So only POST with a JSON body is taken, which a page of another origin
@@ -76,7 +76,21 @@ func change[In any](readOnly bool, do func(Caller, *In) (any, error)) http.Handl
 			answerError(w, err)
 			return
 		}
+		if stream, ok := out.(Stream); ok {
+			stream.serve(w)
+			return
+		}
 		answer(w, out)
+	}
+}
+
+// A Stream writes an answer that is a file. If it fails, what was written is not one.
+type Stream func(http.ResponseWriter) error
+
+func (s Stream) serve(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if err := s(w); err != nil {
+		panic(http.ErrAbortHandler) // the reader has to see that it was cut off
 	}
 }
 

@@ -17,8 +17,8 @@ type Quotas struct {
 	Cursor string  `json:"cursor,omitempty"` // asks for the next page; "": this is the last one
 }
 
-// A Quota is a counter of a quota in one period, as far as this node knows. Unless the
-// amount was lowered below what was used,
+// A Quota is a counter of a quota in one period, as far as this node knows. Unless it
+// is frozen, or the amount was lowered below what was used,
 //
 //	Amount = Used + Stranded + Beside + Debt + Remaining
 type Quota struct {
@@ -42,6 +42,7 @@ type Quota struct {
 	Held      uint64     `json:"held"`                   // granted to this node and not spent yet
 	Debt      uint64     `json:"debt"`                   // post-paid use that did not fit
 	Remaining uint64     `json:"remaining"`              // what could still be charged: ungranted, and Held
+	Frozen    bool       `json:"frozen,omitempty"`       // nothing is granted from it any more, since a backup was restored: only Held remains
 	Correct   int64      `json:"correction,omitempty"`   // what operators added to the amount
 	Waived    uint64     `json:"waived,omitempty"`       // use that a reset has waived: as much was added to the amount
 	Revision  uint64     `json:"revision,omitempty"`     // how often operators adjusted or reset it

@@ -26,7 +26,7 @@ Exit codes of every command:
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newCheck(), newCounter(), newQuota(), newPolicy(), newBench(), newVersion())
+	root.AddCommand(newServe(), newCheck(), newCounter(), newQuota(), newBackup(), newRestore(), newAdopt(), newPolicy(), newBench(), newVersion())
 	return root
 }
 

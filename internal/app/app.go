@@ -179,7 +179,7 @@ func (n *node) build() error {
 		}
 	}
 	n.router.Table = n.table
-	n.quotas = &quotas{dir: n.data.file(quotasName), settings: &c.Quotas, now: n.clock.Now, log: n.Log, router: &n.router}
+	n.quotas = &quotas{dir: n.data.file(quotasName), data: n.data, settings: &c.Quotas, now: n.clock.Now, log: n.Log, router: &n.router}
 	n.metrics = obs.New(n.metricsConfig())
 	if n.control, err = newControlPlane(&c.Policy.XDS, n); err != nil {
 		return err

@@ -17,6 +17,7 @@ const (
 	secretName = "key-secret"
 	savedName  = "counters"
 	quotasName = "quotas"
+	storeName  = "store"     // in quotasName
 	unfinished = ".tmp-"     // after a file's name: it is being written
 	damaged    = ".damaged-" // after a file's name: it is set aside
 )
@@ -30,9 +31,23 @@ type dataDir struct {
 	lock *os.File
 }
 
-// openDataDir makes the directory if there is none, and locks it. The caller
-// closes it.
+// openDataDir is lockDataDir for a directory that is whole.
 func openDataDir(path string) (*dataDir, error) {
+	d, err := lockDataDir(path)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(d.file(restoringName)); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			err = ErrRestoring
+		}
+		return nil, errors.Join(fmt.Errorf("app: data directory %s: %w", path, err), d.close())
+	}
+	return d, nil
+}
+
+// lockDataDir makes the directory if there is none, and locks it. The caller closes it.
+func lockDataDir(path string) (*dataDir, error) {
 	wrap := func(err error) error {
 		return fmt.Errorf("app: data directory %s: %w", path, err)
 	}
@@ -60,7 +75,8 @@ func openDataDir(path string) (*dataDir, error) {
 // isUnfinished reports whether name is of a file that writeFile had not
 // finished when its process was killed.
 func isUnfinished(name string) bool {
-	return strings.HasPrefix(name, savedName+unfinished) || strings.HasPrefix(name, secretName+unfinished)
+	return strings.HasPrefix(name, savedName+unfinished) || strings.HasPrefix(name, secretName+unfinished) ||
+		strings.HasPrefix(name, restoringName+unfinished) || strings.HasPrefix(name, placeName+unfinished)
 }
 
 // removeAll removes the files in dir whose names are unwanted.

@@ -45,7 +45,7 @@ type quotaStore struct {
 
 // openQuotaStore opens the store in dir, and makes it first if there is none.
 func openQuotaStore(dir string, log *slog.Logger, growth *quotaGrowth) (*quotaStore, error) {
-	c := storage.Default(filepath.Join(dir, "store"))
+	c := storage.Default(filepath.Join(dir, storeName))
 	c.Events = storageEvents(log)
 	db, err := storage.Open(c)
 	if err != nil {
@@ -143,24 +143,26 @@ func (s *quotaStore) tenure() (highest uint64) {
 	return highest
 }
 
-// takeTenure returns a tenure that no process has had, and none will have again: above
-// every one that the ledger knows, and recorded there before it is used. Not every
+// takeTenure returns a tenure that no process has had, and none will have again: ahead
+// above every one that the ledger knows, and recorded there before it is used. Not every
 // command of a holder would have it recorded.
-func (s *quotaStore) takeTenure(ctx context.Context) (uint64, error) {
+func (s *quotaStore) takeTenure(ctx context.Context, ahead uint64) (uint64, error) {
 	const group = 0 // tenure asks all of them
-	next := s.tenure() + 1
-	entry := quota.Batch{
-		At:       s.ledgers[group].Time(), // it moves no time
-		Commands: []quota.Command{{Op: quota.OpFence, Holder: quota.Holder{Tenure: next}}},
+	next := s.tenure() + ahead
+	if err := s.propose(ctx, group, quota.Command{Op: quota.OpFence, Holder: quota.Holder{Tenure: next}}); err != nil {
+		return 0, fmt.Errorf("tenure %d: %w", next, err)
 	}
+	return next, nil
+}
+
+// propose has a group apply a command that concerns no pool.
+func (s *quotaStore) propose(ctx context.Context, group uint32, c quota.Command) error {
+	entry := quota.Batch{At: s.ledgers[group].Time(), Commands: []quota.Command{c}} // it moves no time
 	answer, err := s.groups.Propose(ctx, group, entry.AppendTo(nil))
 	if err == nil {
 		err, _ = answer.(error)
 	}
-	if err != nil {
-		return 0, fmt.Errorf("tenure %d: %w", next, err)
-	}
-	return next, nil
+	return err
 }
 
 // close stops the groups, and then closes the database. It stays open if that takes

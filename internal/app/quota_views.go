@@ -235,6 +235,9 @@ func (r *quotaReader) of(c *ledger.Counter, l *limiter.Limit, ends int64, held h
 	}
 	out.Held, out.Stranded = r.unspent(p, held), stranded(p, r.tenure)
 	out.Amount, out.Used, out.Remaining = p.Amount(), p.Outstanding()-out.Held-out.Stranded, p.Free()+out.Held
+	if out.Frozen = r.ledger.Frozen(c.Window); out.Frozen {
+		out.Remaining = out.Held
+	}
 	if l != nil && c.Window.Rolling == 0 {
 		out.Exhausted = forecast(c.Window.Start, now, ends, &out)
 	}

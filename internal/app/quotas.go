@@ -35,6 +35,7 @@ const (
 // that has any: a node without one writes nothing.
 type quotas struct {
 	dir      string // below the data directory
+	data     *dataDir
 	settings *config.Quotas
 	now      func() limiter.Instant
 	log      *slog.Logger
@@ -76,6 +77,9 @@ func (q *quotas) ready(limits []*limiter.Limit) error {
 // open opens the store and starts what works on it. q.mu is held.
 func (q *quotas) open() error {
 	began := q.now()
+	if err := q.data.settle(); err != nil {
+		return err
+	}
 	store, err := openQuotaStore(q.dir, q.log, &q.growth)
 	if err != nil {
 		return err
@@ -90,7 +94,7 @@ func (q *quotas) open() error {
 	if err := store.lead(ctx); err != nil {
 		return fail(err)
 	}
-	if q.tenure, err = store.takeTenure(ctx); err != nil {
+	if q.tenure, err = store.takeTenure(ctx, 1); err != nil {
 		return fail(err)
 	}
 	q.driver, err = grants.Start(grants.Config{

@@ -52,6 +52,7 @@ func (n *node) metricsConfig() obs.Config {
 func (n *node) adminSources() *admin.Sources {
 	settings := n.Config.YAML()
 	quotas := &quotaViews{quotas: n.quotas, policies: n.policies, audit: n.modes.audit, now: n.clock.Now, log: n.Log}
+	saves := &backups{quotas: n.quotas, secret: n.data.keySecret, build: n.Build.Version, audit: n.modes.audit, now: n.clock.Now, log: n.Log}
 	return &admin.Sources{
 		Status: n.status,
 		Config: func() string { return settings },
@@ -71,6 +72,7 @@ func (n *node) adminSources() *admin.Sources {
 
 		Counters: n.counters.list, Counter: n.counters.get, ResetCounters: n.counters.reset,
 		Quotas: quotas.list, Quota: quotas.get, AdjustQuota: quotas.adjust, ResetQuota: quotas.reset,
+		Backup: saves.begin,
 	}
 }
 

@@ -46,6 +46,7 @@ func TestANodeWithManyCountersStartsInTime(t *testing.T) {
 	fill(t, dir, min(*manyCounters/100, quota.Groups*entriesAfter), 1)
 	t.Logf("%d counters were made in %s", *manyCounters, time.Since(began).Round(time.Millisecond))
 
+	claim(t, c.DataDir) // a node makes it itself, before the store
 	began = time.Now()
 	n := startNode(t, c)
 	took := time.Since(began)

@@ -61,6 +61,7 @@ func Table() []Layer {
 		{Path: "storage"},
 		{Path: "storage/raftlog", Ours: []string{"storage"}},
 		{Path: "storage/ledger", Ours: []string{"storage", lim, "limiter/quota"}},
+		{Path: "storage/backup", Ours: []string{"storage", "storage/ledger"}},
 		{Path: "storage/storagetest"},
 
 		// The edge.

@@ -97,7 +97,7 @@ func (g *Group) refuses(c *Command) Code {
 		return OK
 	case c.Op == OpEnsure && c.Holder.Tenure < g.tenures[c.Holder.Partition]:
 		return Fenced
-	case c.Window.Start < g.frozen:
+	case g.Frozen(c.Window):
 		return Frozen
 	case g.Clock() < 1000*c.Window.Opens():
 		return Early
@@ -109,6 +109,9 @@ func (g *Group) refuses(c *Command) Code {
 // Purged reports whether w is forgotten: its pools may be deleted, since nothing
 // about them is accepted any more.
 func (g *Group) Purged(w Window) bool { return g.time >= 1000*w.Purges() }
+
+// Frozen reports whether grants from w were stopped, by an OpFreeze.
+func (g *Group) Frozen(w Window) bool { return w.Start < g.frozen }
 
 // AppendHead appends what changes with each entry: version(1) time frozen, and in
 // version 2 ahead, which is 0 in version 1.

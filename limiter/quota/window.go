@@ -54,6 +54,10 @@ func (w Window) Opens() int64 {
 	return max(0, w.Start-min(earlyMax, (w.End-w.Start)/earlyPart))
 }
 
+// OpenBy returns the latest Start of a window that may have been granted from by now, in
+// Unix seconds.
+func OpenBy(now int64) int64 { return now + earlyMax }
+
 // Purges returns when w is forgotten, in Unix seconds: max(48 h, twice its
 // length) after End. Of a quota that rolls, its length is that of the whole period;
 // the record of such a pool is to be kept until w.Near(w.Rolling).Purges(), since it

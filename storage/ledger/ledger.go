@@ -132,6 +132,13 @@ func (l *Ledger) Clock() int64 {
 	return l.group.Clock()
 }
 
+// Frozen reports whether nothing is granted from a window any more: see quota.OpFreeze.
+func (l *Ledger) Frozen(w quota.Window) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.group.Frozen(w)
+}
+
 // Tenure returns the highest tenure that was seen of any partition; 0 if none was.
 func (l *Ledger) Tenure() (highest uint64) {
 	l.mu.RLock()

@@ -8,8 +8,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/hashicorp/raft"
-
-	"github.com/headgate/headgate/limiter/quota"
 )
 
 // restoreBytes is how much of a snapshot is written at once.
@@ -89,58 +87,64 @@ func (l *Ledger) Restore(from io.ReadCloser) error {
 }
 
 func (l *Ledger) restore(from io.Reader) error {
+	_, err := l.restoreFrom(from, false)
+	return err
+}
+
+// restoreFrom replaces the state. Anew, none of its entries counts as applied.
+func (l *Ledger) restoreFrom(from io.Reader, anew bool) (*tally, error) {
 	r, sh, err := newStreamReader(from)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if sh.group != l.config.Group {
-		return fmt.Errorf("it is of group %d", sh.group)
+		return nil, fmt.Errorf("it is of group %d", sh.group)
 	}
 	next := 1 - l.state
 	if err := l.clear(next); err != nil {
-		return err
+		return nil, err
 	}
-	w := &restorer{ledger: l, prefix: appendState(nil, l.config.Group, next), batch: l.config.DB.NewBatch()}
+	w := &restorer{ledger: l, anew: anew, prefix: appendState(nil, l.config.Group, next), batch: l.config.DB.NewBatch()}
 	err = r.each(w.add)
-	if err == nil && (w.head.applied != sh.applied || w.head.requests != w.requests) {
-		err = fmt.Errorf("it says that %d was applied, and its records %d; it has %d requests, and says %d",
-			sh.applied, w.head.applied, w.requests, w.head.requests)
+	if err == nil {
+		err = w.tally.agrees(sh)
 	}
 	if err == nil {
 		old, end := stateSpan(l.config.Group, l.state)
 		err = errors.Join(w.batch.DeleteRange(old, end, nil), w.batch.Set(stateKey(l.config.Group), []byte{next}, nil))
 	}
 	if err != nil {
-		return errors.Join(err, w.batch.Close())
+		return nil, errors.Join(err, w.batch.Close())
 	}
 	if err := l.config.DB.Commit(w.batch, pebble.Sync); err != nil {
-		return err
+		return nil, err
 	}
-	return l.load()
+	return &w.tally, l.load()
 }
 
 // A restorer writes the records of a snapshot to the state that does not count.
 type restorer struct {
-	ledger   *Ledger
-	prefix   []byte
-	batch    *pebble.Batch
-	last     []byte
-	head     head
-	group    quota.Group
-	requests int64
+	ledger *Ledger
+	anew   bool
+	prefix []byte
+	batch  *pebble.Batch
+	last   []byte
+	tally  tally
 }
 
 func (w *restorer) add(key, value []byte) error {
 	if bytes.Compare(key, w.last) <= 0 {
 		return fmt.Errorf("key %x is not above %x", key, w.last)
 	}
-	if err := readRecord(key, value, &w.head, &w.group); err != nil {
+	if err := w.tally.add(key, value); err != nil {
 		return err
 	}
-	w.last = append(w.last[:0], key...)
-	if key[0] == recordRequest {
-		w.requests++
+	if w.anew && key[0] == recordHead {
+		h := w.tally.head
+		h.applied = 0
+		value = appendHead(nil, h, &w.tally.group)
 	}
+	w.last = append(w.last[:0], key...)
 	full := append(append(make([]byte, 0, keyBytesMax), w.prefix...), key...)
 	if err := w.batch.Set(full, value, nil); err != nil {
 		return err

@@ -192,8 +192,11 @@ func (r *streamReader) last(records uint64) error {
 	if want != records {
 		return fmt.Errorf("it has %d records and says %d", records, want)
 	}
-	if _, err := r.from.ReadByte(); !errors.Is(err, io.EOF) {
+	switch _, err := r.from.ReadByte(); {
+	case err == nil:
 		return errors.New("something follows its end")
+	case !errors.Is(err, io.EOF):
+		return err
 	}
 	return nil
 }
