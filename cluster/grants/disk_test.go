@@ -34,6 +34,11 @@ type station struct {
 	driver    *grants.Driver
 	installed atomic.Int32 // snapshots that the leader sent
 	grown     func([]ledger.Growth)
+
+	// What a test puts between the station and its disk, its state machines and its groups.
+	slow    func(vfs.FS) vfs.FS
+	machine func(raft.BatchingFSM) raft.FSM
+	groups  func(*consensus.Node) grants.Groups
 }
 
 func newStation(id string) *station {
@@ -59,7 +64,11 @@ func (s *station) Answer(group uint32, c *quota.Command) (quota.Result, bool) {
 func (s *station) start(t *testing.T, n *consensustest.Network, voters []consensus.Server) {
 	t.Helper()
 	var err error
-	if s.db, err = storage.Open(storage.Config{Dir: "store", FS: s.fs, BallastBytes: -1}); err != nil {
+	var disk vfs.FS = s.fs
+	if s.slow != nil {
+		disk = s.slow(disk)
+	}
+	if s.db, err = storage.Open(storage.Config{Dir: "store", FS: disk, BallastBytes: -1, SlowAfter: -1}); err != nil {
 		t.Fatal(err)
 	}
 	s.raft, err = consensus.Start(consensus.Config{
@@ -74,7 +83,12 @@ func (s *station) start(t *testing.T, n *consensustest.Network, voters []consens
 			s.ledgers[g], err = ledger.Open(ledger.Config{DB: s.db, Group: storage.Group(g), Grown: s.grown})
 			return consensus.Stores{Log: log, Stable: log, Snapshots: s.snapshots[g]}, err
 		},
-		FSM: func(g uint32) (raft.FSM, error) { return s.ledgers[g], nil },
+		FSM: func(g uint32) (raft.FSM, error) {
+			if s.machine != nil {
+				return s.machine(s.ledgers[g]), nil
+			}
+			return s.ledgers[g], nil
+		},
 		Events: consensus.Events{Log: func(_ uint32, _ consensus.Severity, msg string, _ []any) {
 			if msg == "Installed remote snapshot" {
 				s.installed.Add(1)
@@ -84,9 +98,12 @@ func (s *station) start(t *testing.T, n *consensustest.Network, voters []consens
 	if err != nil {
 		t.Fatal(err)
 	}
-	began, remote := time.Now(), grants.Remote{Caller: s.raft}
+	began, remote, groups := time.Now(), grants.Remote{Caller: s.raft}, grants.Groups(s.raft)
+	if s.groups != nil {
+		groups = s.groups(s.raft)
+	}
 	s.driver, err = grants.Start(grants.Config{
-		ID: s.id, Groups: s.raft, Ledger: s, Forward: remote.Forward, Clock: remote.Clock,
+		ID: s.id, Groups: groups, Ledger: s, Forward: remote.Forward, Clock: remote.Clock,
 		Now:  func() limiter.Instant { return limiter.Instant(time.Since(began)) + 1 },
 		Wall: func() int64 { return time.Now().UnixMilli() },
 	})

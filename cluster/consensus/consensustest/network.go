@@ -27,12 +27,13 @@ type Network struct {
 	mu        sync.Mutex
 	listeners map[string]*listener
 	cut       map[string]bool        // nodes nobody reaches and who reach nobody
+	severed   map[[2]string]bool     // pairs that don't reach each other, in order
 	conns     map[net.Conn][2]string // those that were dialled, from and to
 }
 
 // New returns a network without nodes.
 func New() *Network {
-	return &Network{listeners: map[string]*listener{}, cut: map[string]bool{}, conns: map[net.Conn][2]string{}}
+	return &Network{listeners: map[string]*listener{}, cut: map[string]bool{}, severed: map[[2]string]bool{}, conns: map[net.Conn][2]string{}}
 }
 
 // Listen returns the listener of a node, in place of an earlier one.
@@ -68,11 +69,35 @@ func (n *Network) Dialer(from string) func(context.Context, string) (net.Conn, e
 	}
 }
 
-// Reachable reports whether neither node is cut off.
+// Reachable reports whether neither node is cut off, nor one from the other.
 func (n *Network) Reachable(from, to string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return !n.cut[from] && !n.cut[to]
+	return !n.cut[from] && !n.cut[to] && !n.severed[pair(from, to)]
+}
+
+// pair returns two addresses in order.
+func pair(a, b string) [2]string { return [2]string{min(a, b), max(a, b)} }
+
+// Sever cuts the cable between two nodes, and closes their connections; others reach
+// both.
+func (n *Network) Sever(a, b string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.severed[pair(a, b)] = true
+	for c, ends := range n.conns {
+		if pair(ends[0], ends[1]) == pair(a, b) {
+			_ = c.Close()
+			delete(n.conns, c)
+		}
+	}
+}
+
+// Mend connects two nodes again.
+func (n *Network) Mend(a, b string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.severed, pair(a, b))
 }
 
 // Isolate cuts a node off, and closes its connections.

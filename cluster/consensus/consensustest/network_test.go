@@ -54,3 +54,29 @@ func TestACutCableEndsConnectionsAndDials(t *testing.T) {
 		t.Error("dialled a closed listener")
 	}
 }
+
+func TestASeveredCableIsBetweenTwoNodesAlone(t *testing.T) {
+	n := consensustest.New()
+	reaches := func(a, b string, want bool) {
+		t.Helper()
+		if n.Reachable(a, b) != want || n.Reachable(b, a) != want {
+			t.Errorf("%s and %s reach each other: %v", a, b, !want)
+		}
+	}
+	l := n.Listen("a")
+	defer l.Close()
+	go func() { _, _ = l.Accept() }()
+	c, err := n.Dialer("b")(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Sever("b", "a")
+	if _, err := c.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("written over a severed cable: %v", err)
+	}
+	reaches("a", "b", false)
+	reaches("a", "c", true)
+	reaches("b", "c", true)
+	n.Mend("a", "b")
+	reaches("a", "b", true)
+}
