@@ -55,8 +55,8 @@ func TestWhatNobodyAsksForAtMidnightGoesBack(t *testing.T) {
 	n.now = start.Add(12*time.Hour - 70*time.Second)
 	n.ask(limiter.OpCharge, 1, 1)
 	n.until(50 * time.Second)
-	if got := n.tomorrow(); got != 1 {
-		t.Fatalf("%d units of tomorrow are here: it is asked for once", got)
+	if got := n.tomorrow(); got != 8 {
+		t.Fatalf("%d units of tomorrow are here, want 8: it is asked for once", got)
 	}
 	n.until(80 * time.Second)
 	if got := n.tomorrow(); got != 0 || n.Stats().Counters != 0 {

@@ -62,13 +62,13 @@ type Config struct {
 	// as long for a counter that has been in use for so long. Default 1 s.
 	Horizon time.Duration
 
-	// Idle is for how long a balance is unused when it goes back. Default 5 s.
+	// Idle is for how long a balance is unused when it goes back. Default 1 min.
 	Idle time.Duration
 }
 
 // Default returns the settings that zero fields stand for.
 func Default() Config {
-	return Config{CountersMax: 4 << 20, ShareMax: 0.5, ParkedMax: 1 << 16, GrantMax: 100_000, Horizon: time.Second, Idle: 5 * time.Second}
+	return Config{CountersMax: 4 << 20, ShareMax: 0.5, ParkedMax: 1 << 16, GrantMax: 100_000, Horizon: time.Second, Idle: time.Minute}
 }
 
 func (c Config) withDefaults() Config {

@@ -13,12 +13,13 @@ const (
 	// as it was: what is beyond one grant goes back.
 	lowPart = 4
 	// A grant should last for a horizon, and for up to steadyMax of them if the counter
-	// has been in use for so long: asking often costs entries. A pause, after which use
-	// begins anew, is longer than pauseMax horizons. In the first horizon it is taken to
-	// go on as it began, but no more than hasteMax times what it came to.
+	// has been in use for so long: asking often costs entries. In the first horizon use
+	// is taken to go on as it began, but no more than hasteMax times what it came to.
 	steadyMax = 8
-	pauseMax  = 4
 	hasteMax  = 8
+	// A counter that was spent from before is granted usedMin units at least, if the
+	// bounds above let it: one that is asked for now and then should not wait each time.
+	usedMin = 8
 )
 
 // size returns how many units a grant should have now: recent use, bounded.
@@ -29,10 +30,14 @@ func (h *Holding) size(now limiter.Instant, t *Terms) uint64 {
 	if used := h.steady() + 1<<tickBits; used < t.Horizon { // that much use was in less than a horizon
 		recent *= min(float32(t.Horizon)/float32(used), hasteMax)
 	}
+	least := uint64(1)
+	if h.seen != 0 {
+		least = usedMin
+	}
 	if recent >= float32(most) {
 		return most
 	}
-	return max(1, uint64(recent))
+	return min(max(least, uint64(recent)), most)
 }
 
 // Need returns the OpEnsure to propose now, if any: want is the cost of the

@@ -46,7 +46,7 @@ const (
 	debtDue                     // the pool has not confirmed what is owed
 	exhausted                   // the pool refused, for want of units
 	outdated                    // the pool has not heard of the policy in force
-	warm                        // it was spent from twice within Horizon
+	warm                        // it was spent from twice within Idle
 	refused                     // it gets no more grants
 	closed                      // nothing may be spent any more
 	done                        // and the pool knows
@@ -63,7 +63,7 @@ type Terms struct {
 	MaxDebt  uint64        // at most limiter.AmountMax
 	GrantMax uint64        // largest grant fetched ahead, at least 1
 	Horizon  time.Duration // how long a grant should last, above 0; up to 8 times as long in steady use
-	Idle     time.Duration // a balance unused for so long goes back
+	Idle     time.Duration // a balance unused for so long goes back, and use begins anew
 }
 
 // NewHolding returns the Holding of a counter that its tenure may have forgotten
@@ -231,8 +231,8 @@ func (h *Holding) Content(t *Terms) bool {
 	if h.state&(outdated|exhausted|refused|closed) != 0 {
 		return h.state&(outdated|exhausted) == exhausted && h.free == 0
 	}
-	// A grant has at most the recent use, or one unit.
-	return lowPart*float32(h.Balance()) > h.recent+lowPart
+	// A grant has at most the recent use, or usedMin.
+	return lowPart*float32(h.Balance()) > max(h.recent, usedMin)+lowPart
 }
 
 // note keeps the recent use, from which grants are sized: it decays by half in
@@ -248,13 +248,11 @@ func (h *Holding) note(now limiter.Instant, cost uint64, t *Terms) {
 func (h *Holding) decay(now limiter.Instant, t *Terms) {
 	since := max(0, now.Sub(h.seen))
 	h.state &^= warm
-	if h.seen != 0 && since <= t.Horizon {
+	if h.seen != 0 && since <= t.Idle {
 		h.state |= warm
-	}
-	if h.seen == 0 || since > pauseMax*t.Horizon {
-		h.began, h.recent = ticks(max(h.seen, now)), 0
-	} else {
 		h.recent *= fade(h.lasting(t), since)
+	} else {
+		h.began, h.recent = ticks(max(h.seen, now)), 0
 	}
 	h.seen = max(h.seen, now)
 }

@@ -112,7 +112,7 @@ func TestGrantsAreBoundedByEachOfTheirBounds(t *testing.T) {
 		recent            float32
 		want              uint64
 	}{
-		{"nothing was used", 1_000_000, 1_000_000, 10_000, 0, 1},
+		{"little was used lately", 1_000_000, 1_000_000, 10_000, 0, 8},
 		{"recent use", 1_000_000, 1_000_000, 10_000, 37.5, 37},
 		{"the largest grant", 1_000_000, 1_000_000, 100, 1e9, 100},
 		{"a hundredth of the amount", 1000, 1_000_000, 10_000, 1e9, 10},
@@ -128,8 +128,11 @@ func TestGrantsAreBoundedByEachOfTheirBounds(t *testing.T) {
 			t.Errorf("%s: got %d, want %d", tt.name, got, tt.want)
 		}
 	}
+	if got := (&Holding{free: 1_000_000}).size(noon, &Terms{Limit: 1_000_000, GrantMax: 100, Horizon: time.Second}); got != 1 {
+		t.Errorf("before it is spent from: got %d, want 1", got)
+	}
 	h := Holding{free: 1000, recent: 40, seen: noon, began: ticks(noon.Add(-time.Second))}
-	for after, want := range map[time.Duration]uint64{-time.Hour: 40, time.Second: 20, 3 * time.Second: 10, time.Hour: 1} {
+	for after, want := range map[time.Duration]uint64{-time.Hour: 40, time.Second: 20, 3 * time.Second: 10, time.Hour: 8} {
 		if got := h.size(noon.Add(after), &Terms{Limit: 100_000, GrantMax: 100, Horizon: time.Second}); got != want {
 			t.Errorf("%v later: got %d, want %d", after, got, want)
 		}
@@ -491,7 +494,7 @@ func TestGrantsGrowWithSteadyUseAndShrinkAfterAPause(t *testing.T) {
 	within("after a minute", use(56*time.Second), 7.5, 8.1)
 	now = now.Add(3 * time.Second)
 	within("after a short gap", use(30*time.Second), 7.5, 8.1)
-	now = now.Add(time.Minute)
+	now = now.Add(2 * time.Minute)
 	within("after a pause", use(2*time.Second), 0.5, 2.5)
 	within("and after a minute again", use(time.Minute), 7.5, 8.1)
 }
