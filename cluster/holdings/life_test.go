@@ -47,8 +47,8 @@ type receipt struct {
 }
 
 // A bound is what a crash of this process may lose of one counter: a grant and a
-// quarter, or what was fetched for those who wait; what was given back by clients; and
-// what is on its way back to the pool.
+// quarter, or what was fetched for those who waited; what is charged for those who have
+// no answer yet; what was given back by clients; and what is on its way back to the pool.
 type bound struct {
 	grant, parked, waited, refunded uint64
 	// returned is on its way, or there, by the life of the counter; granted and
@@ -57,7 +57,7 @@ type bound struct {
 }
 
 func (b *bound) units() uint64 {
-	n := max(b.grant+b.grant/4, b.waited) + b.refunded
+	n := max(b.grant+b.grant/4, b.waited) + b.parked + b.refunded
 	for life, units := range b.returned {
 		n += units - min(units, b.confirmed[life])
 	}
