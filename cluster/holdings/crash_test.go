@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	histories = flag.Int("histories", 12, "random histories of the crash test")
+	histories = flag.Int("histories", 8, "random histories of the crash test")
 	seed      = flag.Uint64("seed", 0, "another one of other histories")
 )
 

@@ -120,7 +120,8 @@ func (h *history[S]) run() (Report, error) {
 	disk := vfs.NewCrashableMem()
 	rec := NewRecorder(disk, h.rng.Uint64(), func() int { return int(h.durable.Load()) }, func() int { return int(h.started.Load()) })
 	if h.plan.Faults {
-		rec.FailAt(h.rng.Int64N(int64(2*h.plan.Ops))+1, h.rng.IntN(2) == 0)
+		// Early ones more often: a store that syncs little does not get far in the count.
+		rec.FailAt(h.rng.Int64N(h.rng.Int64N(int64(2*h.plan.Ops))+1)+1, h.rng.IntN(2) == 0)
 	}
 	err := h.steps(rec)
 	if err != nil && !rec.Injected() {
