@@ -73,7 +73,7 @@ func TestWhatIsUsedUpIsAskedForAgainAtABoundedPace(t *testing.T) {
 	for name, tt := range map[string]struct {
 		rolls bool
 		want  int
-	}{"that rolls": {true, 64}, "that does not": {false, 0}} {
+	}{"that rolls": {true, 37}, "that does not": {false, 0}} {
 		t.Run("a quota "+name, func(t *testing.T) {
 			n := newNode(t, limit(1), nil)
 			if tt.rolls {

@@ -19,9 +19,10 @@ const (
 	// activeFor: a counter is active that was asked for so recently.
 	activeFor = time.Minute
 	// aheadBatch bounds the counters that one call of Tend asks ahead for, and
-	// againBatch those that it asks again for.
+	// againReads the pools that the ledger reads for those that it asks again for: of
+	// one that rolls over n sub-windows, those of n before it and n after it too.
 	aheadBatch = 512
-	againBatch = 64
+	againReads = 256
 	// aheadRoom is the part of CountersMax that is left to counters that somebody
 	// asks for now.
 	aheadRoom = 8

@@ -40,10 +40,10 @@ func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 		if len(k.waiting) > 0 || k.waits(now) {
 			continue
 		}
-		if again < againBatch {
+		if again < againReads {
 			if p := h.again(now, k); p.any {
 				proposals = append(proposals, p)
-				again++
+				again += 2*int(k.plan.rolling) + 1
 			}
 		}
 		over := k.ends(now) == 0

@@ -38,6 +38,7 @@ func (l *Ledger) apply(entries []*raft.Log, answers []any) error {
 	w.group, w.head, w.stats = l.group, l.head, l.stats
 	l.mu.RUnlock()
 	last := w.head.applied
+	w.began = last
 	for i, entry := range entries {
 		if entry.Index <= last {
 			continue

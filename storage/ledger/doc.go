@@ -15,6 +15,9 @@
 // the entry did. So a crash leaves the state of some earlier index, from where raft
 // applies the log again; what was applied is skipped.
 //
+// What a leader read to see whether commands need an entry is handed to the entry that
+// they become, if no other came between: it is not read again.
+//
 // Pools that nobody asks for any more are deleted when the group's time has passed
 // that moment by at most an hour, and requests of exact mode soon after they are
 // forgotten; the database reclaims the room in the background.

@@ -41,6 +41,7 @@ type Growth struct {
 type Ledger struct {
 	config Config
 	work   work // owned by the goroutine in which raft applies
+	read   handoff
 
 	mu      sync.RWMutex // guards the rest; never held while the disk works
 	group   quota.Group
@@ -88,6 +89,7 @@ func (l *Ledger) load() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.group, l.head, l.state = group, h, state
+	l.read.clear()
 	return nil
 }
 

@@ -24,7 +24,7 @@ func (l *Ledger) Pool(k limiter.Key, w quota.Window) (p quota.Pool, found bool, 
 // answered quota.Busy.
 func (l *Ledger) Answer(c *quota.Command) (r quota.Result, ok bool, err error) {
 	l.mu.RLock()
-	code, now, requests := l.group.Refuses(c), l.group.Time(), l.head.requests
+	code, now, requests, applied := l.group.Refuses(c), l.group.Time(), l.head.requests, l.head.applied
 	l.mu.RUnlock()
 	if code != quota.OK {
 		return quota.Result{Code: code}, true, nil
@@ -43,7 +43,9 @@ func (l *Ledger) Answer(c *quota.Command) (r quota.Result, ok bool, err error) {
 		return quota.Result{}, false, err
 	}
 	if !exact(c.Op) {
-		r, ok = p.Answer(c)
+		if r, ok = p.Answer(c); !ok {
+			l.read.put(applied, poolName{c.Key, c.Window}, p)
+		}
 		return r, ok, nil
 	}
 	q, found, err := l.readRequest(requestName{poolName{c.Key, c.Window}, c.Request})

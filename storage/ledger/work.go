@@ -31,6 +31,7 @@ type work struct {
 	group    quota.Group
 	head     head
 	stats    Stats
+	began    uint64 // the index that was applied before
 	entry    quota.Batch
 	pools    map[poolName]*heldPool
 	requests map[requestName]*heldRequest
@@ -66,6 +67,7 @@ func (w *work) clear() {
 			w.spare = append(w.spare, p)
 		}
 	}
+	w.ledger.read.clear()
 	clear(w.pools)
 	clear(w.requests)
 	clear(w.tenures)
@@ -143,7 +145,9 @@ func (w *work) pool(n poolName) (*heldPool, error) {
 		p, w.spare = w.spare[last], w.spare[:last]
 		*p = heldPool{pool: quota.Pool{Shares: p.pool.Shares[:0]}}
 	}
-	if _, err := w.ledger.readPool(n, &p.pool); err != nil {
+	if read, ok := w.ledger.read.take(w.began, n); ok {
+		p.pool = read
+	} else if _, err := w.ledger.readPool(n, &p.pool); err != nil {
 		return nil, err
 	}
 	w.pools[n] = p
