@@ -59,6 +59,17 @@ type Call struct {
 	// their limit says, which is also the most.
 	Lifetime time.Duration
 
+	// Request is the hash of the id under which exact quotas remember what this call
+	// was charged, so that it is charged once however often it is asked. The zero
+	// Key has none.
+	Request Key
+	// Reused is set by the Decider if Request stands for another charge, or for one
+	// that was given back: then the call is not decided.
+	Reused bool
+	// Ticket is the Decider's own: it names the call to the ledger if Request does
+	// not.
+	Ticket Key
+
 	// Deadline is when an answer stops being useful. The zero value means
 	// none was set; the in-memory table never waits and ignores it.
 	Deadline Instant
@@ -83,6 +94,7 @@ func (c *Call) Reset() {
 	}
 	c.n, c.Mode, c.Deadline, c.Patience = 0, ChargeAll, 0, 0
 	c.Holder, c.Lifetime = Key{}, 0
+	c.Request, c.Ticket, c.Reused = Key{}, Key{}, false
 	c.overrides = c.overrides[:0]
 }
 

@@ -16,7 +16,7 @@ type QuotaTerms struct {
 	// Exact commits every answer to the ledger before it is sent. Otherwise units
 	// are granted ahead of need and spent in memory.
 	Exact bool
-	// PostPaid records all use; what does not fit is debt.
+	// PostPaid records all use; what does not fit is debt. Not with Exact.
 	PostPaid bool
 	// MaxDebt is how many units of debt one counter has at most in one window, up
 	// to AmountMax; 0 means the amount.
@@ -48,9 +48,7 @@ func (s *Spec) checkQuota(b *boundCheck) {
 	if s.Period != q.Length() {
 		b.fail("Period", s.Period, "%v, the length of the schedule", q.Length())
 	}
-	if q.MaxDebt > AmountMax {
-		b.fail("MaxDebt", q.MaxDebt, "at most %d", uint64(AmountMax))
-	}
+	q.checkDebt(b)
 	for i, last := 0, uint8(0); i < NotifyMax; i++ {
 		mark := q.Notify[i]
 		if mark > 100 || mark != 0 && (mark <= last || i > 0 && last == 0) {
@@ -58,6 +56,15 @@ func (s *Spec) checkQuota(b *boundCheck) {
 			break
 		}
 		last = mark
+	}
+}
+
+func (q *QuotaTerms) checkDebt(b *boundCheck) {
+	if q.Exact && q.PostPaid {
+		b.fail("PostPaid", true, "false where Exact is true")
+	}
+	if q.MaxDebt > AmountMax {
+		b.fail("MaxDebt", q.MaxDebt, "at most %d", uint64(AmountMax))
 	}
 }
 

@@ -42,6 +42,7 @@ func TestQuotaBounds(t *testing.T) {
 		}},
 		{"a mark above the amount", func(s *Spec) { s.Quota.Notify = [NotifyMax]uint8{101} }, []string{"Notify="}},
 		{"a mark after none", func(s *Spec) { s.Quota.Notify = [NotifyMax]uint8{0, 50} }, []string{"Notify="}},
+		{"exact and post-paid", func(s *Spec) { s.Quota.Exact = true }, []string{"PostPaid=true: must be false where Exact is true"}},
 		{"a mark twice", func(s *Spec) { s.Quota.Notify = [NotifyMax]uint8{50, 50} }, []string{"Notify="}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -21,10 +21,6 @@ type Options struct {
 	// UnknownDomainError.
 	OnUnknownDomain Outcome
 
-	// ExactQuotas says that quotas of mode exact are served. Otherwise each is a
-	// problem.
-	ExactQuotas bool
-
 	// Prefetch is told of each key as soon as Match knows it, so that a counter
 	// table can fetch memory while the match goes on. It must not block or
 	// allocate. Nil: nobody is told.
@@ -36,7 +32,7 @@ type Options struct {
 
 // Compile makes a Snapshot of documents, at most one for each domain. There is
 // no Snapshot if there are Problems. Documents that Parse returned without a
-// problem compile without one, but for what Options.ExactQuotas says.
+// problem compile without one.
 func Compile(docs []*Document, opts Options) (*Snapshot, Problems) {
 	var rep report
 	s := &Snapshot{
@@ -54,9 +50,6 @@ func Compile(docs []*Document, opts Options) (*Snapshot, Problems) {
 		}
 		b := newBuilder(doc, nil, &rep)
 		d := b.build()
-		if !opts.ExactQuotas {
-			b.refuseExact()
-		}
 		d.prefetch = opts.Prefetch
 		if slices.ContainsFunc(b.limits, func(l *limiter.Limit) bool { return l.Kind == limiter.KindQuota }) {
 			d.prefetchQuota = opts.PrefetchQuota
@@ -302,22 +295,6 @@ func (b *builder) spec(rule *LimitRule, t *Term, selector string) limiter.Spec {
 		s.CountDenied = false // what is denied takes no turn, and no unit
 	}
 	return s
-}
-
-// refuseExact reports every quota of mode exact: whoever compiles the documents
-// serves none.
-func (b *builder) refuseExact() {
-	for i := range b.doc.Rules {
-		rule := &b.doc.Rules[i]
-		for j := range rule.Terms {
-			if t := &rule.Terms[j]; t.Kind == limiter.KindQuota && t.Quota.Exact {
-				b.rep.add(Problem{
-					Position: t.at, Path: place{i, j}.path(rule) + ".mode", Value: "exact",
-					Message: "this version of Headgate does not serve quotas of this mode", Expected: "escrow",
-				})
-			}
-		}
-	}
 }
 
 // countLimits returns how many limits a document makes: with its overrides'

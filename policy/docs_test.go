@@ -27,7 +27,7 @@ func TestTheReferenceIsTrue(t *testing.T) {
 			t.Errorf("problems %v in\n%s", problems, text)
 		}
 		if len(problems) == 0 {
-			if _, problems := Compile(docs, Options{ExactQuotas: true}); len(problems) > 0 {
+			if _, problems := Compile(docs, Options{}); len(problems) > 0 {
 				t.Errorf("problems %v in\n%s", problems, text)
 			}
 		}

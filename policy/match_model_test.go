@@ -273,7 +273,7 @@ func TestTheIndexesAgreeWithTryingEveryRule(t *testing.T) {
 	inPolicy := texts.Filter(func(s string) bool { return s != "a*" })
 	rapid.Check(t, func(t *rapid.T) {
 		doc := withoutClashes(t, randomDocument(t, inPolicy))
-		s, problems := Compile([]*Document{doc}, Options{ExactQuotas: true})
+		s, problems := Compile([]*Document{doc}, Options{})
 		if len(problems) > 0 {
 			t.Fatal(problems)
 		}

@@ -40,7 +40,7 @@ func quotaKeys() keys[*termReader] {
 		quotaKey("mode", "Of a quota: spent in memory from grants that the ledger has recorded (escrow, the default), or by answers that are recorded before they are sent (exact).", "",
 			func() schema { return formWords(quotaModeWords()) },
 			func(t *termReader, f *field) { t.quota.terms.Exact = t.choice(&f.node, quotaModeWords()...) == 1 }),
-		quotaKey("post_paid", "Of a quota: all use is recorded; what does not fit is debt.", "", formFlag,
+		quotaKey("post_paid", "Of a quota: all use is recorded; what does not fit is debt. Not with mode exact.", "PostPaid", formFlag,
 			func(t *termReader, f *field) { t.quota.terms.PostPaid = t.boolean(&f.node) }),
 		quotaKey("max_debt", "Of a quota: how many units of debt one counter has at most in one window. Default: the amount.", "MaxDebt", func() schema { return formNumber(1) },
 			func(t *termReader, f *field) { t.quota.terms.MaxDebt, _ = t.positive(&f.node) }),
@@ -140,6 +140,10 @@ func (t *termReader) finishQuota() {
 		t.fail(&t.unavailable.node, &flaw{message: "a quota that can't be counted is never admitted", expected: "deny, or nothing"})
 	}
 	t.term.OnUnavailable = limiter.UnavailableDeny
+	if t.quota.terms.Exact && t.quota.terms.PostPaid {
+		t.fail(t.quota.at["PostPaid"], &flaw{message: "what passes in any case has no answer to wait for", expected: "mode escrow, or no post_paid"})
+		t.quota.terms.PostPaid = false // it is one problem
+	}
 	if t.term.Kind == limiter.KindQuota {
 		terms := t.quota.terms // of its own: the term outlives its reader
 		t.term.Quota = &terms

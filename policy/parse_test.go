@@ -62,7 +62,7 @@ func compiled(tb testing.TB, text string) *Snapshot {
 	if len(problems) > 0 {
 		tb.Fatalf("parse: %v", problems)
 	}
-	s, problems := Compile(docs, Options{ExactQuotas: true})
+	s, problems := Compile(docs, Options{})
 	if len(problems) > 0 {
 		tb.Fatalf("compile: %v", problems)
 	}
@@ -109,7 +109,7 @@ func TestEveryFeatureParsesCompilesAndComesBack(t *testing.T) {
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
-			s, problems := Compile(docs, Options{ExactQuotas: true})
+			s, problems := Compile(docs, Options{})
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
@@ -137,7 +137,7 @@ func TestTheIdentityOfAQuotaIsItsSchedule(t *testing.T) {
 		was, is string
 		same    bool
 	}{
-		{"quota: 10/month", "quota: 20/month, mode: exact, post_paid: true, max_debt: 3, notify: [50%]", true},
+		{"quota: 10/month", "quota: 20/month, mode: exact, max_debt: 3, notify: [50%]", true},
 		{"quota: 10/month", "quota: {amount: 10, every: 1mo}, time_zone: UTC, reset_at: 00:00, day: 1", true},
 		{"quota: 10/week", "quota: 10/week, week_start: monday", true},
 		{"quota: 10/quarter, month: 2", "quota: 10/quarter, month: 11", true},
@@ -159,19 +159,6 @@ func TestTheIdentityOfAQuotaIsItsSchedule(t *testing.T) {
 	one, other := limit("quota: 10/month, notify: [50%]"), limit("quota: 10/month, notify: [60%]")
 	if one.ID != other.ID || one.Def == other.Def {
 		t.Error("other marks have another identity or the same definition")
-	}
-}
-
-func TestExactQuotasAreRefusedWhereNobodyServesThem(t *testing.T) {
-	docs := parsedText(t, "domain: d\nlimits:\n  - {rate: 1/s}\n  - by: [x]\n    limits: [{quota: 9/hour}, {quota: 10/day, mode: exact}]\n")
-	s, problems := Compile(docs, Options{})
-	const want = "a.yaml:5:32: limits[1].limits[1].mode: \"exact\": this version of Headgate does not serve quotas of this mode; expected escrow"
-	if s != nil || len(problems) != 1 || problems.Error() != want {
-		t.Errorf("got %v", problems)
-	}
-	warnings := Warnings(docs)
-	if len(warnings) != 1 || warnings.Error() != "a.yaml:5:32: limits[1].limits[1].mode: \"exact\": right, but this version of Headgate does not serve quotas of this mode: a node refuses this policy" {
-		t.Errorf("warned of %v", warnings)
 	}
 }
 
@@ -404,7 +391,7 @@ func FuzzParse(f *testing.F) {
 		if len(problems) > 0 {
 			return
 		}
-		s, problems := Compile(docs, Options{ExactQuotas: true})
+		s, problems := Compile(docs, Options{})
 		if len(problems) > 0 {
 			t.Fatalf("parses and does not compile: %v", problems)
 		}

@@ -104,6 +104,14 @@ func weekdayWords() []string {
 // quotaModeWords are the ways to spend a quota: QuotaTerms.Exact is the second.
 func quotaModeWords() []string { return []string{"escrow", "exact"} }
 
+// QuotaMode returns how a quota is spent, as a policy spells it.
+func QuotaMode(l *limiter.Limit) string {
+	if l.Quota != nil && l.Quota.Exact {
+		return quotaModeWords()[1]
+	}
+	return quotaModeWords()[0]
+}
+
 // quotaLines writes what only a quota says, amount first.
 func quotaLines(t *Term) (lines []string) {
 	add := func(key, value string) { lines = append(lines, key+": "+value) }

@@ -202,8 +202,9 @@ func randomTerm(t *rapid.T, rule *LimitRule, text *rapid.Generator[string]) Term
 // randomQuota draws terms that pass their checks.
 func randomQuota(t *rapid.T) *limiter.QuotaTerms {
 	q := &limiter.QuotaTerms{
-		Exact: rapid.Bool().Draw(t, "exact"), PostPaid: rapid.Bool().Draw(t, "post_paid"), MaxDebt: rapid.Uint64Range(0, 3).Draw(t, "max_debt"),
+		Exact: rapid.Bool().Draw(t, "exact"), MaxDebt: rapid.Uint64Range(0, 3).Draw(t, "max_debt"),
 	}
+	q.PostPaid = !q.Exact && rapid.Bool().Draw(t, "post_paid")
 	q.Unit = limiter.CalendarUnit(rapid.IntRange(0, int(limiter.PerYear)).Draw(t, "per"))
 	q.Zone = rapid.SampledFrom([]string{"", "UTC", "Europe/Berlin", "Pacific/Apia"}).Draw(t, "time_zone")
 	q.ResetAt = time.Duration(rapid.IntRange(0, 3599).Draw(t, "reset_at")) * time.Second

@@ -32,10 +32,6 @@ func warning(t *Term) (key string, w Problem, ok bool) {
 		return "concurrency", Problem{
 			Message: "callers without an id (RLS, HTTP, forward-auth, ext_authz) hold an anonymous slot, which only a give-back or its lifetime releases",
 		}, true
-	case t.Kind == limiter.KindQuota && t.Quota.Exact:
-		return "mode", Problem{
-			Value: "exact", Message: "right, but this version of Headgate does not serve quotas of this mode: a node refuses this policy",
-		}, true
 	case t.Kind == limiter.KindPace && !t.Shadow:
 		return "pace", Problem{
 			Value: strconv.FormatUint(t.Amount, 10) + "/" + formatEvery(t.Every),

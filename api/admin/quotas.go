@@ -26,6 +26,7 @@ type Quota struct {
 	// started, or the policy has no such quota any more: a record has no name.
 	Domain string `json:"domain,omitempty"`
 	Limit  string `json:"limit,omitempty"`
+	Mode   string `json:"mode,omitempty"`   // escrow or exact, as the policy says now; "": as Domain and Limit
 	Shadow bool   `json:"shadow,omitempty"` // evaluated, not enforced
 	Key    string `json:"key"`
 
@@ -38,6 +39,7 @@ type Quota struct {
 	Amount    uint64     `json:"amount"`                 // in force, with Correct and Waived
 	Used      uint64     `json:"used"`                   // spent, or set aside by open reservations; or held by another node
 	Stranded  uint64     `json:"stranded"`               // counts as spent, though nobody told to have spent it: a process that held it was lost
+	Exact     uint64     `json:"exact,omitempty"`        // what of Used exact mode has charged, and holds
 	Beside    uint64     `json:"used_beside,omitempty"`  // what other sub-windows take of the amount
 	Held      uint64     `json:"held"`                   // granted to this node and not spent yet
 	Debt      uint64     `json:"debt"`                   // post-paid use that did not fit

@@ -83,13 +83,10 @@ func (k *counter) need(now limiter.Instant) (quota.Command, bool) {
 	return k.holding.Need(now, first, all, &k.plan.terms)
 }
 
-// of completes a command of the counter's holding. To the ledger, a window ends when
-// its schedule has it end at the latest on a clock that is never set: where the zone's
-// rules have it end may change while it lasts, and then its pool must have the
-// same name.
+// of completes a command of the counter's holding.
 func (h *Holdings) of(k *counter, c quota.Command) quota.Command {
 	c.Key = k.key
-	c.Window = quota.Window{Start: k.start, End: k.start + k.plan.when.Length(), Rolling: k.plan.rolling}
+	c.Window = k.plan.pool(k.start)
 	c.Holder.Partition, c.Holder.Tenure = k.partition, h.cfg.Tenure
 	return c
 }

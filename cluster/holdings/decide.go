@@ -35,11 +35,16 @@ func Has(c *limiter.Call) bool {
 // In mode AllOrNothing, the charges after a denial are only looked at, and what was
 // charged before one is given back.
 func (h *Holdings) Decide(now limiter.Instant, c *limiter.Call) (done bool) {
+	c.Reused, c.Ticket = false, limiter.Key{}
 	return h.from(now, c, 0)
 }
 
 // from is Decide for the charges from i on.
 func (h *Holdings) from(now limiter.Instant, c *limiter.Call, i int) (done bool) {
+	if c.Reused {
+		h.undo(now, c)
+		return true
+	}
 	list := c.Charges()
 	others := i > 0 // there may be charges of other kinds
 	for ; i < len(list); i++ {
@@ -83,6 +88,9 @@ func (h *Holdings) one(now limiter.Instant, c *limiter.Call, i int) (done bool) 
 	if p == nil { // the policy in force has no such quota any more
 		unavailable(ch, limiter.Unavailable)
 		return true
+	}
+	if p.exact {
+		return h.exact(now, c, i, p)
 	}
 	s := h.shard(ch.Key)
 	s.mu.Lock()
@@ -266,6 +274,10 @@ func (h *Holdings) undo(now limiter.Instant, c *limiter.Call) {
 	for i := range list {
 		ch := &list[i]
 		if ch.Limit.Kind != limiter.KindQuota || ch.Was == 0 {
+			continue
+		}
+		if ch.Was < 0 {
+			h.undoExact(c, i)
 			continue
 		}
 		s := h.shard(ch.Key)

@@ -7,6 +7,9 @@
 // command, so nothing here can admit too much: a crash loses units, it never makes
 // any. A give-back is credited if the units were charged here, in the same window.
 //
+// Of quotas in exact mode nothing is held: each charge is a command, and the ledger's
+// answer decides it.
+//
 // It is no ledger and no network: [Config.Submit] brings commands to whoever has
 // the pools, and answers back (package cluster/grants). The algorithm of one
 // counter is limiter/quota's, its windows are limiter/quota/calendar's. Limits of

@@ -32,6 +32,14 @@ type ledger struct {
 	pools map[limiter.Key]map[int64]*quota.Pool
 	count int // commands applied
 	now   func() limiter.Instant
+	// requests are those of exact mode.
+	requests map[requestName]*quota.Request
+}
+
+type requestName struct {
+	key    limiter.Key
+	window quota.Window
+	id     limiter.Key
 }
 
 func (l *ledger) submit(c quota.Command, done func(*quota.Command, quota.Result, error)) error {
@@ -80,7 +88,14 @@ func (l *ledger) apply(c quota.Command) quota.Result {
 		}
 		return 0
 	})
-	return p.Apply(at, &c)
+	if c.Op < quota.OpSpend {
+		return p.Apply(at, &c)
+	}
+	name := requestName{c.Key, c.Window, c.Request}
+	if l.requests[name] == nil {
+		l.requests[name] = &quota.Request{}
+	}
+	return p.Decide(at, &c, l.requests[name])
 }
 
 // run answers commands until none is left.
@@ -123,7 +138,7 @@ func daily(tb testing.TB) *calendar.Calendar {
 }
 
 func newLedger(now func() limiter.Instant) *ledger {
-	return &ledger{pools: map[limiter.Key]map[int64]*quota.Pool{}, now: now}
+	return &ledger{pools: map[limiter.Key]map[int64]*quota.Pool{}, now: now, requests: map[requestName]*quota.Request{}}
 }
 
 // newNode returns a node of tenure 1 under one limit.

@@ -27,6 +27,7 @@ type Holdings struct {
 
 	counters atomic.Int64
 	parked   atomic.Int64
+	stuck    atomic.Uint64
 	leaving  atomic.Bool  // Leave was called
 	tended   atomic.Int32 // the shard that Tend looks at next
 }
@@ -134,15 +135,16 @@ type Stats struct {
 	Dropped   uint64 // units that were given back, but not charged here
 	Refused   uint64 // charges that found no room for their counter, or to wait
 	ShareFull uint64 // charges that found no room for their counter in the domain's share
-	Waited    uint64 // charges that had to wait for units
+	Waited    uint64 // charges that had to wait, for units or for the ledger's decision
 	Failed    uint64 // charges that waited, and were denied since no answer came
 	Crossed   uint64 // marks that were reached
 	Missed    uint64 // those of them that nobody was told, since too many were not read
+	Stuck     uint64 // units of exact quotas that may be charged to calls that were denied
 }
 
 // Stats returns the figures of now. It takes each shard's lock in turn.
 func (h *Holdings) Stats() Stats {
-	st := Stats{Counters: h.counters.Load(), Parked: h.parked.Load()}
+	st := Stats{Counters: h.counters.Load(), Parked: h.parked.Load(), Stuck: h.stuck.Load()}
 	for i := range h.shards {
 		s := &h.shards[i]
 		s.mu.Lock()

@@ -21,6 +21,7 @@ type plan struct {
 	marks  []uint64 // from which use on each of the limit's marks is reached
 	// postPaid: what does not fit is owed, and passes.
 	postPaid bool
+	exact    bool // each charge is decided by the ledger
 	rolling  uint8
 	domain   *domain
 	when     *calendar.Calendar
@@ -37,6 +38,14 @@ func (p *plan) at(now limiter.Instant) calendar.Window {
 		p.window.Store(w)
 	}
 	return *w
+}
+
+// pool returns the window that began at start as the ledger names it. To the ledger,
+// it ends when the schedule has it end at the latest on a clock that is never set:
+// where the zone's rules have it end may change while it lasts, and then its pool
+// must have the same name.
+func (p *plan) pool(start int64) quota.Window {
+	return quota.Window{Start: start, End: start + p.when.Length(), Rolling: p.rolling}
 }
 
 // plans are those of a policy.
@@ -135,7 +144,7 @@ func (h *Holdings) Install(version uint64, quotas []Quota) {
 			Idle:     h.cfg.Idle,
 		}}
 		if terms := q.Limit.Quota; terms != nil {
-			p.postPaid, p.rolling = terms.PostPaid, terms.Rolling
+			p.postPaid, p.exact, p.rolling = terms.PostPaid, terms.Exact, terms.Rolling
 			p.terms.MaxDebt = cmp.Or(terms.MaxDebt, q.Limit.Amount)
 		}
 		next.add(p)

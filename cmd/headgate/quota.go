@@ -193,11 +193,11 @@ func printQuotas(cmd *cobra.Command, out *admin.Quotas, output outputFormat) err
 		_, err := fmt.Fprintln(w, "no record")
 		return printed(err)
 	}
-	return printed(table(w, "DOMAIN\tLIMIT\tCOUNTER\tFROM\tRESETS\tAMOUNT\tUSED\tHELD\tSTRANDED\tDEBT\tREMAINING\tEXHAUSTED", len(out.Quotas), func(i int) string {
+	return printed(table(w, "DOMAIN\tLIMIT\tMODE\tCOUNTER\tFROM\tRESETS\tAMOUNT\tUSED\tHELD\tSTRANDED\tDEBT\tREMAINING\tEXHAUSTED", len(out.Quotas), func(i int) string {
 		q := &out.Quotas[i]
 		n := func(v uint64) string { return strconv.FormatUint(v, 10) }
 		return strings.Join([]string{
-			orDash(q.Domain), orDash(q.Limit), q.Key, moment(&q.From), moment(q.ResetsAt),
+			orDash(q.Domain), orDash(q.Limit), orDash(q.Mode), q.Key, moment(&q.From), moment(q.ResetsAt),
 			n(q.Amount), n(q.Used), n(q.Held), n(q.Stranded), n(q.Debt), n(q.Remaining), moment(q.Exhausted),
 		}, "\t")
 	}))

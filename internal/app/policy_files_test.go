@@ -30,18 +30,6 @@ func TestAFileWithoutADocumentIsRefusedAtStart(t *testing.T) {
 	}
 }
 
-// TestAnExactQuotaIsRefusedAtStart as long as no decision is an entry of the log.
-func TestAnExactQuotaIsRefusedAtStart(t *testing.T) {
-	c := testConfig(t, hourly(1))
-	write(t, c.Policy.Paths[0], "domain: shop\nlimits: [{quota: 10/month, mode: exact}]\n")
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	err := Run(ctx, Options{Config: c, Log: slog.New(slog.DiscardHandler), Started: func(Addrs) { cancel() }})
-	if !errors.Is(err, ErrPolicies) || !strings.Contains(err.Error(), c.Policy.Paths[0]+":2:11: limits[0].mode: \"exact\": this version of Headgate does not serve quotas of this mode") {
-		t.Errorf("error = %v", err)
-	}
-}
-
 func TestADomainWithoutLimitsIsFine(t *testing.T) {
 	for _, text := range []string{"domain: shop\nlimits: []\n", "# shop\ndomain: shop\n"} {
 		docs, problems := ParsePolicies([]policy.Source{{Name: "a", Text: []byte(text)}, {Name: "b", Text: []byte("domain: b\n")}})

@@ -15,6 +15,7 @@ import (
 	"github.com/headgate/headgate/internal/audit"
 	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/limiter/quota"
+	"github.com/headgate/headgate/policy"
 	"github.com/headgate/headgate/storage/ledger"
 )
 
@@ -211,10 +212,10 @@ func (r *quotaReader) of(c *ledger.Counter, l *limiter.Limit, ends int64, held h
 	p, now := &c.Pool, int64(r.now)/int64(time.Second)
 	out := admin.Quota{
 		Key: c.Key.Fingerprint(), From: time.Unix(c.Window.Start, 0).UTC(), SubWindows: c.Window.Rolling,
-		Correct: p.Correction, Waived: p.Waived, Revision: p.Revision, Debt: p.Debt(),
+		Correct: p.Correction, Waived: p.Waived, Revision: p.Revision, Debt: p.Debt(), Exact: p.Exact.Charged,
 	}
 	if l != nil {
-		out.Domain, out.Limit, out.Shadow = l.Domain, l.Name, l.Shadow
+		out.Domain, out.Limit, out.Shadow, out.Mode = l.Domain, l.Name, l.Shadow, policy.QuotaMode(l)
 		resets := time.Unix(ends, 0).UTC()
 		out.ResetsAt = &resets
 		if now < ends {

@@ -225,7 +225,7 @@ func (q *quotas) reading() (r obs.QuotaReading) {
 	r.Counters, r.Parked = uint64(s.Counters), uint64(s.Parked)
 	r.Waited, r.Failed, r.Refused, r.ShareFull = s.Waited, s.Failed, s.Refused, s.ShareFull
 	r.Marks, r.MarksMissed = s.Crossed, s.Missed
-	r.Spent, r.Refunded, r.Dropped, r.Owed, r.Lost = s.Spent, s.Refunded, s.Dropped, s.Owed, s.Lost
+	r.Spent, r.Refunded, r.Dropped, r.Owed, r.Lost, r.Stuck = s.Spent, s.Refunded, s.Dropped, s.Owed, s.Lost, s.Stuck
 	for _, group := range q.driver.Stats() {
 		r.Entries += group.Entries
 		r.CommandsLost += group.Lost

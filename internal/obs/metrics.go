@@ -50,9 +50,9 @@ type QuotaReading struct {
 	Refused, ShareFull    uint64 // charges that found no room: on the node, and in the share of their domain
 	Marks, MarksMissed    uint64 // marks that use reached: told, and not told for want of room
 	// Units by what became of them.
-	Spent, Refunded, Dropped, Owed, Lost uint64
-	Entries, CommandsLost                uint64 // of the log, and commands that got no answer from it
-	Stranded                             uint64 // units that count as spent since processes were lost
+	Spent, Refunded, Dropped, Owed, Lost, Stuck uint64
+	Entries, CommandsLost                       uint64 // of the log, and commands that got no answer from it
+	Stranded                                    uint64 // units that count as spent since processes were lost
 }
 
 // An EdgeReading is the state of the doors.

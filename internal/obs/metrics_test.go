@@ -58,7 +58,7 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 	c.Quota = func() QuotaReading {
 		return QuotaReading{
 			Counters: 1, CountersMax: 2, Parked: 3, Waited: 9, Failed: 4, Refused: 6, ShareFull: 7, Marks: 14, MarksMissed: 15,
-			Spent: 7, Refunded: 8, Dropped: 9, Owed: 10, Lost: 11, Entries: 12, CommandsLost: 13, Stranded: 16,
+			Spent: 7, Refunded: 8, Dropped: 9, Owed: 10, Lost: 11, Entries: 12, CommandsLost: 13, Stranded: 16, Stuck: 17,
 		}
 	}
 	c.Edge = func() EdgeReading {
@@ -111,6 +111,7 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 		"headgate_quota_units_total{not_credited}":         9,
 		"headgate_quota_units_total{owed}":                 10,
 		"headgate_quota_units_total{unrecorded}":           11,
+		"headgate_quota_units_total{stuck}":                17,
 		"headgate_quota_entries_total{}":                   12,
 		"headgate_quota_commands_lost_total{}":             13,
 		"headgate_quota_stranded_units{}":                  16,

@@ -125,6 +125,7 @@ func (r *readings) Collect(ch chan<- prometheus.Metric) {
 	counter(r.quotaUnits, q.Dropped, "not_credited")
 	counter(r.quotaUnits, q.Owed, "owed")
 	counter(r.quotaUnits, q.Lost, "unrecorded")
+	counter(r.quotaUnits, q.Stuck, "stuck")
 	counter(r.quotaEntries, q.Entries)
 	counter(r.quotaLost, q.CommandsLost)
 	gauge(r.quotaStranded, float64(q.Stranded))

@@ -24,14 +24,20 @@ type decider struct {
 // A ledger is one group of the durable ledger without a log: a command is applied
 // when Decide is about to wait for it.
 type ledger struct {
-	group quota.Group
-	pools map[poolName]*quota.Pool
-	queue []proposed
+	group    quota.Group
+	pools    map[poolName]*quota.Pool
+	requests map[requestName]*quota.Request // of exact mode
+	queue    []proposed
 }
 
 type poolName struct {
 	key    limiter.Key
 	window quota.Window
+}
+
+type requestName struct {
+	pool poolName
+	id   limiter.Key
 }
 
 type proposed struct {
@@ -40,7 +46,7 @@ type proposed struct {
 }
 
 func newDecider(t *table.Table, limits []*limiter.Limit) (*decider, error) {
-	d := &decider{table: t, ledger: ledger{pools: map[poolName]*quota.Pool{}}}
+	d := &decider{table: t, ledger: ledger{pools: map[poolName]*quota.Pool{}, requests: map[requestName]*quota.Request{}}}
 	quotas, err := holdings.Quotas(limits)
 	if err != nil || len(quotas) == 0 {
 		return d, err
@@ -102,5 +108,17 @@ func (l *ledger) apply(now limiter.Instant, c *quota.Command) quota.Result {
 		}
 		return 0
 	})
-	return pool.Apply(at, c)
+	if c.Op < quota.OpSpend {
+		return pool.Apply(at, c)
+	}
+	of := requestName{name, c.Request}
+	request := l.requests[of]
+	if request == nil {
+		request = new(quota.Request)
+	}
+	r := pool.Decide(at, c, request)
+	if request.Op != 0 {
+		l.requests[of] = request
+	}
+	return r
 }

@@ -48,6 +48,23 @@ func TestAQuotaRollsAndAnotherIsPostPaid(t *testing.T) {
 	}
 }
 
+func TestAnExactQuotaIsCountedAsAnyOther(t *testing.T) {
+	const both = "\ndomain: shop\nlimits:\n  - {name: plan, by: [user], quota: 10/day, mode: exact}\n  - {name: calls, by: [user], window: 4/min}\n"
+	for _, tt := range []struct{ charge, denied string }{
+		{"all", "remaining: 1"},
+		{"all_or_nothing", "remaining: 4"}, // of the window; 6 of the quota
+	} {
+		if failures := failuresFrom(t, "2026-01-30T12:00:00Z", both+"charge: "+tt.charge+"\n",
+			"{attributes: {user: ann}, repeat: 9, expect: {allowed: 4, denied: 5, denied_by: calls}}",
+			"{after: 1min, attributes: {user: ann}, peek: true, expect: {verdict: allowed, "+tt.denied+"}}",
+			"{at: 12h, attributes: {user: ann}, cost: 11, expect: {denied_by: plan, retry_after: never}}",
+			"{at: 12h1min, attributes: {user: ann}, cost: 4, expect: {verdict: allowed, remaining: 0}}",
+		); len(failures) > 0 {
+			t.Errorf("%s: %s", tt.charge, strings.Join(failures, "\n"))
+		}
+	}
+}
+
 // TestWhatADeniedRequestLeavesOfAQuota: nothing, as in any all_or_nothing.
 func TestWhatADeniedRequestLeavesOfAQuota(t *testing.T) {
 	const both = "\ndomain: shop\nlimits:\n  - {name: plan, by: [user], quota: 10/day}\n  - {name: calls, by: [user], window: 2/min}\n"

@@ -44,7 +44,7 @@ func (f Failure) String() string {
 // Run runs the tests against docs, which are free of problems, and returns a
 // result for each. A request of a domain that docs do not have is a failure.
 func Run(tests *policy.Tests, docs []*policy.Document) ([]Result, error) {
-	snapshot, problems := policy.Compile(docs, policy.Options{Version: 1, OnUnknownDomain: policy.UnknownDomainError, ExactQuotas: true})
+	snapshot, problems := policy.Compile(docs, policy.Options{Version: 1, OnUnknownDomain: policy.UnknownDomainError})
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("policytest: %w", problems)
 	}

@@ -37,7 +37,8 @@ const (
 	// The operations of exact mode, where the decision itself is the entry: see
 	// [Pool.Decide].
 
-	// OpSpend charges Cost, once for each Request.
+	// OpSpend charges Cost, once for each Request. With Cost 0 it changes nothing: the
+	// answer says what is free, and what Request is charged.
 	OpSpend Op = 16
 	// OpHold charges Cost until it is settled: in full, if it is not by Until.
 	OpHold Op = 17

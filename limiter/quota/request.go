@@ -10,16 +10,27 @@ const (
 	// rememberFor is how long a request is remembered after it last changed, or its
 	// hold ended, in milliseconds: 10 minutes.
 	rememberFor = 600_000
+	// rememberUnasked is the same for a spend that nobody can ask about again (see
+	// [Unnamed]): 30 seconds, in which its sender settles it if the answer was lost.
+	rememberUnasked = 30_000
 	// holdMax bounds how long a hold lasts from when it was made or extended, in
 	// milliseconds: 24 hours.
 	holdMax = 24 * 3600 * 1000
 )
 
-// Both are part of the replicated state machine, as those of a [Window] are.
+// They are part of the replicated state machine, as those of a [Window] are.
 
 // RequestsMax bounds the requests that a group remembers. Its leader holds to it:
 // it answers [Busy] before it proposes an OpSpend or OpHold beyond it.
 const RequestsMax = 1 << 20
+
+// Named returns the name of a request that a caller may repeat, whose id has the hash
+// k: it is even.
+func Named(k limiter.Key) limiter.Key { return limiter.Key{Hi: k.Hi &^ 1, Lo: k.Lo} }
+
+// Unnamed returns the name of a request that nobody repeats, made of random bits: it
+// is odd. A spend under it is remembered for half a minute.
+func Unnamed(hi, lo uint64) limiter.Key { return limiter.Key{Hi: hi | 1, Lo: lo} }
 
 // A Request is what the ledger records of one request of exact mode, under the name
 // of its pool and its id. The zero Request is one that was never made.
@@ -32,12 +43,21 @@ type Request struct {
 	Until   int64  // OpHold: when it ends by itself, charged in full, Unix milliseconds
 	Settled bool
 	Final   uint64 // what it was settled with
+	Unasked bool   // an OpSpend that nobody repeats: see Unnamed
+}
+
+// Kept returns until when q is remembered, in Unix milliseconds.
+func (q *Request) Kept() int64 {
+	if q.Unasked {
+		return q.Changed + rememberUnasked
+	}
+	return max(q.Changed, q.Until) + rememberFor
 }
 
 // Forgotten reports whether q means nothing any more at the group's time at: it
 // may be deleted. An unsettled hold stays charged in full.
 func (q *Request) Forgotten(at int64) bool {
-	return q.Op != 0 && at >= max(q.Changed, q.Until)+rememberFor
+	return q.Op != 0 && at >= q.Kept()
 }
 
 // Decide applies a command of exact mode, where the decision is the entry, as Apply
@@ -79,6 +99,8 @@ func (p *Pool) begin(at int64, c *Command, q *Request) (Code, bool) {
 		return OK, false // done before, whatever became of it
 	case q.Op != 0:
 		return Differs, false
+	case c.Op == OpSpend && c.Cost == 0:
+		return OK, false // it only looks, and leaves no record
 	case c.Cost > p.Free():
 		return Exhausted, false
 	}
@@ -86,6 +108,8 @@ func (p *Pool) begin(at int64, c *Command, q *Request) (Code, bool) {
 	*q = Request{Op: c.Op, Cost: c.Cost, Charged: c.Cost, Changed: at}
 	if c.Op == OpHold {
 		q.Until = min(c.Until, at+holdMax)
+	} else {
+		q.Unasked = c.Request.Hi&1 == 1
 	}
 	return OK, true
 }
@@ -138,18 +162,27 @@ func (q *Request) extend(at int64, c *Command) (Code, bool) {
 	return OK, true
 }
 
+// Flags of a record.
+const (
+	flagSettled = 1
+	flagUnasked = 2
+)
+
 // AppendTo appends the record to b as
 //
-//	version(1) op(1) cost charged owed changed until settled final
+//	version(1) op(1) cost charged owed changed until flags final
 //
-// where all from cost on are varints.
+// where all from cost on are varints; flag 1 is Settled, 2 Unasked.
 func (q *Request) AppendTo(b []byte) []byte {
 	b = append(b, format, byte(q.Op))
-	settled := uint64(0)
+	flags := uint64(0)
 	if q.Settled {
-		settled = 1
+		flags = flagSettled
 	}
-	for _, v := range [...]uint64{q.Cost, q.Charged, q.Owed, uint64(q.Changed), uint64(q.Until), settled, q.Final} {
+	if q.Unasked {
+		flags |= flagUnasked
+	}
+	for _, v := range [...]uint64{q.Cost, q.Charged, q.Owed, uint64(q.Changed), uint64(q.Until), flags, q.Final} {
 		b = binary.AppendUvarint(b, v)
 	}
 	return b
@@ -168,7 +201,8 @@ func DecodeRequest(b []byte) (Request, error) {
 	q.Owed = r.uint("owed", limiter.AmountMax)
 	q.Changed = int64(r.uint("changed", 1000*TimeMax))
 	q.Until = int64(r.uint("until", 1000*TimeMax))
-	q.Settled = r.uint("settled", 1) == 1
+	flags := r.uint("flags", flagSettled|flagUnasked)
+	q.Settled, q.Unasked = flags&flagSettled != 0, flags&flagUnasked != 0
 	q.Final = r.uint("final", limiter.CostMax)
 	if err := r.end(); err != nil {
 		return Request{}, err

@@ -14,6 +14,8 @@ func TestExactMode(t *testing.T) {
 		return Command{Op: op, Version: 1, Limit: 10, Cost: cost, MaxDebt: 5, Until: 5 * minute, Request: limiter.Key{Lo: 1}}
 	}
 	spend, hold, settle := by(OpSpend, 4), by(OpHold, 4), func(cost uint64) Command { return by(OpSettle, cost) }
+	unnamed, settleUnnamed := spend, settle(0)
+	unnamed.Request, settleUnnamed.Request = Unnamed(0, 1), Unnamed(0, 1)
 	credited := settle(1)
 	credited.Credit = true
 	extend := func(until int64) Command { c := by(OpExtend, 0); c.Until = until; return c }
@@ -37,6 +39,17 @@ func TestExactMode(t *testing.T) {
 			{0, spend, OK, 4, 0, 6},
 			{10*minute - 1, spend, OK, 4, 0, 6},
 			{10 * minute, spend, OK, 4, 0, 2},
+		}},
+		{"after half a minute, if nobody repeats it", []exact{
+			{0, unnamed, OK, 4, 0, 6},
+			{minute/2 - 1, unnamed, OK, 4, 0, 6},
+			{minute / 2, unnamed, OK, 4, 0, 2},
+		}},
+		{"half a minute from when it was settled", []exact{
+			{0, unnamed, OK, 4, 0, 6},
+			{minute/2 - 1, settleUnnamed, OK, 0, 0, 10},
+			{minute - 2, settleUnnamed, OK, 0, 0, 10},
+			{minute - 1, settleUnnamed, Unknown, 0, 0, 10},
 		}},
 		{"its id with another cost or operation is an error", []exact{
 			{0, spend, OK, 4, 0, 6},
@@ -96,6 +109,16 @@ func TestExactMode(t *testing.T) {
 			{0, spend, OK, 4, 0, 6},
 			{0, extend(9 * minute), Unknown, 4, 0, 6},
 		}},
+		{"a spend of nothing says what is free, and leaves no record", []exact{
+			{0, by(OpSpend, 0), OK, 0, 0, 10},
+			{1, spend, OK, 4, 0, 6},
+		}},
+		{"and what its request is charged", []exact{
+			{0, spend, OK, 4, 0, 6},
+			{1, by(OpSpend, 0), Differs, 4, 0, 6},
+			{2, settle(1), OK, 1, 0, 9},
+			{3, by(OpSpend, 0), Differs, 1, 0, 9},
+		}},
 		{"both modes share the amount", []exact{
 			{0, grant, OK, 0, 0, 5},
 			{1, by(OpSpend, 6), Exhausted, 0, 0, 5},
@@ -119,6 +142,9 @@ func TestExactMode(t *testing.T) {
 				}
 				if ok && (foreseen != got || string(p.AppendTo(nil)) != record || q != request) {
 					t.Errorf("step %d, %v: foreseen was %+v", i, s.c.Op, foreseen)
+				}
+				if back, err := DecodeRequest(q.AppendTo(nil)); q.Op != 0 && (err != nil || back != q) {
+					t.Errorf("step %d, %v: %+v is read as %+v, %v", i, s.c.Op, q, back, err)
 				}
 				if s.code == Differs && !ok {
 					t.Errorf("step %d, %v: what changes nothing needs the log", i, s.c.Op)

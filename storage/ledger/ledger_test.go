@@ -262,7 +262,7 @@ func checkAnswers(t *testing.T, l *Ledger, m *model, rng *rand.Rand) {
 			continue
 		}
 		after := m.clone()
-		want := after.apply(&quota.Batch{At: after.group.Time(), Commands: []quota.Command{c}})[0]
+		want := after.apply(&quota.Batch{At: after.group.Time(), Ahead: after.group.Clock() - after.group.Time(), Commands: []quota.Command{c}})[0]
 		if got != want {
 			t.Fatalf("%+v: answered %+v, applied %+v", c, got, want)
 		}
@@ -598,6 +598,7 @@ func TestARequestIsDeletedOnlyWhenItIsForgotten(t *testing.T) {
 		{Op: quota.OpSpend, Changed: now + 999},
 		{Op: quota.OpHold, Changed: now, Until: now + 5500},
 		{Op: quota.OpHold, Changed: now + 1, Until: now},
+		{Op: quota.OpSpend, Changed: now, Unasked: true},
 	} {
 		at := due(&q) * 1000
 		if !q.Forgotten(at) || q.Forgotten(at-2000) {
@@ -612,7 +613,8 @@ func TestForgottenRequestsLeaveTheDatabase(t *testing.T) {
 	spend := func(at int64, from, to uint64) {
 		e := ensure(at, 1, 0)
 		c := e.Commands[0]
-		c.Op, c.Cost, c.Holder = quota.OpSpend, 0, quota.Holder{}
+		c.Op, c.Cost, c.Holder = quota.OpSpend, 1, quota.Holder{}
+		c.Version, c.Limit = 1, limiter.AmountMax
 		e.Commands = nil
 		for id := from; id < to; id++ {
 			c.Request.Lo = id

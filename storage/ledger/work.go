@@ -18,9 +18,6 @@ const (
 	// sweepEvery is the same for requests, and sweepMax how many are deleted at once.
 	sweepEvery = 10
 	sweepMax   = 4096
-	// requestKept is how long a request is kept after it last changed or its hold
-	// ended, in seconds: at least until quota.Request.Forgotten.
-	requestKept = 601
 	// spareMax bounds the pools that are kept to be used again.
 	spareMax = 4096
 )
@@ -168,7 +165,7 @@ func (w *work) request(n requestName) (*heldRequest, error) {
 }
 
 // due returns when a request's record may be deleted, in Unix seconds.
-func due(q *quota.Request) int64 { return max(q.Changed, q.Until)/1000 + requestKept }
+func due(q *quota.Request) int64 { return q.Kept()/1000 + 1 }
 
 // write writes everything that the entries changed.
 func (w *work) write() error {
