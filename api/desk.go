@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/policy"
 )
 
 // keepBytesMax is how much room an exchange keeps for the next request.
@@ -50,6 +51,9 @@ func NewDesk(gate *Gate, now func() limiter.Instant, timeout time.Duration) *Des
 
 // Now returns the node's time.
 func (d *Desk) Now() limiter.Instant { return d.now() }
+
+// Policy returns the policy in force.
+func (d *Desk) Policy() *policy.Snapshot { return d.gate.Policies.Load() }
 
 // Late returns how many decisions were not made in time, so that on_unavailable
 // decided.

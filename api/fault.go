@@ -15,6 +15,14 @@ const (
 	OutOfBounds                      // beyond one of the Bounds or a bound of the limiter
 	UnknownDomain                    // no policy has the domain, and that is an error by the policy
 	TooManyCharges                   // the policy makes it owe more than limiter.ChargesMax charges
+
+	// Those of reservations.
+	NoReservation    // there is none, or not any more
+	OtherReservation // it was made for something else, or ended with another cost
+	BusyReservation  // another request is deciding or ending it
+	EndedReservation // it has ended
+	LateReservation  // it was not decided or ended in time
+	FullReservations // there is no room for it
 )
 
 // A Fault is why a request was not decided: nothing was charged.

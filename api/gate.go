@@ -78,6 +78,10 @@ func (x *Exchange) Reset() {
 // finished.
 func (x *Exchange) Keep() {
 	n := len(x.Req.Domain) + len(x.Req.Holder)
+	costs := x.Req.Costs()
+	for i := range costs {
+		n += len(costs[i].Unit)
+	}
 	descriptors := x.Req.Descriptors()
 	for i := range descriptors {
 		for _, e := range descriptors[i].Entries {
@@ -93,6 +97,9 @@ func (x *Exchange) Keep() {
 	x.Req.Domain = own(x.Req.Domain)
 	if x.Req.Holder != nil {
 		x.Req.Holder = own(x.Req.Holder)
+	}
+	for i := range costs {
+		costs[i].Unit = own(costs[i].Unit)
 	}
 	for i := range descriptors {
 		for j := range descriptors[i].Entries {

@@ -25,8 +25,16 @@ func Code(err error) codes.Code {
 			return codes.InvalidArgument
 		case UnknownDomain:
 			return codes.NotFound
-		case TooManyCharges:
+		case TooManyCharges, EndedReservation:
 			return codes.FailedPrecondition
+		case NoReservation:
+			return codes.NotFound
+		case OtherReservation:
+			return codes.AlreadyExists
+		case BusyReservation:
+			return codes.Aborted
+		case LateReservation, FullReservations:
+			return codes.Unavailable
 		}
 		return codes.Internal
 	case errors.Is(err, context.Canceled):

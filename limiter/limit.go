@@ -81,6 +81,12 @@ const (
 	UnavailableLocal // decide with a local counter and this node's share
 )
 
+// CostTerms are what a limit says of the costs of its charges.
+type CostTerms struct {
+	Unit        string // of its amount; "": none. A call's cost in this unit is charged, if it names one
+	EstimateMax uint64 // units that one reservation sets aside at most, up to CostMax; 0: as many as it asks for
+}
+
 // A Spec is what a policy says of one limit.
 type Spec struct {
 	ID     LimitID
@@ -100,6 +106,11 @@ type Spec struct {
 	// Quota is what only a quota says: not nil for KindQuota, nil for the others.
 	// It is not changed any more, and Specs share it.
 	Quota *QuotaTerms
+
+	// Costing says what a charge of the limit costs, and nil: the cost of its call. It is
+	// not changed any more, and Specs share it. What is counted so far doesn't depend on
+	// it, so it is not part of a Spec's encoding.
+	Costing *CostTerms
 
 	// FromFirst has a window begin with the first charge that finds none open,
 	// instead of at a multiple of Period: KindFixed only. A denied charge that

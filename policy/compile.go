@@ -290,6 +290,9 @@ func (b *builder) spec(rule *LimitRule, t *Term, selector string) limiter.Spec {
 	if t.CountDenied != nil {
 		s.CountDenied = *t.CountDenied
 	}
+	if t.Unit != "" || t.EstimateMax != 0 {
+		s.Costing = &limiter.CostTerms{Unit: t.Unit, EstimateMax: t.EstimateMax}
+	}
 	switch t.Kind { //nolint:exhaustive // the others can count it
 	case limiter.KindPace, limiter.KindQuota:
 		s.CountDenied = false // what is denied takes no turn, and no unit

@@ -348,6 +348,7 @@ func identityChanges(was, is *part) []string {
 	if was.term.Quota != nil && is.term.Quota != nil {
 		scheduleChanges(was.term.Quota.Schedule, is.term.Quota.Schedule, add)
 	}
+	add("unit", was.term.Unit != is.term.Unit)
 	add("by", !slices.Equal(slices.Sorted(slices.Values(was.rule.By)), slices.Sorted(slices.Values(is.rule.By))))
 	add("descriptor", !slices.Equal(was.rule.Descriptor, is.rule.Descriptor))
 	add("name", was.own != is.own)

@@ -21,6 +21,8 @@ const (
 	// ValuesMax is how many values one matcher lists at most, and how many
 	// overrides one limit has.
 	ValuesMax = 100_000
+	// UnitBytesMax bounds a limit's unit.
+	UnitBytesMax = 64
 	// NameBytesMax bounds the name of a limit, in printable ASCII.
 	NameBytesMax = 128
 	// TextBytesMax bounds a domain, an attribute or entry key, and a value.
@@ -121,6 +123,13 @@ type Term struct {
 
 	// Quota is what only a quota says: not nil for KindQuota, nil for the others.
 	Quota *limiter.QuotaTerms
+
+	// Unit is what Amount counts, such as "tokens": 1 to UnitBytesMax of a-z, 0-9, '_', '-'
+	// and '.', or empty. A call that names a cost in it is charged that.
+	Unit string
+	// EstimateMax is how many units one reservation sets aside at most; 0: as many as
+	// it asks for.
+	EstimateMax uint64
 
 	Shadow        bool
 	AnyOf         bool                  // Envoy's quota_mode

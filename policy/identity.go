@@ -87,6 +87,10 @@ func limitID(domain string, rule *LimitRule, t *Term) limiter.LimitID {
 	if t.Quota != nil {
 		d.quota(t.Quota.Schedule)
 	}
+	if t.Unit != "" { // tokens are not requests
+		d.text("unit")
+		d.text(t.Unit)
+	}
 	return limiter.LimitID(d.Sum(nil)[:16])
 }
 
@@ -120,6 +124,11 @@ func defHash(s *limiter.Spec) limiter.DefHash {
 	d.number(uint64(s.OnUnavailable))
 	if s.MaxWait != 0 { // so that the others' hashes are what they were before there was a pace
 		d.number(uint64(s.MaxWait))
+	}
+	if c := s.Costing; c != nil {
+		d.text("costing")
+		d.text(c.Unit)
+		d.number(c.EstimateMax)
 	}
 	if q := s.Quota; q != nil {
 		d.quota(q.Schedule)

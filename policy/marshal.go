@@ -150,6 +150,12 @@ func termLines(t *Term) []string {
 	if t.MaxWait != 0 {
 		add("max_wait", formatEvery(t.MaxWait))
 	}
+	if t.Unit != "" {
+		add("unit", quote(t.Unit))
+	}
+	if t.EstimateMax != 0 {
+		add("max_estimate", strconv.FormatUint(t.EstimateMax, 10))
+	}
 	if t.Shadow {
 		add("shadow", "true")
 	}

@@ -157,11 +157,15 @@ func (m *matching) charge(key limiter.Key, limit *limiter.Limit, names *termName
 	if m.desc.Op >= limiter.OpRenew && limit.Kind != limiter.KindConcurrency {
 		return true
 	}
+	cost := m.desc.Cost
+	if m.req.nc > 0 {
+		cost = m.req.costOf(limit, cost)
+	}
 	if merge && m.bit > 1 {
 		charges := m.call.Charges()
 		for i := range charges {
 			if ch := &charges[i]; ch.Key == key && ch.Op == m.desc.Op {
-				ch.Cost = max(ch.Cost, m.desc.Cost)
+				ch.Cost = max(ch.Cost, cost)
 				ch.Descriptors |= m.bit
 				return true
 			}
@@ -173,7 +177,7 @@ func (m *matching) charge(key limiter.Key, limit *limiter.Limit, names *termName
 		return false
 	}
 	m.req.names[n] = names
-	ch.Key, ch.Limit, ch.Cost, ch.Op = key, limit, m.desc.Cost, m.desc.Op
+	ch.Key, ch.Limit, ch.Cost, ch.Op = key, limit, cost, m.desc.Op
 	ch.Partition, ch.Descriptors = key.Partition(), m.bit
 	switch d := m.domain; {
 	case d.prefetchQuota != nil && limit.Kind == limiter.KindQuota:

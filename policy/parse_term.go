@@ -87,7 +87,7 @@ func termKeys() keys[*termReader] {
 			func() schema { return formList(formRef(defOverride), ValuesMax) },
 			func(t *termReader, f *field) { t.overrides = f },
 		},
-	}, quotaKeys()...)
+	}, slices.Concat(costKeys(), quotaKeys())...)
 }
 
 // A termReader collects what the fields of one limit say together.

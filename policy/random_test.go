@@ -149,6 +149,10 @@ func randomTerm(t *rapid.T, rule *LimitRule, text *rapid.Generator[string]) Term
 		b := rapid.Bool().Draw(t, "count_denied") && term.Kind != limiter.KindConcurrency
 		term.CountDenied = &b
 	}
+	if rapid.IntRange(0, 3).Draw(t, "costing") == 0 {
+		term.Unit = rapid.SampledFrom([]string{"", "tokens", "0-_.z"}).Draw(t, "what it counts")
+		term.EstimateMax = rapid.Uint64Range(0, 3).Draw(t, "max_estimate")
+	}
 	if term.Kind == limiter.KindUnlimited {
 		return term
 	}

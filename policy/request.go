@@ -13,11 +13,20 @@ const (
 	DescriptorsMax = 32
 	// EntriesMax is how many entries all descriptors of one request have at most.
 	EntriesMax = 256
+	// CostsMax is how many units one request names costs in at most.
+	CostsMax = 16
 )
 
 // An Entry is one key/value pair that describes a call. The bytes belong to
 // the request's buffer and are valid only while it is.
 type Entry struct{ Key, Value []byte }
+
+// A UnitCost is what a call costs the limits that count Unit. The bytes belong to the
+// request's buffer.
+type UnitCost struct {
+	Unit  []byte
+	Units uint64 // at most limiter.CostMax
+}
 
 // An Override is a limit that the request itself carries (Envoy's
 // RateLimitOverride). It replaces what the policy says of the descriptor: a
@@ -56,6 +65,9 @@ type Request struct {
 	// Headers is what the domain's policy says of response headers; set by a match.
 	Headers HeaderSet
 
+	costs [CostsMax]UnitCost
+	nc    int // of costs
+
 	carried Carried // a limit that is decided instead of the domain's
 	refusal Refusal // why it was not
 
@@ -88,6 +100,8 @@ func (r *Request) Reset() {
 	clear(r.Replaced())
 	r.Domain, r.Headers, r.nd, r.ne, r.nr = nil, 0, 0, 0, 0
 	r.Holder, r.Lifetime, r.exempt, r.foreseen = nil, 0, false, false
+	clear(r.costs[:r.nc])
+	r.nc = 0
 	if r.carried.Kind != 0 {
 		r.carried, r.refusal = Carried{}, Refusal{}
 	}
@@ -119,6 +133,34 @@ func (r *Request) AddEntry(key, value []byte) bool {
 	d.Entries = r.entries[start:r.ne:r.ne]
 	r.foreseen = false
 	return true
+}
+
+// AddCost says what the request costs in a unit, whatever its descriptors say, and
+// reports whether there was room. A unit that is added twice costs what was added first.
+func (r *Request) AddCost(unit []byte, units uint64) bool {
+	if r.nc == CostsMax {
+		return false
+	}
+	r.costs[r.nc] = UnitCost{unit, units}
+	r.nc++
+	return true
+}
+
+// Costs returns what AddCost has added. The slice is valid until the next AddCost or
+// Reset.
+func (r *Request) Costs() []UnitCost { return r.costs[:r.nc] }
+
+// costOf returns what l is charged where the request's descriptor says cost.
+func (r *Request) costOf(l *limiter.Limit, cost uint64) uint64 {
+	if l.Costing == nil || l.Costing.Unit == "" {
+		return cost
+	}
+	for i := range r.costs[:r.nc] {
+		if string(r.costs[i].Unit) == l.Costing.Unit {
+			return r.costs[i].Units
+		}
+	}
+	return cost
 }
 
 // SetOverride gives the descriptor that was added last a limit of its own. It

@@ -87,6 +87,10 @@ func formText() schema {
 	return schema{"type": []string{"string", "number", "boolean"}, "minLength": 1, "maxLength": TextBytesMax}
 }
 
+func formUnit() schema {
+	return schema{"type": "string", "minLength": 1, "maxLength": UnitBytesMax, "pattern": "^[a-z0-9_.-]+$"}
+}
+
 func formName() schema {
 	return schema{"type": []string{"string", "number", "boolean"}, "maxLength": NameBytesMax, "pattern": "^[ -~]+$"}
 }

@@ -67,6 +67,7 @@ type decoder struct {
 	n        int // attributes so far
 	giveBack bool
 	explain  bool
+	noCosts  bool // the message has no costs
 	slots    slotFields
 }
 
@@ -129,9 +130,21 @@ func (d *decoder) rare(w *wire.Reader) (ok bool, err error) {
 		v, ok = w.Varint()
 		d.explain = v != 0
 	default:
-		ok = d.slots.field(num, typ, w)
+		return d.rarer(num, typ, w)
 	}
 	return ok, nil
+}
+
+// rarer reads one field that few messages have.
+func (d *decoder) rarer(num protowire.Number, typ protowire.Type, w *wire.Reader) (ok bool, err error) {
+	if num != fieldCosts || typ != protowire.BytesType || d.noCosts {
+		return d.slots.field(num, typ, w), nil
+	}
+	b, ok := w.Bytes()
+	if !ok {
+		return false, nil
+	}
+	return true, d.cost(b)
 }
 
 // attribute adds the next entry.
@@ -209,7 +222,7 @@ func (d *decoder) finish(peek bool) error {
 		return &api.Fault{Reason: api.Malformed, Field: "give_back", Value: "true", Bound: "Peek gives nothing back"}
 	}
 	switch {
-	case peek || d.to.Cost == 0:
+	case peek || d.to.Cost == 0 && len(d.r.Costs()) == 0:
 		d.to.Op = limiter.OpPeek // giving nothing back is a look, too
 	case d.giveBack:
 		d.to.Op = limiter.OpGiveBack

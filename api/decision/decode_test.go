@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,6 +28,13 @@ type plain struct {
 	op      limiter.Op
 	cost    uint64
 	explain bool
+	costs   []plainCost
+}
+
+// A plainCost is what a UnitCost means.
+type plainCost struct {
+	unit  string
+	units uint64
 }
 
 func plainOf(r *policy.Request, explain bool) plain {
@@ -34,6 +42,9 @@ func plainOf(r *policy.Request, explain bool) plain {
 	p := plain{domain: string(r.Domain), op: d.Op, cost: d.Cost, explain: explain}
 	for _, e := range d.Entries {
 		p.entries = append(p.entries, [2]string{string(e.Key), string(e.Value)})
+	}
+	for _, c := range r.Costs() {
+		p.costs = append(p.costs, plainCost{string(c.Unit), c.Units})
 	}
 	return p
 }
@@ -52,8 +63,17 @@ func meaning(m *headgatev1.CheckRequest, bounds *api.Bounds, peek bool) (plain, 
 	if m.GetGiveBack() {
 		p.op = limiter.OpGiveBack
 	}
-	if peek || p.cost == 0 {
+	if peek || p.cost == 0 && len(m.GetCosts()) == 0 {
 		p.op = limiter.OpPeek
+	}
+	for i, c := range m.GetCosts() {
+		if c.GetUnit() == "" || slices.ContainsFunc(m.GetCosts()[:i], func(d *headgatev1.UnitCost) bool { return d.GetUnit() == c.GetUnit() }) {
+			refused[api.Malformed] = true
+		}
+		if len(c.GetUnit()) > policy.UnitBytesMax || c.GetUnits() > limiter.CostMax || i >= policy.CostsMax {
+			refused[api.OutOfBounds] = true
+		}
+		p.costs = append(p.costs, plainCost{c.GetUnit(), c.GetUnits()})
 	}
 	if len(m.GetDomain()) > bounds.KeyBytes || p.cost > limiter.CostMax || len(m.GetAttributes()) > bounds.Entries {
 		refused[api.OutOfBounds] = true
@@ -136,6 +156,14 @@ func w(fields ...any) []byte {
 	return b
 }
 
+// costs returns so many costs.
+func costs(n int) (b []byte) {
+	for i := range n {
+		b = append(b, w(8, w(1, string(rune('a'+i)), 2, 1))...)
+	}
+	return b
+}
+
 type decodeCase struct {
 	name    string
 	message []byte
@@ -167,6 +195,15 @@ func decodeCases() []decodeCase {
 		{"given back, then not", with(4, 1, 4, 0), ""},
 		{"a bool above 1", with(4, 1<<40, 5, 2), ""},
 		{"explain", with(5, 1), ""},
+		{"costs", with(8, w(1, "tokens", 2, 700), 8, w(1, "cents"), 8, w(2, 1, 1, "x", 2, 5)), ""},
+		{"costs and cost 0", with(3, 0, 8, w(1, "tokens", 2, 700)), ""},
+		{"a cost in no unit", with(8, w(2, 700)), "costs[0].unit: must not be empty"},
+		{"two costs in one unit", with(8, w(1, "a"), 8, w(1, "b"), 8, w(1, "a")), `costs[2].unit: "a": each unit once`},
+		{"a cost that is too large", with(8, w(1, "a", 2, limiter.CostMax+1)), "costs[0].units: 36028797018963969: at most 36028797018963968"},
+		{"a unit that is too long", with(8, w(1, strings.Repeat("u", 65))), "costs[0].unit: 65 bytes: at most 64 bytes"},
+		{"a unit that is no text", with(8, w(1, "\xff")), "costs[0].unit: must be valid UTF-8"},
+		{"a cost that is no message", with(8, "\x07"), "costs[0]: must be a valid protobuf message"},
+		{"17 costs", append(with(), costs(17)...), "costs: 17: at most 16"},
 		{"unknown fields", append(with(), w(6, 1, 19, "x", 1<<29-1, 7)...), ""},
 		{"a known field with another type", append(with(), w(3, "x", 5, "y")...), ""},
 		{"an unknown group", append(with(), 9<<3|3, 9<<3|4), ""},
@@ -241,7 +278,7 @@ func FuzzDecode(f *testing.F) {
 func TestDecodeMeansWhatTheGeneratedDecoderDoes(t *testing.T) {
 	bounds := api.DefaultBounds()
 	rapid.Check(t, func(t *rapid.T) {
-		b := drawMessage(t, 2, []int{1, 2, 2, 3, 4, 5, 6, 19000, 1<<29 - 1, 1 << 29, 0})
+		b := drawMessage(t, 2, []int{1, 2, 2, 3, 4, 5, 6, 8, 19000, 1<<29 - 1, 1 << 29, 0})
 		if rapid.IntRange(0, 9).Draw(t, "cut") == 0 && len(b) > 0 {
 			b = b[:rapid.IntRange(0, len(b)-1).Draw(t, "at")]
 		}

@@ -23,7 +23,7 @@ func checkDecodeExplain(t interface{ Fatalf(string, ...any) }, b []byte, bounds 
 		}
 		return
 	}
-	as := &headgatev1.CheckRequest{Domain: m.GetDomain(), Attributes: m.GetAttributes(), Cost: m.Cost, Explain: true}
+	as := &headgatev1.CheckRequest{Domain: m.GetDomain(), Attributes: m.GetAttributes(), Cost: m.Cost, Explain: true, Costs: m.GetCosts()}
 	if diff := differs(as, bounds, true, &r, explain, err); diff != "" {
 		t.Fatalf("%x: %s", b, diff)
 	}

@@ -12,6 +12,9 @@ import (
 type Service struct {
 	Desk   *api.Desk
 	Bounds api.Bounds
+	// Reservations keeps what Reserve makes; nil: Reserve, Extend, Settle and Cancel are
+	// not served.
+	Reservations Reserver
 
 	works sync.Pool // of *work
 }

@@ -49,7 +49,7 @@ func decodeSlots(b []byte, bounds *api.Bounds, r *policy.Request, last protowire
 		return false, api.TooLong("message", len(b), bounds.MessageBytes)
 	}
 	d := newDecoder(bounds, r)
-	d.slots.last = last
+	d.slots.last, d.noCosts = last, op != limiter.OpCharge
 	if err := d.request(b); err != nil {
 		return false, err
 	}

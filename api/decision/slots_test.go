@@ -25,10 +25,10 @@ type slotMessage interface {
 	GetId() []byte
 }
 
-// checkDecodeSlots holds the decoders of slots against the generated ones.
+// checkDecodeSlots holds the decoders of slots and reservations against the generated ones.
 func checkDecodeSlots(t interface{ Fatalf(string, ...any) }, b []byte, bounds *api.Bounds) {
-	for i, decode := range []func([]byte, *api.Bounds, *policy.Request) (bool, error){DecodeAcquire, DecodeRenew, DecodeRelease} {
-		m := []slotMessage{new(headgatev1.AcquireRequest), new(headgatev1.RenewRequest), new(headgatev1.ReleaseRequest)}[i]
+	for i, decode := range []func([]byte, *api.Bounds, *policy.Request) (bool, error){DecodeAcquire, DecodeRenew, DecodeRelease, decodeReserve} {
+		m := []slotMessage{new(headgatev1.AcquireRequest), new(headgatev1.RenewRequest), new(headgatev1.ReleaseRequest), new(headgatev1.ReserveRequest)}[i]
 		var r policy.Request
 		explain, err := decode(b, bounds, &r)
 		if refusal := proto.Unmarshal(b, m); refusal != nil || len(b) > bounds.MessageBytes {
@@ -50,7 +50,10 @@ func slotsDiffer(m slotMessage, bounds *api.Bounds, r *policy.Request, explain b
 	var lifetime *durationpb.Duration
 	switch m := m.(type) {
 	case *headgatev1.AcquireRequest:
-		as.Cost, as.Explain = m.Cost, m.GetExplain()
+		as.Cost, as.Explain, as.Costs = m.Cost, m.GetExplain(), m.GetCosts()
+		lifetime, op = m.GetLifetime(), limiter.OpCharge
+	case *headgatev1.ReserveRequest:
+		as.Cost, as.Explain, as.Costs = m.Cost, m.GetExplain(), m.GetCosts()
 		lifetime, op = m.GetLifetime(), limiter.OpCharge
 	case *headgatev1.RenewRequest:
 		lifetime, op = m.GetLifetime(), limiter.OpRenew
@@ -110,6 +113,7 @@ func slotCases() []decodeCase {
 		{"too many nanoseconds", with(6, "x", 7, w(2, 1_000_000_000)), "lifetime: must be a duration above 0"},
 		{"a lifetime that is none", with(6, "x", 7, []byte{0xff}), "message: must be a valid protobuf message"},
 		{"what only a check has", with(4, 1, 6, "x"), ""},
+		{"costs", with(6, "x", 8, w(1, "tokens", 2, 5)), ""},
 	}
 }
 

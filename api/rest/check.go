@@ -26,6 +26,7 @@ type check struct {
 	Domain     string     `json:"domain"`
 	Attributes attributes `json:"attributes"`
 	Cost       *units     `json:"cost"`
+	Costs      unitCosts  `json:"costs"`
 	GiveBack   bool       `json:"give_back"`
 	Peek       bool       `json:"peek"`
 	CanWait    bool       `json:"can_wait"`
@@ -170,6 +171,7 @@ func (h *Handler) decide(ctx context.Context, c *check, late bool) (*api.Exchang
 	x := h.Desk.Open()
 	message, err := proto.Marshal(&headgatev1.CheckRequest{
 		Domain: c.Domain, Attributes: c.Attributes, Cost: (*uint64)(c.Cost), GiveBack: c.GiveBack, Explain: c.Explain,
+		Costs: c.Costs.messages(),
 	})
 	if err != nil {
 		return x, &api.Fault{Reason: api.Malformed, Field: "body", Bound: "must be valid UTF-8"}

@@ -180,7 +180,9 @@ func TestWrongRequestsAreNamed(t *testing.T) {
 	}{
 		{"no JSON", "POST", "/v1/check", `{`, 400, "unexpected EOF"},
 		{"two values", "POST", "/v1/check", `{"domain": "shop"} {}`, 400, "more than one JSON value"},
-		{"an unknown field", "POST", "/v1/check", `{"domain": "shop", "costs": 1}`, 400, `unknown field \"costs\"`},
+		{"an unknown field", "POST", "/v1/check", `{"domain": "shop", "prices": 1}`, 400, `unknown field \"prices\"`},
+		{"costs that are no object", "POST", "/v1/check", `{"domain": "shop", "costs": 1}`, 400, "costs: must be an object"},
+		{"a cost that is no number", "POST", "/v1/check", `{"domain": "shop", "costs": {"tokens": "many"}}`, 400, "must be a whole number"},
 		{"no domain", "POST", "/v1/check", `{}`, 400, "domain"},
 		{"a body that is no object", "POST", "/v1/check", `null`, 400, "must be a JSON object"},
 		{"a batch without checks", "POST", "/v1/batch", `{}`, 400, "checks: is missing"},

@@ -59,6 +59,11 @@ func decisionOf(x *api.Exchange, c *check) *decision {
 	if err := proto.Unmarshal(x.Out, &m); err != nil { // our own bytes
 		panic(err)
 	}
+	return decisionFrom(&m, c.CanWait)
+}
+
+// decisionFrom returns m as JSON has it.
+func decisionFrom(m *headgatev1.CheckResponse, canWait bool) *decision {
 	d := &decision{
 		Verdict: word(m.GetVerdict().String(), "VERDICT_"), DeniedBy: m.GetDeniedBy(), Remaining: m.Remaining,
 		RetryAfter:    seconds(m.GetRetryAfter()),
@@ -66,11 +71,11 @@ func decisionOf(x *api.Exchange, c *check) *decision {
 		Degraded:      word(m.GetDegraded().String(), "DEGRADED_REASON_"),
 		PolicyVersion: m.GetPolicyVersion(), PolicyHash: m.GetPolicyHash(), Limits: make([]limit, 0, len(m.GetLimits())),
 	}
-	if c.CanWait {
+	if canWait {
 		d.Wait = seconds(m.GetWait())
 	}
 	for _, l := range m.GetLimits() {
-		d.Limits = append(d.Limits, limitOf(l, c.CanWait))
+		d.Limits = append(d.Limits, limitOf(l, canWait))
 	}
 	return d
 }

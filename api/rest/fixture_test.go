@@ -44,6 +44,12 @@ limits:
   - {name: strict, by: [user], window: 1/hour, on_unavailable: deny}
   - {name: open, by: [open], window: 1/hour}
 ---
+domain: llm
+limits:
+  - {name: requests, by: [team], window: 5/hour}
+  - {name: tokens, by: [team], window: 10000/hour, unit: tokens, max_estimate: 4000}
+  - {name: running, by: [team], concurrency: 2, lifetime: 10m}
+---
 domain: turns
 limits:
   - {name: turn, by: [user], pace: 100/s, max_wait: 25ms}
@@ -58,8 +64,9 @@ func config(tb testing.TB, d func(api.Decider) api.Decider) rest.Config {
 	if d != nil {
 		gate.Decider = d(gate.Decider)
 	}
+	desk := api.NewDesk(gate, func() limiter.Instant { return noon }, 20*time.Millisecond)
 	return rest.Config{
-		Desk:   api.NewDesk(gate, func() limiter.Instant { return noon }, 20*time.Millisecond),
+		Desk: desk, Native: apitest.Native(tb, desk, gate.Decider, func() limiter.Instant { return noon }),
 		Bounds: api.DefaultBounds(), RLS: rls.DefaultHeaders(), DenyStatus: 429,
 		Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")},
 		Ready:   func() bool { return true },

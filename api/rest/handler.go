@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/headgate/headgate/api"
+	native "github.com/headgate/headgate/api/decision"
 	"github.com/headgate/headgate/api/rls"
 )
 
@@ -21,6 +22,7 @@ const HopsMax = 16
 // A Config says how to answer.
 type Config struct {
 	Desk   *api.Desk
+	Native *native.Service // answers what is about reservations
 	Bounds api.Bounds
 	// RLS names the headers in the answers of /json.
 	RLS rls.Headers
@@ -103,6 +105,7 @@ func New(c Config) (*Handler, error) {
 	h := &Handler{Config: c, mux: http.NewServeMux()}
 	h.mux.HandleFunc("/v1/check", only(http.MethodPost, h.check))
 	h.mux.HandleFunc("/v1/batch", only(http.MethodPost, h.batch))
+	h.reservationRoutes()
 	h.mux.HandleFunc("/json", only(http.MethodPost, h.rateLimit))
 	guber := h.gubernatorDoor()
 	h.mux.HandleFunc("/v1/GetRateLimits", only(http.MethodPost, guber.getRateLimits))
@@ -120,7 +123,7 @@ func New(c Config) (*Handler, error) {
 // stands for all below it.
 func Routes() []string {
 	return []string{
-		"/v1/check", "/v1/batch", forwardPath, forwardPath + "/", "/json", "/healthcheck",
+		"/v1/check", "/v1/batch", "/v1/reserve", "/v1/extend", "/v1/settle", "/v1/cancel", forwardPath, forwardPath + "/", "/json", "/healthcheck",
 		"/v1/GetRateLimits", "/v1/HealthCheck", "/v1/LiveCheck", "/openapi.json",
 	}
 }

@@ -63,6 +63,16 @@ func fault(err error) problem {
 		p.Title, p.Status = "Unknown domain", http.StatusNotFound
 	case api.TooManyCharges:
 		p.Title, p.Status = "Too many charges", http.StatusUnprocessableEntity
+	case api.NoReservation:
+		p.Title, p.Status = "No such reservation", http.StatusNotFound
+	case api.OtherReservation:
+		p.Title, p.Status = "Another reservation", http.StatusConflict
+	case api.BusyReservation:
+		p.Title, p.Status = "Reservation in use", http.StatusConflict
+	case api.EndedReservation:
+		p.Title, p.Status = "Reservation ended", http.StatusConflict
+	case api.LateReservation, api.FullReservations:
+		p.Title, p.Status = "Not decided", http.StatusServiceUnavailable
 	}
 	return p
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/api"
+	"github.com/headgate/headgate/api/decision"
 	"github.com/headgate/headgate/api/h2"
 	"github.com/headgate/headgate/api/rls"
 )
@@ -18,6 +19,10 @@ type Config struct {
 	// ExtAuthzDomain is the domain of ext_authz requests whose route names none; "":
 	// they are refused.
 	ExtAuthzDomain string
+
+	// Reservations keeps those of the native API; nil: it has none. See
+	// decision.Service.
+	Reservations decision.Reserver
 
 	// Reflection serves grpc.reflection.v1, and v1alpha for older clients.
 	Reflection bool

@@ -7,11 +7,11 @@ import (
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 )
 
-// decisionService describes our own service to reflection. Its methods don't
-// come to grpc-go: see Server.fast and Server.rest.
+// decisionService describes our own service to reflection. Of its methods only those
+// of reservations come to grpc-go: see Server.fast and Server.rest.
 func (s *Server) decisionService() *grpc.ServiceDesc {
 	d := headgatev1.DecisionService_ServiceDesc
-	d.HandlerType, d.Methods, d.Streams = (*any)(nil), nil, nil
+	d.HandlerType, d.Methods, d.Streams = (*any)(nil), s.reservationMethods(d.ServiceName), nil
 	return &d
 }
 

@@ -62,6 +62,7 @@ func start(tb testing.TB, change func(*setup)) (*rpc.Server, string) {
 	}
 	g := apitest.Gate(tb, u.policy, apitest.Strict(), u.decider)
 	g.Observer = u.watch
+	u.config.Reservations = apitest.Reservations(tb, g.Decider, wallClock)
 	s, err := rpc.New(&u.config, g, wallClock, u.events)
 	if err != nil {
 		tb.Fatal(err)

@@ -68,7 +68,7 @@ func New(c *Config, gate *api.Gate, now func() limiter.Instant, e Events) (*Serv
 	s := &Server{
 		desk:   desk,
 		limits: rls.Service{Desk: desk, Bounds: c.Bounds, Headers: c.Headers},
-		checks: decision.Service{Desk: desk, Bounds: c.Bounds},
+		checks: decision.Service{Desk: desk, Bounds: c.Bounds, Reservations: c.Reservations},
 		authz:  authorization,
 		health: health.NewServer(),
 		events: e,
@@ -149,6 +149,9 @@ func (s *Server) Close() {
 	s.front.Close()
 	s.grpc.Stop()
 }
+
+// Native returns the native API's service, for doors that are not gRPC.
+func (s *Server) Native() *decision.Service { return &s.checks }
 
 // Desk returns the desk at which the server's requests are decided, for doors that
 // are not gRPC.

@@ -105,21 +105,14 @@ func (r *Reservations) Sweep(now limiter.Instant) (more bool) {
 	return r.book.Sweep(now, sweepStep)
 }
 
-// An Extension is what Extend has done.
-type Extension struct {
-	Lifetime time.Duration // from now on
-	Lost     []*limiter.Limit
-	Bound    time.Duration // of the lifetime, if it was TooLong
-}
-
 // Extend has the reservation live for lifetime from now on, unless it lives longer
 // anyway, and its slots with it. Lost names the limits of which it has no slot any more.
-func (r *Reservations) Extend(now limiter.Instant, id limiter.Key, lifetime time.Duration) (e Extension, o hold.Outcome) {
+func (r *Reservations) Extend(now limiter.Instant, id limiter.Key, lifetime time.Duration) (e hold.Extension, o hold.Outcome) {
 	r.mu.Lock()
 	x, o := r.book.Extend(now, id, lifetime)
 	r.mu.Unlock()
 	if o != hold.Done {
-		return Extension{Bound: x.Bound}, o
+		return hold.Extension{Bound: x.Bound}, o
 	}
 	e.Lifetime = x.Deadline.Sub(now)
 	c := &limiter.Call{Holder: id, Lifetime: e.Lifetime}

@@ -16,6 +16,7 @@ import (
 	"github.com/headgate/headgate/api/rest"
 	"github.com/headgate/headgate/api/rpc"
 	"github.com/headgate/headgate/cluster"
+	"github.com/headgate/headgate/cluster/reservations"
 	"github.com/headgate/headgate/internal/audit"
 	"github.com/headgate/headgate/internal/clock"
 	"github.com/headgate/headgate/internal/config"
@@ -68,6 +69,7 @@ type node struct {
 	clock    *clock.Clock
 	table    *table.Table
 	router   cluster.Router
+	reserved *reservations.Reservations
 	quotas   *quotas
 	saved    savedTable
 	policies *policies
@@ -180,6 +182,9 @@ func (n *node) build() error {
 	}
 	n.router.Table = n.table
 	n.quotas = &quotas{dir: n.data.file(quotasName), data: n.data, settings: &c.Quotas, now: n.clock.Now, log: n.Log, router: &n.router}
+	if n.reserved, err = n.newReservations(); err != nil {
+		return err
+	}
 	n.metrics = obs.New(n.metricsConfig())
 	if n.control, err = newControlPlane(&c.Policy.XDS, n); err != nil {
 		return err
@@ -209,7 +214,7 @@ func (n *node) build() error {
 	}
 	gate := &api.Gate{Policies: &n.policies.current, Decider: &n.router, Observer: n.metrics.Decisions}
 	edge := rpcConfig(c)
-	edge.TLS = n.grpcTLS.config()
+	edge.TLS, edge.Reservations = n.grpcTLS.config(), n.reserved
 	if n.server, err = rpc.New(edge, gate, n.clock.Now, rpc.Events{Panic: n.panicked}); err != nil {
 		return err
 	}
@@ -227,7 +232,7 @@ func (n *node) newREST(edge *rpc.Config) (*rest.Handler, error) {
 		return nil, err
 	}
 	return rest.New(rest.Config{
-		Desk: n.server.Desk(), Bounds: edge.Bounds, RLS: edge.Headers,
+		Desk: n.server.Desk(), Native: n.server.Native(), Bounds: edge.Bounds, RLS: edge.Headers,
 		Trusted: trusted, Hops: c.TrustedHops, DenyStatus: c.DenyStatus,
 		Behind: n.server.Behind, Ready: n.isReady, Panic: n.panicked,
 	})

@@ -29,6 +29,7 @@ func (n *node) startLoops(ctx context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { n.clock.Follow(ctx) })
 	wg.Go(func() { n.sweep(ctx) })
 	wg.Go(func() { n.quotas.tend(ctx) })
+	wg.Go(func() { n.expireReservations(ctx) })
 	wg.Go(func() { n.convertCounters(ctx) })
 	wg.Go(func() { n.rank(ctx) })
 	wg.Go(func() { n.rereadFiles(ctx) })

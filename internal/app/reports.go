@@ -28,8 +28,9 @@ func (n *node) metricsConfig() obs.Config {
 				Reclaimed: s.Reclaimed,
 			}
 		},
-		Quota: func() obs.QuotaReading { return n.quotas.reading() },
-		Store: func() *obs.StoreReading { return n.quotas.meters.reading() },
+		Quota:        func() obs.QuotaReading { return n.quotas.reading() },
+		Store:        func() *obs.StoreReading { return n.quotas.meters.reading() },
+		Reservations: n.readReservations,
 		Edge: func() obs.EdgeReading {
 			s := n.server.Stats()
 			e := obs.EdgeReading{

@@ -10,14 +10,17 @@ import "time"
 // kind=path that of a URL, kind=addr-or-none an address or nothing and kind=text
 // any text.
 type Config struct {
-	DataDir  string   `yaml:"data_dir" doc:"Directory of the node's own files: the key secret, the saved counters, the modes of domains, the audit log, the lock. Created with mode 0700. Empty: chosen by the environment, see below."`
-	Policy   Policy   `yaml:"policy"`
-	GRPC     GRPC     `yaml:"grpc"`
-	RLS      RLS      `yaml:"rls"`
-	HTTP     HTTP     `yaml:"http"`
-	Admin    Admin    `yaml:"admin"`
-	Table    Table    `yaml:"table"`
-	Quotas   Quotas   `yaml:"quotas"`
+	DataDir string `yaml:"data_dir" doc:"Directory of the node's own files: the key secret, the saved counters, the modes of domains, the audit log, the lock. Created with mode 0700. Empty: chosen by the environment, see below."`
+	Policy  Policy `yaml:"policy"`
+	GRPC    GRPC   `yaml:"grpc"`
+	RLS     RLS    `yaml:"rls"`
+	HTTP    HTTP   `yaml:"http"`
+	Admin   Admin  `yaml:"admin"`
+	Table   Table  `yaml:"table"`
+	Quotas  Quotas `yaml:"quotas"`
+
+	Reservations Reservations `yaml:"reservations"`
+
 	Shutdown Shutdown `yaml:"shutdown"`
 	Metrics  Metrics  `yaml:"metrics"`
 	Log      Log      `yaml:"log"`
@@ -184,6 +187,18 @@ type Quotas struct {
 	StartTimeout time.Duration `yaml:"start_timeout" min:"1s" max:"1h" doc:"How long the quota store may take to open; then the policy that needs it is refused."`
 }
 
+// What Reservations.LateSettle says.
+const (
+	LateSettleCredit = "credit"
+	LateSettleIgnore = "ignore"
+)
+
+// Reservations bounds the reservations of the native API.
+type Reservations struct {
+	Max        int    `yaml:"max" min:"1" max:"16777216" doc:"Reservations that are open or, for ten minutes after their end, remembered: about 720 bytes each with three limits. One more is denied."`
+	LateSettle string `yaml:"late_settle" oneof:"credit|ignore" doc:"What a settlement after the reservation's lifetime does: credit counts it like one in time, ignore leaves the reservation charged in full."`
+}
+
 // Runtime tunes Go's garbage collector.
 type Runtime struct {
 	GCPercent   int   `yaml:"gc_percent" min:"10" max:"10000" doc:"Garbage collection target in percent of the live heap. Ignored if GOGC is set."`
@@ -246,6 +261,8 @@ func Default() Config {
 			CountersMax: 4 << 20, SharePercent: 50, GrantMax: 100_000, GrantHorizon: time.Second, IdleReturn: time.Minute,
 			StartTimeout: 30 * time.Second,
 		},
+		Reservations: Reservations{Max: 1 << 18, LateSettle: LateSettleCredit},
+
 		Shutdown: Shutdown{DrainDelay: 5 * time.Second, Timeout: 25 * time.Second},
 		Metrics:  Metrics{Path: "/metrics", LimitsMax: 1_000},
 		Log:      Log{Level: "info", Format: "text"},

@@ -20,15 +20,16 @@ type Config struct {
 
 	Now func() limiter.Instant // the node's clock; required
 
-	Build  Build
-	Table  func() TableReading
-	Quota  func() QuotaReading
-	Store  func() *StoreReading // nil: there is no store of quotas
-	Edge   func() EdgeReading
-	Policy func() PolicyReading
-	Modes  func() []ModeReading // of the domains that are not enforced
-	TLS    func() []TLSReading
-	Ready  func() bool
+	Build        Build
+	Table        func() TableReading
+	Quota        func() QuotaReading
+	Store        func() *StoreReading // nil: there is no store of quotas
+	Reservations func() ReservationReading
+	Edge         func() EdgeReading
+	Policy       func() PolicyReading
+	Modes        func() []ModeReading // of the domains that are not enforced
+	TLS          func() []TLSReading
+	Ready        func() bool
 }
 
 // Build says which program runs.
@@ -121,7 +122,7 @@ func New(c Config) *Metrics {
 		m.reloads.WithLabelValues(string(result))
 	}
 	m.registry.MustRegister(
-		m.Decisions, m.reloads, newReadings(c), newStore(c.Store),
+		m.Decisions, m.reloads, newReadings(c), newStore(c.Store), newReservations(c),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)

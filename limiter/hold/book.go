@@ -46,6 +46,13 @@ type End struct {
 	Costs func(l *limiter.Limit, reserved uint64) uint64
 }
 
+// An Extension is what extending a reservation has done.
+type Extension struct {
+	Lifetime time.Duration    // from now on
+	Lost     []*limiter.Limit // of which it has no slot any more
+	Bound    time.Duration    // of the lifetime, if it was TooLong
+}
+
 // A Settled says what became of one leg when its reservation was ended.
 type Settled struct {
 	Limit    *limiter.Limit

@@ -352,7 +352,10 @@ type CheckRequest struct {
 	GiveBack bool `protobuf:"varint,4,opt,name=give_back,json=giveBack,proto3" json:"give_back,omitempty"`
 	// Also say which rule each limit comes from and which counter it used:
 	// LimitResult.explanation.
-	Explain       bool `protobuf:"varint,5,opt,name=explain,proto3" json:"explain,omitempty"`
+	Explain bool `protobuf:"varint,5,opt,name=explain,proto3" json:"explain,omitempty"`
+	// What the call costs the limits that count a named unit (`unit: tokens` in a policy):
+	// they are charged this instead of `cost`. At most 16, each unit once.
+	Costs         []*UnitCost `protobuf:"bytes,8,rep,name=costs,proto3" json:"costs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -422,6 +425,68 @@ func (x *CheckRequest) GetExplain() bool {
 	return false
 }
 
+func (x *CheckRequest) GetCosts() []*UnitCost {
+	if x != nil {
+		return x.Costs
+	}
+	return nil
+}
+
+// UnitCost is what a call costs in one unit.
+type UnitCost struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The unit, as policies name it. 1 to 64 bytes.
+	Unit string `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	// How many of it, at most 2^55. Zero charges nothing to the limits that count the unit.
+	Units         uint64 `protobuf:"varint,2,opt,name=units,proto3" json:"units,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnitCost) Reset() {
+	*x = UnitCost{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnitCost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnitCost) ProtoMessage() {}
+
+func (x *UnitCost) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnitCost.ProtoReflect.Descriptor instead.
+func (*UnitCost) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *UnitCost) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *UnitCost) GetUnits() uint64 {
+	if x != nil {
+		return x.Units
+	}
+	return 0
+}
+
 // CheckResponse is the decision of one call.
 type CheckResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -461,7 +526,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[2]
+	mi := &file_headgate_v1_decision_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -473,7 +538,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[2]
+	mi := &file_headgate_v1_decision_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -486,7 +551,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{2}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CheckResponse) GetVerdict() Verdict {
@@ -602,7 +667,7 @@ type LimitResult struct {
 
 func (x *LimitResult) Reset() {
 	*x = LimitResult{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[3]
+	mi := &file_headgate_v1_decision_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -614,7 +679,7 @@ func (x *LimitResult) String() string {
 func (*LimitResult) ProtoMessage() {}
 
 func (x *LimitResult) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[3]
+	mi := &file_headgate_v1_decision_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -627,7 +692,7 @@ func (x *LimitResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitResult.ProtoReflect.Descriptor instead.
 func (*LimitResult) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{3}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *LimitResult) GetName() string {
@@ -747,7 +812,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[4]
+	mi := &file_headgate_v1_decision_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -759,7 +824,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[4]
+	mi := &file_headgate_v1_decision_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -772,7 +837,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{4}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Explanation) GetKeyFingerprint() string {
@@ -812,14 +877,16 @@ type ExplainRequest struct {
 	// What is known of the call, at most 256 pairs.
 	Attributes []*Attribute `protobuf:"bytes,2,rep,name=attributes,proto3" json:"attributes,omitempty"`
 	// The cost that is asked about, at most 2^55. Unset and zero are 1.
-	Cost          *uint64 `protobuf:"varint,3,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	Cost *uint64 `protobuf:"varint,3,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	// As in CheckRequest.
+	Costs         []*UnitCost `protobuf:"bytes,8,rep,name=costs,proto3" json:"costs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[5]
+	mi := &file_headgate_v1_decision_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +898,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[5]
+	mi := &file_headgate_v1_decision_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +911,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{5}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ExplainRequest) GetDomain() string {
@@ -866,6 +933,13 @@ func (x *ExplainRequest) GetCost() uint64 {
 		return *x.Cost
 	}
 	return 0
+}
+
+func (x *ExplainRequest) GetCosts() []*UnitCost {
+	if x != nil {
+		return x.Costs
+	}
+	return nil
 }
 
 // ExplainResponse says what would be decided, and why.
@@ -892,7 +966,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[6]
+	mi := &file_headgate_v1_decision_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +978,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[6]
+	mi := &file_headgate_v1_decision_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +991,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{6}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ExplainResponse) GetDecision() *CheckResponse {
@@ -975,7 +1049,7 @@ type ReplacedLimit struct {
 
 func (x *ReplacedLimit) Reset() {
 	*x = ReplacedLimit{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[7]
+	mi := &file_headgate_v1_decision_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1061,7 @@ func (x *ReplacedLimit) String() string {
 func (*ReplacedLimit) ProtoMessage() {}
 
 func (x *ReplacedLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[7]
+	mi := &file_headgate_v1_decision_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1074,7 @@ func (x *ReplacedLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplacedLimit.ProtoReflect.Descriptor instead.
 func (*ReplacedLimit) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{7}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReplacedLimit) GetName() string {
@@ -1028,7 +1102,7 @@ type CheckBatchRequest struct {
 
 func (x *CheckBatchRequest) Reset() {
 	*x = CheckBatchRequest{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[8]
+	mi := &file_headgate_v1_decision_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1114,7 @@ func (x *CheckBatchRequest) String() string {
 func (*CheckBatchRequest) ProtoMessage() {}
 
 func (x *CheckBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[8]
+	mi := &file_headgate_v1_decision_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1127,7 @@ func (x *CheckBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBatchRequest.ProtoReflect.Descriptor instead.
 func (*CheckBatchRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{8}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CheckBatchRequest) GetChecks() []*CheckRequest {
@@ -1074,7 +1148,7 @@ type CheckBatchResponse struct {
 
 func (x *CheckBatchResponse) Reset() {
 	*x = CheckBatchResponse{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[9]
+	mi := &file_headgate_v1_decision_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1160,7 @@ func (x *CheckBatchResponse) String() string {
 func (*CheckBatchResponse) ProtoMessage() {}
 
 func (x *CheckBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[9]
+	mi := &file_headgate_v1_decision_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1173,7 @@ func (x *CheckBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBatchResponse.ProtoReflect.Descriptor instead.
 func (*CheckBatchResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{9}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CheckBatchResponse) GetItems() []*CheckBatchItem {
@@ -1125,7 +1199,7 @@ type CheckBatchItem struct {
 
 func (x *CheckBatchItem) Reset() {
 	*x = CheckBatchItem{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[10]
+	mi := &file_headgate_v1_decision_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1137,7 +1211,7 @@ func (x *CheckBatchItem) String() string {
 func (*CheckBatchItem) ProtoMessage() {}
 
 func (x *CheckBatchItem) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[10]
+	mi := &file_headgate_v1_decision_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1150,7 +1224,7 @@ func (x *CheckBatchItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBatchItem.ProtoReflect.Descriptor instead.
 func (*CheckBatchItem) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{10}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CheckBatchItem) GetOutcome() isCheckBatchItem_Outcome {
@@ -1210,7 +1284,7 @@ type CheckError struct {
 
 func (x *CheckError) Reset() {
 	*x = CheckError{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[11]
+	mi := &file_headgate_v1_decision_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1222,7 +1296,7 @@ func (x *CheckError) String() string {
 func (*CheckError) ProtoMessage() {}
 
 func (x *CheckError) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[11]
+	mi := &file_headgate_v1_decision_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1235,7 +1309,7 @@ func (x *CheckError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckError.ProtoReflect.Descriptor instead.
 func (*CheckError) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{11}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CheckError) GetCode() uint32 {
@@ -1263,7 +1337,7 @@ type CheckStreamRequest struct {
 
 func (x *CheckStreamRequest) Reset() {
 	*x = CheckStreamRequest{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[12]
+	mi := &file_headgate_v1_decision_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1275,7 +1349,7 @@ func (x *CheckStreamRequest) String() string {
 func (*CheckStreamRequest) ProtoMessage() {}
 
 func (x *CheckStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[12]
+	mi := &file_headgate_v1_decision_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1288,7 +1362,7 @@ func (x *CheckStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckStreamRequest.ProtoReflect.Descriptor instead.
 func (*CheckStreamRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{12}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CheckStreamRequest) GetChecks() []*StreamCheck {
@@ -1317,7 +1391,7 @@ type StreamCheck struct {
 
 func (x *StreamCheck) Reset() {
 	*x = StreamCheck{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[13]
+	mi := &file_headgate_v1_decision_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1403,7 @@ func (x *StreamCheck) String() string {
 func (*StreamCheck) ProtoMessage() {}
 
 func (x *StreamCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[13]
+	mi := &file_headgate_v1_decision_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1416,7 @@ func (x *StreamCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamCheck.ProtoReflect.Descriptor instead.
 func (*StreamCheck) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{13}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StreamCheck) GetId() uint64 {
@@ -1382,7 +1456,7 @@ type CheckStreamResponse struct {
 
 func (x *CheckStreamResponse) Reset() {
 	*x = CheckStreamResponse{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[14]
+	mi := &file_headgate_v1_decision_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1394,7 +1468,7 @@ func (x *CheckStreamResponse) String() string {
 func (*CheckStreamResponse) ProtoMessage() {}
 
 func (x *CheckStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[14]
+	mi := &file_headgate_v1_decision_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1407,7 +1481,7 @@ func (x *CheckStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckStreamResponse.ProtoReflect.Descriptor instead.
 func (*CheckStreamResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{14}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CheckStreamResponse) GetAllowed() []uint64 {
@@ -1449,7 +1523,7 @@ type StreamAnswer struct {
 
 func (x *StreamAnswer) Reset() {
 	*x = StreamAnswer{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[15]
+	mi := &file_headgate_v1_decision_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +1535,7 @@ func (x *StreamAnswer) String() string {
 func (*StreamAnswer) ProtoMessage() {}
 
 func (x *StreamAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[15]
+	mi := &file_headgate_v1_decision_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +1548,7 @@ func (x *StreamAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamAnswer.ProtoReflect.Descriptor instead.
 func (*StreamAnswer) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{15}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StreamAnswer) GetId() uint64 {
@@ -1547,14 +1621,16 @@ type AcquireRequest struct {
 	// How long the slots live unless they are renewed: more than 0, at most the
 	// shortest lifetime of the concurrency limits that the call reaches. Unset means
 	// the lifetime of each limit.
-	Lifetime      *durationpb.Duration `protobuf:"bytes,7,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	Lifetime *durationpb.Duration `protobuf:"bytes,7,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	// As in CheckRequest.
+	Costs         []*UnitCost `protobuf:"bytes,8,rep,name=costs,proto3" json:"costs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AcquireRequest) Reset() {
 	*x = AcquireRequest{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[16]
+	mi := &file_headgate_v1_decision_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1566,7 +1642,7 @@ func (x *AcquireRequest) String() string {
 func (*AcquireRequest) ProtoMessage() {}
 
 func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[16]
+	mi := &file_headgate_v1_decision_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +1655,7 @@ func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireRequest.ProtoReflect.Descriptor instead.
 func (*AcquireRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{16}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AcquireRequest) GetDomain() string {
@@ -1624,6 +1700,13 @@ func (x *AcquireRequest) GetLifetime() *durationpb.Duration {
 	return nil
 }
 
+func (x *AcquireRequest) GetCosts() []*UnitCost {
+	if x != nil {
+		return x.Costs
+	}
+	return nil
+}
+
 // RenewRequest names slots by what they were acquired with.
 type RenewRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1641,7 +1724,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[17]
+	mi := &file_headgate_v1_decision_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1653,7 +1736,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[17]
+	mi := &file_headgate_v1_decision_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1666,7 +1749,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{17}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RenewRequest) GetDomain() string {
@@ -1713,7 +1796,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[18]
+	mi := &file_headgate_v1_decision_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1808,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[18]
+	mi := &file_headgate_v1_decision_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1821,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{18}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RenewResponse) GetHeld() bool {
@@ -1782,7 +1865,7 @@ type SlotResult struct {
 
 func (x *SlotResult) Reset() {
 	*x = SlotResult{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[19]
+	mi := &file_headgate_v1_decision_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +1877,7 @@ func (x *SlotResult) String() string {
 func (*SlotResult) ProtoMessage() {}
 
 func (x *SlotResult) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[19]
+	mi := &file_headgate_v1_decision_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +1890,7 @@ func (x *SlotResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotResult.ProtoReflect.Descriptor instead.
 func (*SlotResult) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{19}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SlotResult) GetName() string {
@@ -1860,7 +1943,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[20]
+	mi := &file_headgate_v1_decision_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +1955,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[20]
+	mi := &file_headgate_v1_decision_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +1968,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{20}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReleaseRequest) GetDomain() string {
@@ -1923,7 +2006,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_headgate_v1_decision_proto_msgTypes[21]
+	mi := &file_headgate_v1_decision_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2018,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_decision_proto_msgTypes[21]
+	mi := &file_headgate_v1_decision_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2031,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{21}
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReleaseResponse) GetSlots() []*SlotResult {
@@ -1965,6 +2048,646 @@ func (x *ReleaseResponse) GetPolicyVersion() uint64 {
 	return 0
 }
 
+// ReserveRequest describes a call whose cost is estimated. Bounds are those of
+// CheckRequest.
+type ReserveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The policy to decide by. 1 to 256 bytes.
+	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	// What is known of the call, at most 256 pairs.
+	Attributes []*Attribute `protobuf:"bytes,2,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	// The estimate, for limits without a unit and those whose unit is not in `costs`; at most
+	// 2^55. Unset means 1.
+	Cost *uint64 `protobuf:"varint,3,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	// Also say which rule each limit comes from.
+	Explain bool `protobuf:"varint,5,opt,name=explain,proto3" json:"explain,omitempty"`
+	// Names the reservation: 1 to 256 bytes, chosen by the client, such as a random UUID for
+	// each call. Ids of different domains are different. Only a keyed hash of it is kept.
+	Id []byte `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
+	// How long the reservation is open unless it is extended: more than 0, at most 24 hours and
+	// the shortest lifetime of the concurrency limits that the call reaches. Unset means 5
+	// minutes, or that.
+	Lifetime *durationpb.Duration `protobuf:"bytes,7,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	// The estimate in units that limits name. At most 16, each unit once.
+	Costs         []*UnitCost `protobuf:"bytes,8,rep,name=costs,proto3" json:"costs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReserveRequest) Reset() {
+	*x = ReserveRequest{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReserveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReserveRequest) ProtoMessage() {}
+
+func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
+func (*ReserveRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ReserveRequest) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *ReserveRequest) GetAttributes() []*Attribute {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *ReserveRequest) GetCost() uint64 {
+	if x != nil && x.Cost != nil {
+		return *x.Cost
+	}
+	return 0
+}
+
+func (x *ReserveRequest) GetExplain() bool {
+	if x != nil {
+		return x.Explain
+	}
+	return false
+}
+
+func (x *ReserveRequest) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *ReserveRequest) GetLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.Lifetime
+	}
+	return nil
+}
+
+func (x *ReserveRequest) GetCosts() []*UnitCost {
+	if x != nil {
+		return x.Costs
+	}
+	return nil
+}
+
+// ReserveResponse says whether the call may start.
+type ReserveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The decision, as Check says it. If it is denied, nothing is reserved.
+	Decision *CheckResponse `protobuf:"bytes,1,opt,name=decision,proto3" json:"decision,omitempty"`
+	// What is reserved, one for each limit that was charged, in the order of the policy.
+	Reserved []*ReservedUnits `protobuf:"bytes,2,rep,name=reserved,proto3" json:"reserved,omitempty"`
+	// How long the reservation was open from then on. Unset if it is denied.
+	Lifetime      *durationpb.Duration `protobuf:"bytes,3,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReserveResponse) Reset() {
+	*x = ReserveResponse{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReserveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReserveResponse) ProtoMessage() {}
+
+func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
+func (*ReserveResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ReserveResponse) GetDecision() *CheckResponse {
+	if x != nil {
+		return x.Decision
+	}
+	return nil
+}
+
+func (x *ReserveResponse) GetReserved() []*ReservedUnits {
+	if x != nil {
+		return x.Reserved
+	}
+	return nil
+}
+
+func (x *ReserveResponse) GetLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.Lifetime
+	}
+	return nil
+}
+
+// ReservedUnits is what a reservation holds of one limit.
+type ReservedUnits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The limit's name; where the policy gives none, its selector.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it counts, if the policy says so.
+	Unit string `protobuf:"bytes,2,opt,name=unit,proto3" json:"unit,omitempty"`
+	// How many units: the estimate, or the limit's `max_estimate` if that is less.
+	Units         uint64 `protobuf:"varint,3,opt,name=units,proto3" json:"units,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReservedUnits) Reset() {
+	*x = ReservedUnits{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReservedUnits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReservedUnits) ProtoMessage() {}
+
+func (x *ReservedUnits) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReservedUnits.ProtoReflect.Descriptor instead.
+func (*ReservedUnits) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ReservedUnits) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReservedUnits) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *ReservedUnits) GetUnits() uint64 {
+	if x != nil {
+		return x.Units
+	}
+	return 0
+}
+
+// ExtendRequest names a reservation.
+type ExtendRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The policy, as in Reserve.
+	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	// The reservation.
+	Id []byte `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
+	// How long it is open from now on, as in Reserve. All extensions together end 24 hours after
+	// it was made.
+	Lifetime      *durationpb.Duration `protobuf:"bytes,7,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExtendRequest) Reset() {
+	*x = ExtendRequest{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExtendRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExtendRequest) ProtoMessage() {}
+
+func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExtendRequest.ProtoReflect.Descriptor instead.
+func (*ExtendRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ExtendRequest) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *ExtendRequest) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *ExtendRequest) GetLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.Lifetime
+	}
+	return nil
+}
+
+// ExtendResponse says how long a reservation is open.
+type ExtendResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From now on: the lifetime that was asked for, or what was left if that is longer.
+	Lifetime *durationpb.Duration `protobuf:"bytes,1,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	// The concurrency limits of which it holds no slot any more, since they were reset or
+	// the table was full.
+	Lost          []string `protobuf:"bytes,2,rep,name=lost,proto3" json:"lost,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExtendResponse) Reset() {
+	*x = ExtendResponse{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExtendResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExtendResponse) ProtoMessage() {}
+
+func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExtendResponse.ProtoReflect.Descriptor instead.
+func (*ExtendResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ExtendResponse) GetLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.Lifetime
+	}
+	return nil
+}
+
+func (x *ExtendResponse) GetLost() []string {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
+// SettleRequest says what a reserved call has cost.
+type SettleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The policy, as in Reserve.
+	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	// The cost, for limits without a unit and those whose unit is not in `costs`; at most 2^55.
+	// Unset means what was reserved.
+	Cost *uint64 `protobuf:"varint,3,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	// The reservation.
+	Id []byte `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
+	// The cost in units that limits name. At most 16, each unit once.
+	Costs         []*UnitCost `protobuf:"bytes,8,rep,name=costs,proto3" json:"costs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettleRequest) Reset() {
+	*x = SettleRequest{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleRequest) ProtoMessage() {}
+
+func (x *SettleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleRequest.ProtoReflect.Descriptor instead.
+func (*SettleRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *SettleRequest) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *SettleRequest) GetCost() uint64 {
+	if x != nil && x.Cost != nil {
+		return *x.Cost
+	}
+	return 0
+}
+
+func (x *SettleRequest) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *SettleRequest) GetCosts() []*UnitCost {
+	if x != nil {
+		return x.Costs
+	}
+	return nil
+}
+
+// SettleResponse says what became of a reservation.
+type SettleResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each limit that was charged, in the order of the policy.
+	Limits []*SettledUnits `protobuf:"bytes,1,rep,name=limits,proto3" json:"limits,omitempty"`
+	// True if it came after the reservation's lifetime.
+	Late          bool `protobuf:"varint,2,opt,name=late,proto3" json:"late,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettleResponse) Reset() {
+	*x = SettleResponse{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleResponse) ProtoMessage() {}
+
+func (x *SettleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleResponse.ProtoReflect.Descriptor instead.
+func (*SettleResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SettleResponse) GetLimits() []*SettledUnits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *SettleResponse) GetLate() bool {
+	if x != nil {
+		return x.Late
+	}
+	return false
+}
+
+// SettledUnits is what became of the units of one limit.
+type SettledUnits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The limit's name; where the policy gives none, its selector.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it counts, if the policy says so.
+	Unit string `protobuf:"bytes,2,opt,name=unit,proto3" json:"unit,omitempty"`
+	// How many units were reserved.
+	Reserved uint64 `protobuf:"varint,3,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	// What the call has cost. Of a concurrency limit, what was reserved: it is released.
+	Cost uint64 `protobuf:"varint,4,opt,name=cost,proto3" json:"cost,omitempty"`
+	// How many of `reserved` - `cost` were given back: not those of a window or period
+	// that is over, nor those of a rate that have come back by themselves.
+	Returned uint64 `protobuf:"varint,5,opt,name=returned,proto3" json:"returned,omitempty"`
+	// How many of `cost` - `reserved` are owed: use of a quota beyond its amount.
+	Owed uint64 `protobuf:"varint,6,opt,name=owed,proto3" json:"owed,omitempty"`
+	// How many of `cost` - `reserved` are counted nowhere: beyond what the limit admits, or
+	// beyond the quota's largest debt.
+	Uncharged     uint64 `protobuf:"varint,7,opt,name=uncharged,proto3" json:"uncharged,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettledUnits) Reset() {
+	*x = SettledUnits{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettledUnits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettledUnits) ProtoMessage() {}
+
+func (x *SettledUnits) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettledUnits.ProtoReflect.Descriptor instead.
+func (*SettledUnits) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SettledUnits) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SettledUnits) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *SettledUnits) GetReserved() uint64 {
+	if x != nil {
+		return x.Reserved
+	}
+	return 0
+}
+
+func (x *SettledUnits) GetCost() uint64 {
+	if x != nil {
+		return x.Cost
+	}
+	return 0
+}
+
+func (x *SettledUnits) GetReturned() uint64 {
+	if x != nil {
+		return x.Returned
+	}
+	return 0
+}
+
+func (x *SettledUnits) GetOwed() uint64 {
+	if x != nil {
+		return x.Owed
+	}
+	return 0
+}
+
+func (x *SettledUnits) GetUncharged() uint64 {
+	if x != nil {
+		return x.Uncharged
+	}
+	return 0
+}
+
+// CancelRequest names a reservation.
+type CancelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The policy, as in Reserve.
+	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	// The reservation.
+	Id            []byte `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelRequest) Reset() {
+	*x = CancelRequest{}
+	mi := &file_headgate_v1_decision_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelRequest) ProtoMessage() {}
+
+func (x *CancelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_decision_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
+func (*CancelRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_decision_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *CancelRequest) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *CancelRequest) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
 var File_headgate_v1_decision_proto protoreflect.FileDescriptor
 
 const file_headgate_v1_decision_proto_rawDesc = "" +
@@ -1972,7 +2695,7 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\x1aheadgate/v1/decision.proto\x12\vheadgate.v1\x1a\x1egoogle/protobuf/duration.proto\"3\n" +
 	"\tAttribute\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xb7\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xe4\x01\n" +
 	"\fCheckRequest\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x126\n" +
 	"\n" +
@@ -1980,8 +2703,12 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"attributes\x12\x17\n" +
 	"\x04cost\x18\x03 \x01(\x04H\x00R\x04cost\x88\x01\x01\x12\x1b\n" +
 	"\tgive_back\x18\x04 \x01(\bR\bgiveBack\x12\x18\n" +
-	"\aexplain\x18\x05 \x01(\bR\aexplainB\a\n" +
-	"\x05_cost\"\xe7\x03\n" +
+	"\aexplain\x18\x05 \x01(\bR\aexplain\x12+\n" +
+	"\x05costs\x18\b \x03(\v2\x15.headgate.v1.UnitCostR\x05costsB\a\n" +
+	"\x05_cost\"4\n" +
+	"\bUnitCost\x12\x12\n" +
+	"\x04unit\x18\x01 \x01(\tR\x04unit\x12\x14\n" +
+	"\x05units\x18\x02 \x01(\x04R\x05units\"\xe7\x03\n" +
 	"\rCheckResponse\x12.\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x14.headgate.v1.VerdictR\averdict\x12\x1b\n" +
 	"\tdenied_by\x18\x02 \x01(\tR\bdeniedBy\x12!\n" +
@@ -2021,13 +2748,14 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\x0fkey_fingerprint\x18\x01 \x01(\tR\x0ekeyFingerprint\x12\x12\n" +
 	"\x04file\x18\x02 \x01(\tR\x04file\x12\x12\n" +
 	"\x04line\x18\x03 \x01(\rR\x04line\x12\x1a\n" +
-	"\bselector\x18\x04 \x01(\tR\bselector\"\x82\x01\n" +
+	"\bselector\x18\x04 \x01(\tR\bselector\"\xaf\x01\n" +
 	"\x0eExplainRequest\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x126\n" +
 	"\n" +
 	"attributes\x18\x02 \x03(\v2\x16.headgate.v1.AttributeR\n" +
 	"attributes\x12\x17\n" +
-	"\x04cost\x18\x03 \x01(\x04H\x00R\x04cost\x88\x01\x01B\a\n" +
+	"\x04cost\x18\x03 \x01(\x04H\x00R\x04cost\x88\x01\x01\x12+\n" +
+	"\x05costs\x18\b \x03(\v2\x15.headgate.v1.UnitCostR\x05costsB\a\n" +
 	"\x05_cost\"\xac\x02\n" +
 	"\x0fExplainResponse\x126\n" +
 	"\bdecision\x18\x01 \x01(\v2\x1a.headgate.v1.CheckResponseR\bdecision\x12*\n" +
@@ -2066,7 +2794,7 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x128\n" +
 	"\bresponse\x18\x02 \x01(\v2\x1a.headgate.v1.CheckResponseH\x00R\bresponse\x12/\n" +
 	"\x05error\x18\x03 \x01(\v2\x17.headgate.v1.CheckErrorH\x00R\x05errorB\t\n" +
-	"\aoutcome\"\xe9\x01\n" +
+	"\aoutcome\"\x96\x02\n" +
 	"\x0eAcquireRequest\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x126\n" +
 	"\n" +
@@ -2075,7 +2803,8 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\x04cost\x18\x03 \x01(\x04H\x00R\x04cost\x88\x01\x01\x12\x18\n" +
 	"\aexplain\x18\x05 \x01(\bR\aexplain\x12\x0e\n" +
 	"\x02id\x18\x06 \x01(\fR\x02id\x125\n" +
-	"\blifetime\x18\a \x01(\v2\x19.google.protobuf.DurationR\blifetimeB\a\n" +
+	"\blifetime\x18\a \x01(\v2\x19.google.protobuf.DurationR\blifetime\x12+\n" +
+	"\x05costs\x18\b \x03(\v2\x15.headgate.v1.UnitCostR\x05costsB\a\n" +
 	"\x05_costJ\x04\b\x04\x10\x05\"\xb7\x01\n" +
 	"\fRenewRequest\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x126\n" +
@@ -2103,7 +2832,53 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\x02id\x18\x06 \x01(\fR\x02idJ\x04\b\x03\x10\x04J\x04\b\x04\x10\x05J\x04\b\x05\x10\x06J\x04\b\a\x10\b\"g\n" +
 	"\x0fReleaseResponse\x12-\n" +
 	"\x05slots\x18\x01 \x03(\v2\x17.headgate.v1.SlotResultR\x05slots\x12%\n" +
-	"\x0epolicy_version\x18\x02 \x01(\x04R\rpolicyVersion*K\n" +
+	"\x0epolicy_version\x18\x02 \x01(\x04R\rpolicyVersion\"\x96\x02\n" +
+	"\x0eReserveRequest\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\tR\x06domain\x126\n" +
+	"\n" +
+	"attributes\x18\x02 \x03(\v2\x16.headgate.v1.AttributeR\n" +
+	"attributes\x12\x17\n" +
+	"\x04cost\x18\x03 \x01(\x04H\x00R\x04cost\x88\x01\x01\x12\x18\n" +
+	"\aexplain\x18\x05 \x01(\bR\aexplain\x12\x0e\n" +
+	"\x02id\x18\x06 \x01(\fR\x02id\x125\n" +
+	"\blifetime\x18\a \x01(\v2\x19.google.protobuf.DurationR\blifetime\x12+\n" +
+	"\x05costs\x18\b \x03(\v2\x15.headgate.v1.UnitCostR\x05costsB\a\n" +
+	"\x05_costJ\x04\b\x04\x10\x05\"\xb8\x01\n" +
+	"\x0fReserveResponse\x126\n" +
+	"\bdecision\x18\x01 \x01(\v2\x1a.headgate.v1.CheckResponseR\bdecision\x126\n" +
+	"\breserved\x18\x02 \x03(\v2\x1a.headgate.v1.ReservedUnitsR\breserved\x125\n" +
+	"\blifetime\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\blifetime\"M\n" +
+	"\rReservedUnits\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04unit\x18\x02 \x01(\tR\x04unit\x12\x14\n" +
+	"\x05units\x18\x03 \x01(\x04R\x05units\"\x8c\x01\n" +
+	"\rExtendRequest\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x0e\n" +
+	"\x02id\x18\x06 \x01(\fR\x02id\x125\n" +
+	"\blifetime\x18\a \x01(\v2\x19.google.protobuf.DurationR\blifetimeJ\x04\b\x02\x10\x03J\x04\b\x03\x10\x04J\x04\b\x04\x10\x05J\x04\b\x05\x10\x06J\x04\b\b\x10\t\"[\n" +
+	"\x0eExtendResponse\x125\n" +
+	"\blifetime\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\blifetime\x12\x12\n" +
+	"\x04lost\x18\x02 \x03(\tR\x04lost\"\x9e\x01\n" +
+	"\rSettleRequest\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x17\n" +
+	"\x04cost\x18\x03 \x01(\x04H\x00R\x04cost\x88\x01\x01\x12\x0e\n" +
+	"\x02id\x18\x06 \x01(\fR\x02id\x12+\n" +
+	"\x05costs\x18\b \x03(\v2\x15.headgate.v1.UnitCostR\x05costsB\a\n" +
+	"\x05_costJ\x04\b\x02\x10\x03J\x04\b\x04\x10\x05J\x04\b\x05\x10\x06J\x04\b\a\x10\b\"W\n" +
+	"\x0eSettleResponse\x121\n" +
+	"\x06limits\x18\x01 \x03(\v2\x19.headgate.v1.SettledUnitsR\x06limits\x12\x12\n" +
+	"\x04late\x18\x02 \x01(\bR\x04late\"\xb4\x01\n" +
+	"\fSettledUnits\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04unit\x18\x02 \x01(\tR\x04unit\x12\x1a\n" +
+	"\breserved\x18\x03 \x01(\x04R\breserved\x12\x12\n" +
+	"\x04cost\x18\x04 \x01(\x04R\x04cost\x12\x1a\n" +
+	"\breturned\x18\x05 \x01(\x04R\breturned\x12\x12\n" +
+	"\x04owed\x18\x06 \x01(\x04R\x04owed\x12\x1c\n" +
+	"\tuncharged\x18\a \x01(\x04R\tuncharged\"[\n" +
+	"\rCancelRequest\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x0e\n" +
+	"\x02id\x18\x06 \x01(\fR\x02idJ\x04\b\x02\x10\x03J\x04\b\x03\x10\x04J\x04\b\x04\x10\x05J\x04\b\x05\x10\x06J\x04\b\a\x10\bJ\x04\b\b\x10\t*K\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fVERDICT_ALLOWED\x10\x01\x12\x12\n" +
@@ -2128,7 +2903,7 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\x17DOMAIN_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13DOMAIN_MODE_ENFORCE\x10\x01\x12\x16\n" +
 	"\x12DOMAIN_MODE_SHADOW\x10\x02\x12\x13\n" +
-	"\x0fDOMAIN_MODE_OFF\x10\x032\xc5\x04\n" +
+	"\x0fDOMAIN_MODE_OFF\x10\x032\xd4\x06\n" +
 	"\x0fDecisionService\x12>\n" +
 	"\x05Check\x12\x19.headgate.v1.CheckRequest\x1a\x1a.headgate.v1.CheckResponse\x12M\n" +
 	"\n" +
@@ -2137,7 +2912,11 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\aExplain\x12\x1b.headgate.v1.ExplainRequest\x1a\x1c.headgate.v1.ExplainResponse\x12B\n" +
 	"\aAcquire\x12\x1b.headgate.v1.AcquireRequest\x1a\x1a.headgate.v1.CheckResponse\x12>\n" +
 	"\x05Renew\x12\x19.headgate.v1.RenewRequest\x1a\x1a.headgate.v1.RenewResponse\x12D\n" +
-	"\aRelease\x12\x1b.headgate.v1.ReleaseRequest\x1a\x1c.headgate.v1.ReleaseResponse\x12T\n" +
+	"\aRelease\x12\x1b.headgate.v1.ReleaseRequest\x1a\x1c.headgate.v1.ReleaseResponse\x12D\n" +
+	"\aReserve\x12\x1b.headgate.v1.ReserveRequest\x1a\x1c.headgate.v1.ReserveResponse\x12A\n" +
+	"\x06Extend\x12\x1a.headgate.v1.ExtendRequest\x1a\x1b.headgate.v1.ExtendResponse\x12A\n" +
+	"\x06Settle\x12\x1a.headgate.v1.SettleRequest\x1a\x1b.headgate.v1.SettleResponse\x12A\n" +
+	"\x06Cancel\x12\x1a.headgate.v1.CancelRequest\x1a\x1b.headgate.v1.SettleResponse\x12T\n" +
 	"\vCheckStream\x12\x1f.headgate.v1.CheckStreamRequest\x1a .headgate.v1.CheckStreamResponse(\x010\x01B?Z=github.com/headgate/headgate/api/proto/headgate/v1;headgatev1b\x06proto3"
 
 var (
@@ -2154,7 +2933,7 @@ func file_headgate_v1_decision_proto_rawDescGZIP() []byte {
 
 var (
 	file_headgate_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-	file_headgate_v1_decision_proto_msgTypes  = make([]protoimpl.MessageInfo, 22)
+	file_headgate_v1_decision_proto_msgTypes  = make([]protoimpl.MessageInfo, 32)
 	file_headgate_v1_decision_proto_goTypes   = []any{
 		Verdict(0),                  // 0: headgate.v1.Verdict
 		LimitKind(0),                // 1: headgate.v1.LimitKind
@@ -2162,90 +2941,121 @@ var (
 		DomainMode(0),               // 3: headgate.v1.DomainMode
 		(*Attribute)(nil),           // 4: headgate.v1.Attribute
 		(*CheckRequest)(nil),        // 5: headgate.v1.CheckRequest
-		(*CheckResponse)(nil),       // 6: headgate.v1.CheckResponse
-		(*LimitResult)(nil),         // 7: headgate.v1.LimitResult
-		(*Explanation)(nil),         // 8: headgate.v1.Explanation
-		(*ExplainRequest)(nil),      // 9: headgate.v1.ExplainRequest
-		(*ExplainResponse)(nil),     // 10: headgate.v1.ExplainResponse
-		(*ReplacedLimit)(nil),       // 11: headgate.v1.ReplacedLimit
-		(*CheckBatchRequest)(nil),   // 12: headgate.v1.CheckBatchRequest
-		(*CheckBatchResponse)(nil),  // 13: headgate.v1.CheckBatchResponse
-		(*CheckBatchItem)(nil),      // 14: headgate.v1.CheckBatchItem
-		(*CheckError)(nil),          // 15: headgate.v1.CheckError
-		(*CheckStreamRequest)(nil),  // 16: headgate.v1.CheckStreamRequest
-		(*StreamCheck)(nil),         // 17: headgate.v1.StreamCheck
-		(*CheckStreamResponse)(nil), // 18: headgate.v1.CheckStreamResponse
-		(*StreamAnswer)(nil),        // 19: headgate.v1.StreamAnswer
-		(*AcquireRequest)(nil),      // 20: headgate.v1.AcquireRequest
-		(*RenewRequest)(nil),        // 21: headgate.v1.RenewRequest
-		(*RenewResponse)(nil),       // 22: headgate.v1.RenewResponse
-		(*SlotResult)(nil),          // 23: headgate.v1.SlotResult
-		(*ReleaseRequest)(nil),      // 24: headgate.v1.ReleaseRequest
-		(*ReleaseResponse)(nil),     // 25: headgate.v1.ReleaseResponse
-		(*durationpb.Duration)(nil), // 26: google.protobuf.Duration
+		(*UnitCost)(nil),            // 6: headgate.v1.UnitCost
+		(*CheckResponse)(nil),       // 7: headgate.v1.CheckResponse
+		(*LimitResult)(nil),         // 8: headgate.v1.LimitResult
+		(*Explanation)(nil),         // 9: headgate.v1.Explanation
+		(*ExplainRequest)(nil),      // 10: headgate.v1.ExplainRequest
+		(*ExplainResponse)(nil),     // 11: headgate.v1.ExplainResponse
+		(*ReplacedLimit)(nil),       // 12: headgate.v1.ReplacedLimit
+		(*CheckBatchRequest)(nil),   // 13: headgate.v1.CheckBatchRequest
+		(*CheckBatchResponse)(nil),  // 14: headgate.v1.CheckBatchResponse
+		(*CheckBatchItem)(nil),      // 15: headgate.v1.CheckBatchItem
+		(*CheckError)(nil),          // 16: headgate.v1.CheckError
+		(*CheckStreamRequest)(nil),  // 17: headgate.v1.CheckStreamRequest
+		(*StreamCheck)(nil),         // 18: headgate.v1.StreamCheck
+		(*CheckStreamResponse)(nil), // 19: headgate.v1.CheckStreamResponse
+		(*StreamAnswer)(nil),        // 20: headgate.v1.StreamAnswer
+		(*AcquireRequest)(nil),      // 21: headgate.v1.AcquireRequest
+		(*RenewRequest)(nil),        // 22: headgate.v1.RenewRequest
+		(*RenewResponse)(nil),       // 23: headgate.v1.RenewResponse
+		(*SlotResult)(nil),          // 24: headgate.v1.SlotResult
+		(*ReleaseRequest)(nil),      // 25: headgate.v1.ReleaseRequest
+		(*ReleaseResponse)(nil),     // 26: headgate.v1.ReleaseResponse
+		(*ReserveRequest)(nil),      // 27: headgate.v1.ReserveRequest
+		(*ReserveResponse)(nil),     // 28: headgate.v1.ReserveResponse
+		(*ReservedUnits)(nil),       // 29: headgate.v1.ReservedUnits
+		(*ExtendRequest)(nil),       // 30: headgate.v1.ExtendRequest
+		(*ExtendResponse)(nil),      // 31: headgate.v1.ExtendResponse
+		(*SettleRequest)(nil),       // 32: headgate.v1.SettleRequest
+		(*SettleResponse)(nil),      // 33: headgate.v1.SettleResponse
+		(*SettledUnits)(nil),        // 34: headgate.v1.SettledUnits
+		(*CancelRequest)(nil),       // 35: headgate.v1.CancelRequest
+		(*durationpb.Duration)(nil), // 36: google.protobuf.Duration
 	}
 )
 
 var file_headgate_v1_decision_proto_depIdxs = []int32{
 	4,  // 0: headgate.v1.CheckRequest.attributes:type_name -> headgate.v1.Attribute
-	0,  // 1: headgate.v1.CheckResponse.verdict:type_name -> headgate.v1.Verdict
-	26, // 2: headgate.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	26, // 3: headgate.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
-	2,  // 4: headgate.v1.CheckResponse.degraded:type_name -> headgate.v1.DegradedReason
-	7,  // 5: headgate.v1.CheckResponse.limits:type_name -> headgate.v1.LimitResult
-	26, // 6: headgate.v1.CheckResponse.wait:type_name -> google.protobuf.Duration
-	1,  // 7: headgate.v1.LimitResult.kind:type_name -> headgate.v1.LimitKind
-	0,  // 8: headgate.v1.LimitResult.verdict:type_name -> headgate.v1.Verdict
-	26, // 9: headgate.v1.LimitResult.period:type_name -> google.protobuf.Duration
-	26, // 10: headgate.v1.LimitResult.retry_after:type_name -> google.protobuf.Duration
-	26, // 11: headgate.v1.LimitResult.reset_after:type_name -> google.protobuf.Duration
-	2,  // 12: headgate.v1.LimitResult.degraded:type_name -> headgate.v1.DegradedReason
-	8,  // 13: headgate.v1.LimitResult.explanation:type_name -> headgate.v1.Explanation
-	26, // 14: headgate.v1.LimitResult.wait:type_name -> google.protobuf.Duration
-	26, // 15: headgate.v1.LimitResult.max_wait:type_name -> google.protobuf.Duration
-	4,  // 16: headgate.v1.ExplainRequest.attributes:type_name -> headgate.v1.Attribute
-	6,  // 17: headgate.v1.ExplainResponse.decision:type_name -> headgate.v1.CheckResponse
-	3,  // 18: headgate.v1.ExplainResponse.mode:type_name -> headgate.v1.DomainMode
-	11, // 19: headgate.v1.ExplainResponse.replaced:type_name -> headgate.v1.ReplacedLimit
-	8,  // 20: headgate.v1.ReplacedLimit.explanation:type_name -> headgate.v1.Explanation
-	5,  // 21: headgate.v1.CheckBatchRequest.checks:type_name -> headgate.v1.CheckRequest
-	14, // 22: headgate.v1.CheckBatchResponse.items:type_name -> headgate.v1.CheckBatchItem
-	6,  // 23: headgate.v1.CheckBatchItem.response:type_name -> headgate.v1.CheckResponse
-	15, // 24: headgate.v1.CheckBatchItem.error:type_name -> headgate.v1.CheckError
-	17, // 25: headgate.v1.CheckStreamRequest.checks:type_name -> headgate.v1.StreamCheck
-	5,  // 26: headgate.v1.StreamCheck.check:type_name -> headgate.v1.CheckRequest
-	19, // 27: headgate.v1.CheckStreamResponse.answers:type_name -> headgate.v1.StreamAnswer
-	6,  // 28: headgate.v1.StreamAnswer.response:type_name -> headgate.v1.CheckResponse
-	15, // 29: headgate.v1.StreamAnswer.error:type_name -> headgate.v1.CheckError
-	4,  // 30: headgate.v1.AcquireRequest.attributes:type_name -> headgate.v1.Attribute
-	26, // 31: headgate.v1.AcquireRequest.lifetime:type_name -> google.protobuf.Duration
-	4,  // 32: headgate.v1.RenewRequest.attributes:type_name -> headgate.v1.Attribute
-	26, // 33: headgate.v1.RenewRequest.lifetime:type_name -> google.protobuf.Duration
-	23, // 34: headgate.v1.RenewResponse.slots:type_name -> headgate.v1.SlotResult
-	2,  // 35: headgate.v1.SlotResult.degraded:type_name -> headgate.v1.DegradedReason
-	4,  // 36: headgate.v1.ReleaseRequest.attributes:type_name -> headgate.v1.Attribute
-	23, // 37: headgate.v1.ReleaseResponse.slots:type_name -> headgate.v1.SlotResult
-	5,  // 38: headgate.v1.DecisionService.Check:input_type -> headgate.v1.CheckRequest
-	12, // 39: headgate.v1.DecisionService.CheckBatch:input_type -> headgate.v1.CheckBatchRequest
-	5,  // 40: headgate.v1.DecisionService.Peek:input_type -> headgate.v1.CheckRequest
-	9,  // 41: headgate.v1.DecisionService.Explain:input_type -> headgate.v1.ExplainRequest
-	20, // 42: headgate.v1.DecisionService.Acquire:input_type -> headgate.v1.AcquireRequest
-	21, // 43: headgate.v1.DecisionService.Renew:input_type -> headgate.v1.RenewRequest
-	24, // 44: headgate.v1.DecisionService.Release:input_type -> headgate.v1.ReleaseRequest
-	16, // 45: headgate.v1.DecisionService.CheckStream:input_type -> headgate.v1.CheckStreamRequest
-	6,  // 46: headgate.v1.DecisionService.Check:output_type -> headgate.v1.CheckResponse
-	13, // 47: headgate.v1.DecisionService.CheckBatch:output_type -> headgate.v1.CheckBatchResponse
-	6,  // 48: headgate.v1.DecisionService.Peek:output_type -> headgate.v1.CheckResponse
-	10, // 49: headgate.v1.DecisionService.Explain:output_type -> headgate.v1.ExplainResponse
-	6,  // 50: headgate.v1.DecisionService.Acquire:output_type -> headgate.v1.CheckResponse
-	22, // 51: headgate.v1.DecisionService.Renew:output_type -> headgate.v1.RenewResponse
-	25, // 52: headgate.v1.DecisionService.Release:output_type -> headgate.v1.ReleaseResponse
-	18, // 53: headgate.v1.DecisionService.CheckStream:output_type -> headgate.v1.CheckStreamResponse
-	46, // [46:54] is the sub-list for method output_type
-	38, // [38:46] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	6,  // 1: headgate.v1.CheckRequest.costs:type_name -> headgate.v1.UnitCost
+	0,  // 2: headgate.v1.CheckResponse.verdict:type_name -> headgate.v1.Verdict
+	36, // 3: headgate.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	36, // 4: headgate.v1.CheckResponse.reset_after:type_name -> google.protobuf.Duration
+	2,  // 5: headgate.v1.CheckResponse.degraded:type_name -> headgate.v1.DegradedReason
+	8,  // 6: headgate.v1.CheckResponse.limits:type_name -> headgate.v1.LimitResult
+	36, // 7: headgate.v1.CheckResponse.wait:type_name -> google.protobuf.Duration
+	1,  // 8: headgate.v1.LimitResult.kind:type_name -> headgate.v1.LimitKind
+	0,  // 9: headgate.v1.LimitResult.verdict:type_name -> headgate.v1.Verdict
+	36, // 10: headgate.v1.LimitResult.period:type_name -> google.protobuf.Duration
+	36, // 11: headgate.v1.LimitResult.retry_after:type_name -> google.protobuf.Duration
+	36, // 12: headgate.v1.LimitResult.reset_after:type_name -> google.protobuf.Duration
+	2,  // 13: headgate.v1.LimitResult.degraded:type_name -> headgate.v1.DegradedReason
+	9,  // 14: headgate.v1.LimitResult.explanation:type_name -> headgate.v1.Explanation
+	36, // 15: headgate.v1.LimitResult.wait:type_name -> google.protobuf.Duration
+	36, // 16: headgate.v1.LimitResult.max_wait:type_name -> google.protobuf.Duration
+	4,  // 17: headgate.v1.ExplainRequest.attributes:type_name -> headgate.v1.Attribute
+	6,  // 18: headgate.v1.ExplainRequest.costs:type_name -> headgate.v1.UnitCost
+	7,  // 19: headgate.v1.ExplainResponse.decision:type_name -> headgate.v1.CheckResponse
+	3,  // 20: headgate.v1.ExplainResponse.mode:type_name -> headgate.v1.DomainMode
+	12, // 21: headgate.v1.ExplainResponse.replaced:type_name -> headgate.v1.ReplacedLimit
+	9,  // 22: headgate.v1.ReplacedLimit.explanation:type_name -> headgate.v1.Explanation
+	5,  // 23: headgate.v1.CheckBatchRequest.checks:type_name -> headgate.v1.CheckRequest
+	15, // 24: headgate.v1.CheckBatchResponse.items:type_name -> headgate.v1.CheckBatchItem
+	7,  // 25: headgate.v1.CheckBatchItem.response:type_name -> headgate.v1.CheckResponse
+	16, // 26: headgate.v1.CheckBatchItem.error:type_name -> headgate.v1.CheckError
+	18, // 27: headgate.v1.CheckStreamRequest.checks:type_name -> headgate.v1.StreamCheck
+	5,  // 28: headgate.v1.StreamCheck.check:type_name -> headgate.v1.CheckRequest
+	20, // 29: headgate.v1.CheckStreamResponse.answers:type_name -> headgate.v1.StreamAnswer
+	7,  // 30: headgate.v1.StreamAnswer.response:type_name -> headgate.v1.CheckResponse
+	16, // 31: headgate.v1.StreamAnswer.error:type_name -> headgate.v1.CheckError
+	4,  // 32: headgate.v1.AcquireRequest.attributes:type_name -> headgate.v1.Attribute
+	36, // 33: headgate.v1.AcquireRequest.lifetime:type_name -> google.protobuf.Duration
+	6,  // 34: headgate.v1.AcquireRequest.costs:type_name -> headgate.v1.UnitCost
+	4,  // 35: headgate.v1.RenewRequest.attributes:type_name -> headgate.v1.Attribute
+	36, // 36: headgate.v1.RenewRequest.lifetime:type_name -> google.protobuf.Duration
+	24, // 37: headgate.v1.RenewResponse.slots:type_name -> headgate.v1.SlotResult
+	2,  // 38: headgate.v1.SlotResult.degraded:type_name -> headgate.v1.DegradedReason
+	4,  // 39: headgate.v1.ReleaseRequest.attributes:type_name -> headgate.v1.Attribute
+	24, // 40: headgate.v1.ReleaseResponse.slots:type_name -> headgate.v1.SlotResult
+	4,  // 41: headgate.v1.ReserveRequest.attributes:type_name -> headgate.v1.Attribute
+	36, // 42: headgate.v1.ReserveRequest.lifetime:type_name -> google.protobuf.Duration
+	6,  // 43: headgate.v1.ReserveRequest.costs:type_name -> headgate.v1.UnitCost
+	7,  // 44: headgate.v1.ReserveResponse.decision:type_name -> headgate.v1.CheckResponse
+	29, // 45: headgate.v1.ReserveResponse.reserved:type_name -> headgate.v1.ReservedUnits
+	36, // 46: headgate.v1.ReserveResponse.lifetime:type_name -> google.protobuf.Duration
+	36, // 47: headgate.v1.ExtendRequest.lifetime:type_name -> google.protobuf.Duration
+	36, // 48: headgate.v1.ExtendResponse.lifetime:type_name -> google.protobuf.Duration
+	6,  // 49: headgate.v1.SettleRequest.costs:type_name -> headgate.v1.UnitCost
+	34, // 50: headgate.v1.SettleResponse.limits:type_name -> headgate.v1.SettledUnits
+	5,  // 51: headgate.v1.DecisionService.Check:input_type -> headgate.v1.CheckRequest
+	13, // 52: headgate.v1.DecisionService.CheckBatch:input_type -> headgate.v1.CheckBatchRequest
+	5,  // 53: headgate.v1.DecisionService.Peek:input_type -> headgate.v1.CheckRequest
+	10, // 54: headgate.v1.DecisionService.Explain:input_type -> headgate.v1.ExplainRequest
+	21, // 55: headgate.v1.DecisionService.Acquire:input_type -> headgate.v1.AcquireRequest
+	22, // 56: headgate.v1.DecisionService.Renew:input_type -> headgate.v1.RenewRequest
+	25, // 57: headgate.v1.DecisionService.Release:input_type -> headgate.v1.ReleaseRequest
+	27, // 58: headgate.v1.DecisionService.Reserve:input_type -> headgate.v1.ReserveRequest
+	30, // 59: headgate.v1.DecisionService.Extend:input_type -> headgate.v1.ExtendRequest
+	32, // 60: headgate.v1.DecisionService.Settle:input_type -> headgate.v1.SettleRequest
+	35, // 61: headgate.v1.DecisionService.Cancel:input_type -> headgate.v1.CancelRequest
+	17, // 62: headgate.v1.DecisionService.CheckStream:input_type -> headgate.v1.CheckStreamRequest
+	7,  // 63: headgate.v1.DecisionService.Check:output_type -> headgate.v1.CheckResponse
+	14, // 64: headgate.v1.DecisionService.CheckBatch:output_type -> headgate.v1.CheckBatchResponse
+	7,  // 65: headgate.v1.DecisionService.Peek:output_type -> headgate.v1.CheckResponse
+	11, // 66: headgate.v1.DecisionService.Explain:output_type -> headgate.v1.ExplainResponse
+	7,  // 67: headgate.v1.DecisionService.Acquire:output_type -> headgate.v1.CheckResponse
+	23, // 68: headgate.v1.DecisionService.Renew:output_type -> headgate.v1.RenewResponse
+	26, // 69: headgate.v1.DecisionService.Release:output_type -> headgate.v1.ReleaseResponse
+	28, // 70: headgate.v1.DecisionService.Reserve:output_type -> headgate.v1.ReserveResponse
+	31, // 71: headgate.v1.DecisionService.Extend:output_type -> headgate.v1.ExtendResponse
+	33, // 72: headgate.v1.DecisionService.Settle:output_type -> headgate.v1.SettleResponse
+	33, // 73: headgate.v1.DecisionService.Cancel:output_type -> headgate.v1.SettleResponse
+	19, // 74: headgate.v1.DecisionService.CheckStream:output_type -> headgate.v1.CheckStreamResponse
+	63, // [63:75] is the sub-list for method output_type
+	51, // [51:63] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_decision_proto_init() }
@@ -2254,25 +3064,27 @@ func file_headgate_v1_decision_proto_init() {
 		return
 	}
 	file_headgate_v1_decision_proto_msgTypes[1].OneofWrappers = []any{}
-	file_headgate_v1_decision_proto_msgTypes[2].OneofWrappers = []any{}
-	file_headgate_v1_decision_proto_msgTypes[5].OneofWrappers = []any{}
+	file_headgate_v1_decision_proto_msgTypes[3].OneofWrappers = []any{}
 	file_headgate_v1_decision_proto_msgTypes[6].OneofWrappers = []any{}
-	file_headgate_v1_decision_proto_msgTypes[10].OneofWrappers = []any{
+	file_headgate_v1_decision_proto_msgTypes[7].OneofWrappers = []any{}
+	file_headgate_v1_decision_proto_msgTypes[11].OneofWrappers = []any{
 		(*CheckBatchItem_Response)(nil),
 		(*CheckBatchItem_Error)(nil),
 	}
-	file_headgate_v1_decision_proto_msgTypes[15].OneofWrappers = []any{
+	file_headgate_v1_decision_proto_msgTypes[16].OneofWrappers = []any{
 		(*StreamAnswer_Response)(nil),
 		(*StreamAnswer_Error)(nil),
 	}
-	file_headgate_v1_decision_proto_msgTypes[16].OneofWrappers = []any{}
+	file_headgate_v1_decision_proto_msgTypes[17].OneofWrappers = []any{}
+	file_headgate_v1_decision_proto_msgTypes[23].OneofWrappers = []any{}
+	file_headgate_v1_decision_proto_msgTypes[28].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_decision_proto_rawDesc), len(file_headgate_v1_decision_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   22,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

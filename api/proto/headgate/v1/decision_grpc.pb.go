@@ -32,6 +32,10 @@ const (
 	DecisionService_Acquire_FullMethodName     = "/headgate.v1.DecisionService/Acquire"
 	DecisionService_Renew_FullMethodName       = "/headgate.v1.DecisionService/Renew"
 	DecisionService_Release_FullMethodName     = "/headgate.v1.DecisionService/Release"
+	DecisionService_Reserve_FullMethodName     = "/headgate.v1.DecisionService/Reserve"
+	DecisionService_Extend_FullMethodName      = "/headgate.v1.DecisionService/Extend"
+	DecisionService_Settle_FullMethodName      = "/headgate.v1.DecisionService/Settle"
+	DecisionService_Cancel_FullMethodName      = "/headgate.v1.DecisionService/Cancel"
 	DecisionService_CheckStream_FullMethodName = "/headgate.v1.DecisionService/CheckStream"
 )
 
@@ -48,10 +52,16 @@ const (
 //	                     type, or it is beyond a bound; the message names the
 //	                     field, the value and the bound
 //	NOT_FOUND            no policy has this domain, and the server is set to
-//	                     `on_unknown_domain: error`
-//	FAILED_PRECONDITION  the policy makes this request owe more than 32 charges
+//	                     `on_unknown_domain: error`; or there is no such reservation
+//	ALREADY_EXISTS       the id is that of a reservation of something else, or of one
+//	                     that was ended with another cost
+//	ABORTED              the same reservation is being decided or ended by another
+//	                     request: ask again
+//	FAILED_PRECONDITION  the policy makes this request owe more than 32 charges; or the
+//	                     reservation has ended
 //	RESOURCE_EXHAUSTED   the message is larger than the server takes
-//	UNAVAILABLE          the server is stopping, or has no room for the connection
+//	UNAVAILABLE          the server is stopping, or has no room for the connection; or
+//	                     a reservation was not decided or ended in time: ask again
 type DecisionServiceClient interface {
 	// Check decides one call: it charges every limit that the call's attributes
 	// reach, and says whether all of them let it pass.
@@ -93,6 +103,34 @@ type DecisionServiceClient interface {
 	// Release ends the slots of `id`. Releasing what is not held is fine. It charges
 	// no other limit.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
+	// Reserve charges the estimated cost of a call to every limit that it reaches, or, if
+	// one of them denies, to none, whatever the domain's `charge` says: for calls whose
+	// cost is known when they have ended. Of concurrency limits it holds slots as long as
+	// the reservation is open. End it by Settle or Cancel; one that is not ended within its lifetime
+	// stays charged in full.
+	//
+	// `id` names the reservation. The same request again is answered as it was the first
+	// time and charges nothing, as long as the reservation is open and for ten minutes
+	// after; the same id with anything else is ALREADY_EXISTS. A denial is not remembered: the
+	// same id may ask again. Reservations are known to the node that made them, until it
+	// ends.
+	Reserve(ctx context.Context, in *ReserveRequest, opts ...grpc.CallOption) (*ReserveResponse, error)
+	// Extend has a reservation live for `lifetime` from now on, unless it lives longer
+	// anyway, and its slots with it. It is FAILED_PRECONDITION when it has ended.
+	Extend(ctx context.Context, in *ExtendRequest, opts ...grpc.CallOption) (*ExtendResponse, error)
+	// Settle ends a reservation with what the call has cost. What was reserved beyond that
+	// is given back; what it cost beyond what was reserved is charged as far as it fits,
+	// and of a quota the rest is owed. The same request again is answered as it was the first
+	// time; another cost is ALREADY_EXISTS. Up to ten minutes after the lifetime has passed
+	// it still counts, unless the server is set to `late_settle: ignore`.
+	//
+	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+	Settle(ctx context.Context, in *SettleRequest, opts ...grpc.CallOption) (*SettleResponse, error)
+	// Cancel ends a reservation whose call did not happen: it is Settle with a cost of 0.
+	//
+	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+	Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*SettleResponse, error)
 	// CheckStream decides independent calls as long as the stream is open. Each
 	// message brings up to 1,000 of them, each with an id that the client chooses;
 	// the answers carry the ids, several in a message and in any order. Every
@@ -188,6 +226,46 @@ func (c *decisionServiceClient) Release(ctx context.Context, in *ReleaseRequest,
 	return out, nil
 }
 
+func (c *decisionServiceClient) Reserve(ctx context.Context, in *ReserveRequest, opts ...grpc.CallOption) (*ReserveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReserveResponse)
+	err := c.cc.Invoke(ctx, DecisionService_Reserve_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *decisionServiceClient) Extend(ctx context.Context, in *ExtendRequest, opts ...grpc.CallOption) (*ExtendResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExtendResponse)
+	err := c.cc.Invoke(ctx, DecisionService_Extend_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *decisionServiceClient) Settle(ctx context.Context, in *SettleRequest, opts ...grpc.CallOption) (*SettleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SettleResponse)
+	err := c.cc.Invoke(ctx, DecisionService_Settle_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *decisionServiceClient) Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*SettleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SettleResponse)
+	err := c.cc.Invoke(ctx, DecisionService_Cancel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *decisionServiceClient) CheckStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[CheckStreamRequest, CheckStreamResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &DecisionService_ServiceDesc.Streams[0], DecisionService_CheckStream_FullMethodName, cOpts...)
@@ -214,10 +292,16 @@ type DecisionService_CheckStreamClient = grpc.BidiStreamingClient[CheckStreamReq
 //	                     type, or it is beyond a bound; the message names the
 //	                     field, the value and the bound
 //	NOT_FOUND            no policy has this domain, and the server is set to
-//	                     `on_unknown_domain: error`
-//	FAILED_PRECONDITION  the policy makes this request owe more than 32 charges
+//	                     `on_unknown_domain: error`; or there is no such reservation
+//	ALREADY_EXISTS       the id is that of a reservation of something else, or of one
+//	                     that was ended with another cost
+//	ABORTED              the same reservation is being decided or ended by another
+//	                     request: ask again
+//	FAILED_PRECONDITION  the policy makes this request owe more than 32 charges; or the
+//	                     reservation has ended
 //	RESOURCE_EXHAUSTED   the message is larger than the server takes
-//	UNAVAILABLE          the server is stopping, or has no room for the connection
+//	UNAVAILABLE          the server is stopping, or has no room for the connection; or
+//	                     a reservation was not decided or ended in time: ask again
 type DecisionServiceServer interface {
 	// Check decides one call: it charges every limit that the call's attributes
 	// reach, and says whether all of them let it pass.
@@ -259,6 +343,34 @@ type DecisionServiceServer interface {
 	// Release ends the slots of `id`. Releasing what is not held is fine. It charges
 	// no other limit.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
+	// Reserve charges the estimated cost of a call to every limit that it reaches, or, if
+	// one of them denies, to none, whatever the domain's `charge` says: for calls whose
+	// cost is known when they have ended. Of concurrency limits it holds slots as long as
+	// the reservation is open. End it by Settle or Cancel; one that is not ended within its lifetime
+	// stays charged in full.
+	//
+	// `id` names the reservation. The same request again is answered as it was the first
+	// time and charges nothing, as long as the reservation is open and for ten minutes
+	// after; the same id with anything else is ALREADY_EXISTS. A denial is not remembered: the
+	// same id may ask again. Reservations are known to the node that made them, until it
+	// ends.
+	Reserve(context.Context, *ReserveRequest) (*ReserveResponse, error)
+	// Extend has a reservation live for `lifetime` from now on, unless it lives longer
+	// anyway, and its slots with it. It is FAILED_PRECONDITION when it has ended.
+	Extend(context.Context, *ExtendRequest) (*ExtendResponse, error)
+	// Settle ends a reservation with what the call has cost. What was reserved beyond that
+	// is given back; what it cost beyond what was reserved is charged as far as it fits,
+	// and of a quota the rest is owed. The same request again is answered as it was the first
+	// time; another cost is ALREADY_EXISTS. Up to ten minutes after the lifetime has passed
+	// it still counts, unless the server is set to `late_settle: ignore`.
+	//
+	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+	Settle(context.Context, *SettleRequest) (*SettleResponse, error)
+	// Cancel ends a reservation whose call did not happen: it is Settle with a cost of 0.
+	//
+	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+	Cancel(context.Context, *CancelRequest) (*SettleResponse, error)
 	// CheckStream decides independent calls as long as the stream is open. Each
 	// message brings up to 1,000 of them, each with an id that the client chooses;
 	// the answers carry the ids, several in a message and in any order. Every
@@ -310,6 +422,22 @@ func (UnimplementedDecisionServiceServer) Renew(context.Context, *RenewRequest) 
 
 func (UnimplementedDecisionServiceServer) Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
+}
+
+func (UnimplementedDecisionServiceServer) Reserve(context.Context, *ReserveRequest) (*ReserveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Reserve not implemented")
+}
+
+func (UnimplementedDecisionServiceServer) Extend(context.Context, *ExtendRequest) (*ExtendResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Extend not implemented")
+}
+
+func (UnimplementedDecisionServiceServer) Settle(context.Context, *SettleRequest) (*SettleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Settle not implemented")
+}
+
+func (UnimplementedDecisionServiceServer) Cancel(context.Context, *CancelRequest) (*SettleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Cancel not implemented")
 }
 
 func (UnimplementedDecisionServiceServer) CheckStream(grpc.BidiStreamingServer[CheckStreamRequest, CheckStreamResponse]) error {
@@ -462,6 +590,78 @@ func _DecisionService_Release_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DecisionService_Reserve_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReserveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).Reserve(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_Reserve_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).Reserve(ctx, req.(*ReserveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DecisionService_Extend_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExtendRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).Extend(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_Extend_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).Extend(ctx, req.(*ExtendRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DecisionService_Settle_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SettleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).Settle(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_Settle_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).Settle(ctx, req.(*SettleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DecisionService_Cancel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).Cancel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_Cancel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).Cancel(ctx, req.(*CancelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _DecisionService_CheckStream_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(DecisionServiceServer).CheckStream(&grpc.GenericServerStream[CheckStreamRequest, CheckStreamResponse]{ServerStream: stream})
 }
@@ -503,6 +703,22 @@ var DecisionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Release",
 			Handler:    _DecisionService_Release_Handler,
+		},
+		{
+			MethodName: "Reserve",
+			Handler:    _DecisionService_Reserve_Handler,
+		},
+		{
+			MethodName: "Extend",
+			Handler:    _DecisionService_Extend_Handler,
+		},
+		{
+			MethodName: "Settle",
+			Handler:    _DecisionService_Settle_Handler,
+		},
+		{
+			MethodName: "Cancel",
+			Handler:    _DecisionService_Cancel_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
