@@ -5,6 +5,7 @@ import (
 
 	"github.com/headgate/headgate/cluster/holdings"
 	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/hold"
 	"github.com/headgate/headgate/limiter/table"
 )
 
@@ -38,21 +39,37 @@ func (r *Router) Decide(now limiter.Instant, c *limiter.Call) (done bool) {
 	return r.Table.Decide(now, c)
 }
 
-// Keep has units of a quota that were charged to key, in the window that was says, be
-// creditable until then.
-func (r *Router) Keep(key limiter.Key, was, until limiter.Instant) {
-	if h := r.quotas.Load(); h != nil {
-		h.Keep(key, was, until)
+// Keep has what a quota was charged be creditable until then.
+func (r *Router) Keep(l *hold.Leg, until limiter.Instant) {
+	switch h := r.quotas.Load(); {
+	case h == nil:
+	case l.Exact():
+		h.Extend(held(l), until)
+	default:
+		h.Keep(l.Key, l.Was, until)
 	}
 }
 
-// Refund gives back units of a quota that were charged to key in the window that was
-// says, and returns how many were credited.
-func (r *Router) Refund(key limiter.Key, was limiter.Instant, units uint64) (credited uint64) {
+// Refund gives back units of a quota, and returns how many were credited.
+func (r *Router) Refund(l *hold.Leg, units uint64) (credited uint64) {
 	if h := r.quotas.Load(); h != nil {
-		return h.Refund(key, was, units)
+		return h.Refund(l.Key, l.Was, units)
 	}
 	return 0
+}
+
+// Settle has an exact quota be charged cost instead of what it was charged; see
+// holdings.Settle.
+func (r *Router) Settle(l *hold.Leg, cost uint64, done func(charged, owed uint64, ok bool)) {
+	if h := r.quotas.Load(); h != nil {
+		h.Settle(held(l), cost, done)
+		return
+	}
+	done(0, 0, false)
+}
+
+func held(l *hold.Leg) holdings.Held {
+	return holdings.Held{Key: l.Key, Limit: l.Limit, Was: l.Was, Request: l.Request}
 }
 
 // Owe records use of the quota of ch that has happened and was denied, and returns how

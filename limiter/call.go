@@ -70,6 +70,11 @@ type Call struct {
 	// not.
 	Ticket Key
 
+	// Until says that what the call costs is not known yet: exact quotas hold what they
+	// charge, to be settled, until then, and charge it in full if it is not. 0: they
+	// charge it.
+	Until Instant
+
 	// Deadline is when an answer stops being useful. The zero value means
 	// none was set; the in-memory table never waits and ignores it.
 	Deadline Instant
@@ -94,9 +99,12 @@ func (c *Call) Reset() {
 	}
 	c.n, c.Mode, c.Deadline, c.Patience = 0, ChargeAll, 0, 0
 	c.Holder, c.Lifetime = Key{}, 0
-	c.Request, c.Ticket, c.Reused = Key{}, Key{}, false
+	c.Request, c.Ticket, c.Reused, c.Until = Key{}, Key{}, false, 0
 	c.overrides = c.overrides[:0]
 }
+
+// TicketOf returns the name that Ticket gives charge i.
+func (c *Call) TicketOf(i int) Key { return Key{Hi: c.Ticket.Hi, Lo: c.Ticket.Lo + uint64(i)} }
 
 // Next appends an empty charge and returns it for the caller to fill in, or nil
 // if there is no room. It is valid until the next Remove or Reset.

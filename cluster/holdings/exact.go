@@ -47,6 +47,9 @@ func (h *Holdings) exact(now limiter.Instant, c *limiter.Call, i int, p *plan) (
 	switch {
 	case q.takes():
 		q.command.Request, q.command.Cost = request(c, i), ch.Cost
+		if c.Until != 0 {
+			q.command.Op, q.command.Until = quota.OpHold, millis(c.Until)
+		}
 	case ch.Op == limiter.OpGiveBack && named(c):
 		q.command.Request = request(c, i) // what was it charged?
 	}
@@ -83,7 +86,7 @@ func request(c *limiter.Call, i int) limiter.Key {
 		if c.Ticket == (limiter.Key{}) {
 			c.Ticket = quota.Unnamed(rand.Uint64(), rand.Uint64()) //nolint:gosec // they have to differ, and are no secret
 		}
-		return limiter.Key{Hi: c.Ticket.Hi, Lo: c.Ticket.Lo + uint64(i)}
+		return c.TicketOf(i)
 	}
 	list := c.Charges()
 	before := uint64(0) // charges of the same counter

@@ -90,9 +90,11 @@ func (s *settlement) giveBack(now limiter.Instant) {
 			row.Returned = ch.Cost
 		}
 		switch {
+		case l.Exact():
+			row.Returned = 0 // next has it settled
 		case ch.Cost == 0:
 		case l.Limit.Kind == limiter.KindQuota:
-			row.Returned = s.r.cfg.Decider.Refund(l.Key, l.Was, ch.Cost)
+			row.Returned = s.r.cfg.Decider.Refund(l, ch.Cost)
 		default:
 			c.Add(ch)
 		}
@@ -105,6 +107,10 @@ func (s *settlement) giveBack(now limiter.Instant) {
 // reserved, until something has to wait or all is done.
 func (s *settlement) next(now limiter.Instant) {
 	for ; s.at < len(s.legs); s.at++ {
+		if l := &s.legs[s.at]; l.Exact() {
+			s.r.cfg.Decider.Settle(l, s.result.Legs[s.at].Cost, s.settled)
+			return
+		}
 		if row := &s.result.Legs[s.at]; row.Cost > row.Reserved {
 			s.excess, s.tries = row.Cost-row.Reserved, 0
 			if !s.charge(now, s.excess) {
@@ -113,6 +119,19 @@ func (s *settlement) next(now limiter.Instant) {
 		}
 	}
 	s.finish(now)
+}
+
+// settled notes what the ledger has made of the leg at s.at, which is exact, and goes on.
+func (s *settlement) settled(charged, owed uint64, ok bool) {
+	row := &s.result.Legs[s.at]
+	if !ok {
+		charged, owed = row.Reserved, 0
+	}
+	row.Returned = row.Reserved - min(row.Reserved, max(charged, row.Cost))
+	row.Owed = owed
+	row.Lost = row.Cost - min(row.Cost, max(row.Reserved, charged)+owed)
+	s.at++
+	s.next(s.r.cfg.Now())
 }
 
 // triesMax is how many calls are made for the excess of one leg: one for all of it, and

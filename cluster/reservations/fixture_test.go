@@ -24,6 +24,8 @@ type node struct {
 	router cluster.Router
 	now    limiter.Instant
 	pools  map[int64]*quota.Pool // by the start of the window
+	asked  map[limiter.Key]*quota.Request
+	exact  bool // the quota is
 	queue  []func()
 	silent bool // the ledger does not answer by itself
 
@@ -37,9 +39,15 @@ const (
 
 func newNode(tb testing.TB, change ...func(*reservations.Config)) *node {
 	tb.Helper()
-	n := &node{now: noon, pools: map[int64]*quota.Pool{}}
+	return newNodeOf(tb, false, change...)
+}
+
+// newNodeOf is newNode, with an exact quota or not.
+func newNodeOf(tb testing.TB, exact bool, change ...func(*reservations.Config)) *node {
+	tb.Helper()
+	n := &node{now: noon, pools: map[int64]*quota.Pool{}, asked: map[limiter.Key]*quota.Request{}, exact: exact}
 	n.quota = &limiter.Limit{Spec: limiter.Spec{
-		Name: "quota", Kind: limiter.KindQuota, ID: limiter.LimitID{4}, Def: 4, Amount: quotaAmount, Quota: &limiter.QuotaTerms{MaxDebt: 5},
+		Name: "quota", Kind: limiter.KindQuota, ID: limiter.LimitID{4}, Def: 4, Amount: quotaAmount, Quota: &limiter.QuotaTerms{MaxDebt: 5, Exact: exact},
 	}}
 	made := func(s limiter.Spec) *limiter.Limit {
 		l, err := limiter.NewLimit(s)
@@ -73,7 +81,7 @@ func (n *node) serve(tb testing.TB) {
 	tb.Helper()
 	quotas, err := holdings.New(holdings.Config{
 		Submit: func(c quota.Command, done func(*quota.Command, quota.Result, error)) error {
-			n.queue = append(n.queue, func() { done(&c, n.pool(c.Window.Start).Apply(0, &c), nil) })
+			n.queue = append(n.queue, func() { done(&c, n.apply(&c), nil) })
 			return nil
 		},
 		Rest:   func(now limiter.Instant, c *limiter.Call) { n.router.Table.Decide(now, c) },
@@ -89,6 +97,25 @@ func (n *node) serve(tb testing.TB) {
 	}
 	n.router.Serve(quotas)
 	quotas.Install(1, []holdings.Quota{{Limit: n.quota, When: daily}})
+}
+
+// apply is what the ledger does with a command.
+func (n *node) apply(c *quota.Command) quota.Result {
+	at := int64(n.now) / int64(time.Millisecond)
+	switch c.Op {
+	case quota.OpSpend, quota.OpHold, quota.OpSettle, quota.OpExtend:
+		q := n.asked[c.Request]
+		if q == nil {
+			q = new(quota.Request)
+		}
+		r := n.pool(c.Window.Start).Decide(at, c, q)
+		if q.Op != 0 {
+			n.asked[c.Request] = q
+		}
+		return r
+	default:
+		return n.pool(c.Window.Start).Apply(at, c)
+	}
 }
 
 func (n *node) pool(start int64) *quota.Pool {

@@ -23,7 +23,7 @@ type held struct {
 // the cost of the others, and never more than its amount.
 func TestReservationsAgreeWithASum(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		n := newNode(t)
+		n := newNodeOf(t, rapid.Bool().Draw(rt, "exact"))
 		all := map[uint64]*held{}
 		for range rapid.IntRange(10, 60).Draw(rt, "steps") {
 			name, units := rapid.Uint64Range(1, 5).Draw(rt, "id"), rapid.SampledFrom([]uint64{20, 3, 12, 25}).Draw(rt, "units")

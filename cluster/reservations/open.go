@@ -43,7 +43,7 @@ func (r *Reservations) Reserve(ctx context.Context, now limiter.Instant, c *limi
 		return again, o
 	}
 	p := &opening{r: r, ask: a, ended: make(chan struct{})}
-	p.take(c)
+	p.take(now, c)
 	if !r.cfg.Decider.Decide(now, &p.call) {
 		select {
 		case <-p.ended:
@@ -65,12 +65,13 @@ func (r *Reservations) Reserve(ctx context.Context, now limiter.Instant, c *limi
 }
 
 // take copies what c asks: the Decider may have it for longer than c is ours.
-func (p *opening) take(c *limiter.Call) {
+func (p *opening) take(now limiter.Instant, c *limiter.Call) {
 	for i := range c.Charges() {
 		p.call.Add(c.Charges()[i])
 	}
 	p.call.Mode, p.call.Deadline, p.call.Patience = limiter.AllOrNothing, c.Deadline, c.Patience
 	p.call.Holder, p.call.Lifetime = p.ask.ID, p.ask.Lifetime
+	p.call.Until = now.Add(p.ask.Lifetime)
 	p.call.Done = p.finished
 }
 
@@ -114,6 +115,9 @@ func degrade(c *limiter.Call, why limiter.Degraded) hold.Outcome {
 func legs(now limiter.Instant, c *limiter.Call) (list []hold.Leg) {
 	for i := range c.Charges() {
 		if l, ok := hold.LegOf(now, &c.Charges()[i]); ok {
+			if l.Limit.Kind == limiter.KindQuota && l.Was < 0 {
+				l.Request = c.TicketOf(i)
+			}
 			list = append(list, l)
 		}
 	}
@@ -124,8 +128,8 @@ func legs(now limiter.Instant, c *limiter.Call) (list []hold.Leg) {
 func (r *Reservations) keep(now limiter.Instant, c *limiter.Call, a hold.Ask, answer []byte) {
 	list, deadline := legs(now, c), now.Add(a.Lifetime)
 	for i := range list {
-		if l := &list[i]; l.Limit.Kind == limiter.KindQuota {
-			r.cfg.Decider.Keep(l.Key, l.Was, deadline)
+		if l := &list[i]; l.Limit.Kind == limiter.KindQuota && !l.Exact() { // which says so itself
+			r.cfg.Decider.Keep(l, deadline)
 		}
 	}
 	r.mu.Lock()
@@ -145,6 +149,11 @@ func (r *Reservations) undo(c *limiter.Call, id limiter.Key) {
 	if v, _ := c.Verdict(); v == limiter.Allowed {
 		e := &settlement{r: r, id: id, legs: legs(now, c), costs: func(*limiter.Limit, uint64) uint64 { return 0 }}
 		e.giveBack(now)
+		for i := range e.legs {
+			if l := &e.legs[i]; l.Exact() {
+				r.cfg.Decider.Settle(l, 0, func(uint64, uint64, bool) {})
+			}
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

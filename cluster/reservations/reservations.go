@@ -17,14 +17,18 @@ const RecordsLimit = 1 << 24
 const sweepStep = 256
 
 // A Decider has the counters. What was charged under a quota is given back by Refund, and
-// what could not be charged is recorded by Owe; the other kinds take calls for both.
+// what could not be charged is recorded by Owe; of an exact quota Settle does both. The
+// other kinds take calls for it.
 type Decider interface {
 	// Decide is that of api.Decider.
 	Decide(now limiter.Instant, c *limiter.Call) (done bool)
-	// Keep has units of a quota that were charged to key be creditable until then.
-	Keep(key limiter.Key, was, until limiter.Instant)
+	// Keep has what a quota was charged be creditable until then.
+	Keep(l *hold.Leg, until limiter.Instant)
 	// Refund gives back units of a quota, and returns how many were credited.
-	Refund(key limiter.Key, was limiter.Instant, units uint64) (credited uint64)
+	Refund(l *hold.Leg, units uint64) (credited uint64)
+	// Settle has an exact quota be charged cost instead. done is told what is charged then, and
+	// what is owed beyond that; ok is false if it stays as it was. It is called before Settle returns, or from any goroutine.
+	Settle(l *hold.Leg, cost uint64, done func(charged, owed uint64, ok bool))
 	// Owe records use that has happened of the quota of ch, and returns how much of
 	// it.
 	Owe(now limiter.Instant, ch *limiter.Charge, units uint64) (recorded uint64)
@@ -121,7 +125,7 @@ func (r *Reservations) Extend(now limiter.Instant, id limiter.Key, lifetime time
 		case limiter.KindConcurrency:
 			c.Add(limiter.Charge{Key: l.Key, Limit: l.Limit, Partition: l.Partition, Cost: 1, Op: limiter.OpRenew})
 		case limiter.KindQuota:
-			r.cfg.Decider.Keep(l.Key, l.Was, x.Deadline)
+			r.cfg.Decider.Keep(l, x.Deadline)
 		default:
 		}
 	}

@@ -17,7 +17,13 @@ type Leg struct {
 	// when the units that were charged until then have all come back by themselves. Of
 	// a window: when it ends.
 	Was limiter.Instant
+	// Request is what the ledger has the charge of an exact quota under; zero for
+	// all others.
+	Request limiter.Key
 }
+
+// Exact reports whether the ledger holds what l has charged.
+func (l *Leg) Exact() bool { return l.Request != limiter.Key{} }
 
 // LegOf returns the leg of a charge that was decided at now, and false if nothing
 // was charged.
@@ -29,7 +35,7 @@ func LegOf(now limiter.Instant, ch *limiter.Charge) (Leg, bool) {
 	l := Leg{Key: ch.Key, Limit: ch.Limit, Units: ch.Cost, Partition: ch.Partition, Was: now.Add(d.ResetAfter)}
 	switch ch.Limit.Kind {
 	case limiter.KindQuota:
-		l.Was = ch.Was
+		l.Was = ch.Was // below 0 if it is exact
 	case limiter.KindSliding:
 		l.Was = l.Was.Add(-ch.Limit.Period) // it counts for one window more
 	case limiter.KindUnlimited:
