@@ -94,6 +94,14 @@ func serverCPU(aim float64) figure {
 	return figure{"server CPU", "s/M", atMost, aim, func(r *bench.Report) float64 { return r.Server.CPUPerMillion }}
 }
 
+// bothCPU is what the two share a machine for: where nothing else does, throughput goes
+// by it.
+func bothCPU(aim float64) figure {
+	return figure{"CPU, server and generator", "s/M", atMost, aim, func(r *bench.Report) float64 {
+		return r.Server.CPUPerMillion + r.ClientCPUPerMillion
+	}}
+}
+
 func latency50(aim float64) figure {
 	return figure{"p50", "ms", atMost, aim, func(r *bench.Report) float64 { return float64(r.LatencyNanoseconds.P50) / 1e6 }}
 }
