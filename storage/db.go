@@ -21,6 +21,8 @@ const databaseDir = "db"
 
 // A DB is the database of a node.
 type DB struct {
+	fs       vfs.FS
+	dir      string
 	health   *health
 	identity Identity
 	checks   io.Closer // ends the measuring of slow operations
@@ -44,7 +46,10 @@ func Open(c Config) (*DB, error) {
 	if err != nil {
 		return nil, openError(c.Dir, err)
 	}
-	d := &DB{health: newHealth(c)}
+	if err := breakSeal(c.FS, c.Dir); err != nil {
+		return nil, openError(c.Dir, err)
+	}
+	d := &DB{fs: c.FS, dir: c.Dir, health: newHealth(c)}
 	if err := d.openPebble(c, found); err != nil {
 		return nil, openError(c.Dir, err)
 	}
@@ -186,6 +191,9 @@ func (d *DB) Close() error {
 		return d.health.refusal()
 	}
 	if err := errors.Join(d.pebble.Close(), d.checks.Close()); err != nil {
+		return fmt.Errorf("storage: close: %w", err)
+	}
+	if err := seal(d.fs, d.dir); err != nil {
 		return fmt.Errorf("storage: close: %w", err)
 	}
 	return nil

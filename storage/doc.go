@@ -19,5 +19,10 @@
 // [ErrFailed]: nobody can say what such a disk holds, so nothing more is
 // acknowledged until another process has opened the directory and read it.
 //
+// Damage is found where it is read: every table and list has checksums. Where a
+// write-ahead log ends can't be told from where it is damaged: of a store that was closed
+// in order, a file has the checksums of its logs; after a crash, damage within the last
+// 32 KiB that were written is taken for the end.
+//
 // See docs/adr/0013-one-database-for-all-groups.md.
 package storage

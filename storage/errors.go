@@ -28,7 +28,7 @@ type DamagedError struct {
 
 // Error says what is damaged and the two ways to go on.
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("storage: %s is damaged: %v; keep a copy of it, then either restore a backup into an empty directory, "+
+	return fmt.Sprintf("storage: %s is damaged: %v; keep a copy of it, then either restore a backup into an empty directory (headgate restore FILE --data-dir DIR), "+
 		"or, if the other members of the cluster are healthy, remove this node from the cluster and let it join again with an empty one", e.Dir, e.Cause)
 }
 

@@ -101,12 +101,18 @@ func readIdentity(fs vfs.FS, dir string) (id Identity, found bool, err error) {
 // writeIdentity replaces dir's identity file: after a crash it is the old one or
 // the new one.
 func writeIdentity(fs vfs.FS, dir string, id Identity) error {
-	path := fs.PathJoin(dir, identityFile)
+	return writeDurably(fs, dir, identityFile, id.text())
+}
+
+// writeDurably makes the file name in dir: after a crash it is the old one or the new
+// one.
+func writeDurably(fs vfs.FS, dir, name string, text []byte) error {
+	path := fs.PathJoin(dir, name)
 	f, err := fs.Create(path+".new", vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(id.text())
+	_, err = f.Write(text)
 	if err == nil {
 		err = f.Sync()
 	}

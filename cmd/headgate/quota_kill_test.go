@@ -72,12 +72,18 @@ func newVictim(t *testing.T) *victim {
 	return v
 }
 
+// command returns what runs the node.
+func (v *victim) command() *exec.Cmd {
+	cmd := exec.Command(v.path, "serve", "--policy", "shop.yaml", "--data-dir", "data",
+		"--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	cmd.Dir = v.dir
+	return cmd
+}
+
 // start runs the node and returns when it is ready.
 func (v *victim) start() {
 	v.t.Helper()
-	v.cmd = exec.Command(v.path, "serve", "--policy", "shop.yaml", "--data-dir", "data",
-		"--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0")
-	v.cmd.Dir = v.dir
+	v.cmd = v.command()
 	log, err := v.cmd.StderrPipe()
 	if err != nil {
 		v.t.Fatal(err)

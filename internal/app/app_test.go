@@ -79,6 +79,16 @@ type testNode struct {
 
 func startNode(t *testing.T, c config.Config) *testNode {
 	t.Helper()
+	n, err := tryStart(t, c)
+	if err != nil {
+		t.Fatalf("the node did not start: %v\n%s", err, n.log)
+	}
+	return n
+}
+
+// tryStart is startNode for one that may not start.
+func tryStart(t *testing.T, c config.Config) (*testNode, error) {
+	t.Helper()
 	n := &testNode{t: t, log: &logBuffer{}, signals: make(chan os.Signal, 4), stopped: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
@@ -93,7 +103,7 @@ func startNode(t *testing.T, c config.Config) *testNode {
 	case n.Addrs = <-started:
 	case err := <-n.stopped:
 		cancel()
-		t.Fatalf("the node did not start: %v\n%s", err, n.log)
+		return n, err
 	}
 	var err error
 	if n.conn, err = grpc.NewClient(n.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
@@ -113,7 +123,7 @@ func startNode(t *testing.T, c config.Config) *testNode {
 			t.Errorf("stop: %v", err)
 		}
 	})
-	return n
+	return n, nil
 }
 
 // stop stops the node as SIGTERM does and returns what Run returned.

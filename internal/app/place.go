@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -16,13 +18,17 @@ import (
 const (
 	// placeName is the file that is another one in a copy of the directory.
 	placeName   = "place"
-	placeFormat = "headgate data directory\nborn %d\ninode %d\n"
+	placeFormat = "headgate data directory\nborn %d\ninode %d\nsecret %s\n"
 	placeBytes  = 1 << 10
 )
 
 // ErrCopied means that a data directory with quotas is not where it was made.
 var ErrCopied = errors.New("it is a copy, or was moved by copying, and two nodes that spend from copies of one store exceed its quotas: " +
 	"if the original is never started again, tell so with headgate adopt")
+
+// ErrOtherSecret means that the key secret is not the one that quotas were counted with.
+var ErrOtherSecret = errors.New("it is not the one that the quotas were counted with: with it they would all begin anew; " +
+	"put the right one there, or restore a backup, which has it, into an empty directory (headgate restore FILE --data-dir DIR)")
 
 // A place tells a file from copies of it, and stays what it is when the file system is
 // mounted elsewhere. A zero means that the file system does not say.
@@ -40,8 +46,8 @@ func (p place) is(q place) bool {
 	return p.inode == q.inode || p.inode == 0 || q.inode == 0
 }
 
-// settle sees to it that the directory is where it was made. One that has no quotas yet
-// may be anywhere.
+// settle sees to it that the directory is where it was made, and has the secret that it
+// had then. One that has no quotas yet may be anywhere.
 func (d *dataDir) settle() error {
 	if !d.hasQuotas() {
 		return d.claim()
@@ -54,12 +60,8 @@ func (d *dataDir) settle() error {
 		return fmt.Errorf("app: data directory: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // only read from
-	b, err := io.ReadAll(io.LimitReader(f, placeBytes))
+	recorded, secret, err := readPlace(f)
 	if err != nil {
-		return fmt.Errorf("app: data directory: %w", err)
-	}
-	var recorded place
-	if _, err := fmt.Sscanf(string(b), placeFormat, &recorded.born, &recorded.inode); err != nil {
 		return fmt.Errorf("app: data directory %s: its file %s says nothing (%w): %w", d.path, placeName, err, ErrCopied)
 	}
 	here, err := placeOf(f)
@@ -69,18 +71,61 @@ func (d *dataDir) settle() error {
 	if !here.is(recorded) {
 		return fmt.Errorf("app: data directory %s: %w", d.path, ErrCopied)
 	}
-	return nil
+	return d.checkSecret(secret)
 }
 
-// claim records that the directory is where it is now.
+// readPlace reads what claim has written.
+func readPlace(f io.Reader) (p place, secret string, err error) {
+	b, err := io.ReadAll(io.LimitReader(f, placeBytes))
+	if err == nil {
+		_, err = fmt.Sscanf(string(b), placeFormat, &p.born, &p.inode, &secret)
+	}
+	return p, secret, err
+}
+
+// checkSecret compares the key secret with what was recorded of it.
+func (d *dataDir) checkSecret(recorded string) error {
+	sum, err := d.secretSum()
+	if err == nil && sum != recorded {
+		err = fmt.Errorf("app: key secret %s: %w", d.file(secretName), ErrOtherSecret)
+	}
+	return err
+}
+
+// secretSum returns what tells the key secret from another, and does not tell it.
+func (d *dataDir) secretSum() (string, error) {
+	secret, err := d.keySecret()
+	sum := sha256.Sum256(secret[:])
+	return hex.EncodeToString(sum[:]), err
+}
+
+// claim records that the directory is where it is now, with its present secret.
 func (d *dataDir) claim() error {
+	sum, err := d.secretSum()
+	if err != nil {
+		return err
+	}
 	return writeFile(d.file(placeName), func(f *os.File) error {
 		p, err := placeOf(f)
 		if err == nil {
-			_, err = fmt.Fprintf(f, placeFormat, p.born, p.inode)
+			_, err = fmt.Fprintf(f, placeFormat, p.born, p.inode, sum)
 		}
 		return err
 	})
+}
+
+// checkCopy looks whether a copy has the secret that the original had, as far as it was
+// recorded.
+func (d *dataDir) checkCopy() error {
+	f, err := os.Open(d.file(placeName))
+	if err != nil {
+		return nil // adopting makes it anew
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	if _, secret, err := readPlace(f); err == nil {
+		return d.checkSecret(secret)
+	}
+	return nil
 }
 
 // An AdoptOrder says which data directory is to be used where it is now.
@@ -105,6 +150,9 @@ func Adopt(ctx context.Context, o AdoptOrder) (*Adopted, error) {
 	d, err := openStopped(o.Dir)
 	if err != nil {
 		return nil, err
+	}
+	if err := d.checkCopy(); err != nil {
+		return nil, errors.Join(err, d.close())
 	}
 	out := new(Adopted)
 	err = d.withStore(ctx, o.Log, func(ctx context.Context, s *quotaStore) (err error) {

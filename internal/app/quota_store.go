@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -90,11 +91,14 @@ func (s *quotaStore) stores(dir string, group uint32, log *slog.Logger) (consens
 	}
 	restored, err := covers(l, path, snapshots)
 	if err != nil {
-		return consensus.Stores{}, err
+		return consensus.Stores{}, damagedSnapshot(path, err)
 	}
 	logs, err := raftlog.Open(s.db, storage.Group(group), snapshots)
 	if err != nil {
 		return consensus.Stores{}, err
+	}
+	if err := joined(l, logs, snapshots); err != nil {
+		return consensus.Stores{}, &storage.DamagedError{Dir: dir, Cause: fmt.Errorf("group %d: %w", group, err)}
 	}
 	return consensus.Stores{Log: logs, Stable: patientStore{logs}, Snapshots: snapshots, Restored: restored}, nil
 }
@@ -114,6 +118,38 @@ func covers(l *ledger.Ledger, path string, snapshots raft.SnapshotStore) (bool, 
 	}
 	covered, err := l.Covers(head)
 	return covered, errors.Join(err, head.Close())
+}
+
+// damagedSnapshot tells a snapshot that is not what was written from one that the system
+// does not let us read.
+func damagedSnapshot(path string, err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) && errno != syscall.ENOENT {
+		return err
+	}
+	return &storage.DamagedError{Dir: path, Cause: fmt.Errorf("its newest snapshot: %w", err)}
+}
+
+// joined reports a gap between what a snapshot has, the log that follows it, and what was
+// applied of both: a piece is missing then.
+func joined(l *ledger.Ledger, logs *raftlog.Log, snapshots raft.SnapshotStore) error {
+	list, err := snapshots.List()
+	if err != nil {
+		return err
+	}
+	newest := uint64(0)
+	if len(list) > 0 {
+		newest = list[0].Index
+	}
+	first, _ := logs.FirstIndex() // in memory: no errors
+	last, _ := logs.LastIndex()
+	switch applied := l.Applied(); {
+	case first > newest+1:
+		return fmt.Errorf("its log begins with entry %d, and the newest snapshot that can be read ends with %d", first, newest)
+	case applied > max(last, newest):
+		return fmt.Errorf("its log ends with entry %d, and entries up to %d were applied", last, applied)
+	}
+	return nil
 }
 
 // lead waits until this node leads every group and has applied its log.

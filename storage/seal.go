@@ -1,0 +1,116 @@
+package storage
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// sealFile is there while the store is closed in order. It has the checksums of the
+// write-ahead logs: where one of them ends can't be told from where it is damaged, since
+// a crash may have cut it off, so what is lost at its end is not noticed without this.
+// All other files of the database have checksums that are looked at.
+const (
+	sealFile     = "CLOSED"
+	sealHead     = "headgate store, closed with these write-ahead logs\n"
+	sealBytesMax = 64 << 10
+	logSuffix    = ".log"
+)
+
+// seal records the logs as they are. The database is closed.
+func seal(fs vfs.FS, dir string) error {
+	text, err := sealText(fs, dir)
+	if err != nil {
+		return err
+	}
+	return writeDurably(fs, dir, sealFile, text)
+}
+
+// sealText returns what the seal of the logs as they are now says.
+func sealText(fs vfs.FS, dir string) ([]byte, error) {
+	names, err := fs.List(fs.PathJoin(dir, databaseDir))
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	text := []byte(sealHead)
+	for _, name := range names {
+		if !strings.HasSuffix(name, logSuffix) {
+			continue
+		}
+		sum, err := sumOf(fs, fs.PathJoin(dir, databaseDir, name))
+		if err != nil {
+			return nil, err
+		}
+		text = fmt.Appendf(text, "%s %x\n", name, sum)
+	}
+	return text, nil
+}
+
+func sumOf(fs vfs.FS, path string) ([]byte, error) {
+	f, err := fs.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return nil, err
+	}
+	return h.Sum(nil), nil
+}
+
+// breakSeal compares the logs with the seal, if there is one, and removes it, before
+// anything is written. A store without one was not closed in order.
+func breakSeal(fs vfs.FS, dir string) error {
+	if _, err := fs.Stat(fs.PathJoin(dir, databaseDir)); err != nil {
+		return nil //nolint:nilerr // whoever opens it says so
+	}
+	path := fs.PathJoin(dir, sealFile)
+	f, err := fs.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	recorded, err := io.ReadAll(io.LimitReader(f, sealBytesMax))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if what := broken(fs, dir, recorded); what != "" {
+		return &DamagedError{Dir: dir, Cause: fmt.Errorf("%s, since it was closed", what)}
+	}
+	return errors.Join(fs.Remove(path), syncDir(fs, dir))
+}
+
+// broken says what is not as it was recorded. A log that was not there is one that was
+// deleted, and came back since a crash undid that.
+func broken(fs vfs.FS, dir string, recorded []byte) string {
+	text, ok := strings.CutPrefix(string(recorded), sealHead)
+	for line := range strings.Lines(text) {
+		name, want, found := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if ok = ok && found && strings.HasSuffix(name, logSuffix) && strings.HasSuffix(line, "\n"); !ok {
+			break
+		}
+		sum, err := sumOf(fs, fs.PathJoin(dir, databaseDir, name))
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			return fmt.Sprintf("the write-ahead log %s/%s is gone", databaseDir, name)
+		case err != nil:
+			return fmt.Sprintf("the write-ahead log %s/%s can't be read (%v)", databaseDir, name, err)
+		case hex.EncodeToString(sum) != want:
+			return fmt.Sprintf("the write-ahead log %s/%s has changed", databaseDir, name)
+		}
+	}
+	if !ok {
+		return fmt.Sprintf("the file %s, which has the checksums of its write-ahead logs, has changed", sealFile)
+	}
+	return ""
+}
