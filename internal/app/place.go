@@ -18,13 +18,19 @@ import (
 const (
 	// placeName is the file that is another one in a copy of the directory.
 	placeName   = "place"
-	placeFormat = "headgate data directory\nborn %d\ninode %d\nsecret %s\n"
+	placeFormat = "headgate data directory\nborn %d\ninode %d\nsecret %s\ntenure %020d\n"
 	placeBytes  = 1 << 10
+	// tenureBytes are the last ones, which are overwritten in place.
+	tenureBytes = 20 + 1
 )
 
 // ErrCopied means that a data directory with quotas is not where it was made.
 var ErrCopied = errors.New("it is a copy, or was moved by copying, and two nodes that spend from copies of one store exceed its quotas: " +
 	"if the original is never started again, tell so with headgate adopt")
+
+// ErrOlder means that the store of quotas is not the one that was served last.
+var ErrOlder = errors.New("an older store was put back, which does not have what was granted since: " +
+	"headgate adopt lets a node start with it, and grants nothing more from periods that have begun")
 
 // ErrOtherSecret means that the key secret is not the one that quotas were counted with.
 var ErrOtherSecret = errors.New("it is not the one that the quotas were counted with: with it they would all begin anew; " +
@@ -47,40 +53,80 @@ func (p place) is(q place) bool {
 }
 
 // settle sees to it that the directory is where it was made, and has the secret that it
-// had then. One that has no quotas yet may be anywhere.
-func (d *dataDir) settle() error {
+// had then. One that has no quotas yet may be anywhere. It returns a tenure that the store
+// has seen, if it is the one that was served last.
+func (d *dataDir) settle() (tenure uint64, err error) {
 	if !d.hasQuotas() {
-		return d.claim()
+		return 0, d.claim(0)
 	}
 	f, err := os.Open(d.file(placeName))
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("app: data directory %s has quotas, and no file %s: %w", d.path, placeName, ErrCopied)
+		return 0, fmt.Errorf("app: data directory %s has quotas, and no file %s: %w", d.path, placeName, ErrCopied)
 	}
 	if err != nil {
-		return fmt.Errorf("app: data directory: %w", err)
+		return 0, fmt.Errorf("app: data directory: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // only read from
-	recorded, secret, err := readPlace(f)
+	r, err := readPlace(f)
 	if err != nil {
-		return fmt.Errorf("app: data directory %s: its file %s says nothing (%w): %w", d.path, placeName, err, ErrCopied)
+		return 0, fmt.Errorf("app: data directory %s: its file %s says nothing (%w): %w", d.path, placeName, err, ErrCopied)
 	}
 	here, err := placeOf(f)
 	if err != nil {
-		return fmt.Errorf("app: data directory: %w", err)
+		return 0, fmt.Errorf("app: data directory: %w", err)
 	}
-	if !here.is(recorded) {
-		return fmt.Errorf("app: data directory %s: %w", d.path, ErrCopied)
+	if !here.is(r.place) {
+		return 0, fmt.Errorf("app: data directory %s: %w", d.path, ErrCopied)
 	}
-	return d.checkSecret(secret)
+	return r.tenure, d.checkSecret(r.secret)
+}
+
+// A placeRecord is what the file says.
+type placeRecord struct {
+	place  place
+	secret string // the sum of the key secret
+	tenure uint64 // of the process that served the store last
 }
 
 // readPlace reads what claim has written.
-func readPlace(f io.Reader) (p place, secret string, err error) {
+func readPlace(f io.Reader) (r placeRecord, err error) {
 	b, err := io.ReadAll(io.LimitReader(f, placeBytes))
 	if err == nil {
-		_, err = fmt.Sscanf(string(b), placeFormat, &p.born, &p.inode, &secret)
+		_, err = fmt.Sscanf(string(b), placeFormat, &r.place.born, &r.place.inode, &r.secret, &r.tenure)
 	}
-	return p, secret, err
+	return r, err
+}
+
+// serve takes the tenure of this process, if the store is not older than the one that was
+// served, of which the directory knows.
+func (d *dataDir) serve(ctx context.Context, s *quotaStore, served uint64) (uint64, error) {
+	if seen := s.tenure(); seen < served {
+		return 0, fmt.Errorf("data directory %s: its store has seen tenure %d, and %d was served: %w", d.path, seen, served, ErrOlder)
+	}
+	tenure, err := s.takeTenure(ctx, 1)
+	if err == nil {
+		err = d.noteTenure(tenure)
+	}
+	return tenure, err
+}
+
+// noteTenure records that a process of this tenure serves the store, in the same file.
+func (d *dataDir) noteTenure(tenure uint64) error {
+	f, err := os.OpenFile(d.file(placeName), os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("app: data directory: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil {
+		_, err = f.WriteAt(fmt.Appendf(nil, "%020d\n", tenure), info.Size()-tenureBytes)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("app: data directory: %w", err)
+	}
+	return nil
 }
 
 // checkSecret compares the key secret with what was recorded of it.
@@ -99,8 +145,9 @@ func (d *dataDir) secretSum() (string, error) {
 	return hex.EncodeToString(sum[:]), err
 }
 
-// claim records that the directory is where it is now, with its present secret.
-func (d *dataDir) claim() error {
+// claim records that the directory is where it is now, with its present secret, and a
+// tenure that its store has seen.
+func (d *dataDir) claim(tenure uint64) error {
 	sum, err := d.secretSum()
 	if err != nil {
 		return err
@@ -108,7 +155,7 @@ func (d *dataDir) claim() error {
 	return writeFile(d.file(placeName), func(f *os.File) error {
 		p, err := placeOf(f)
 		if err == nil {
-			_, err = fmt.Fprintf(f, placeFormat, p.born, p.inode, sum)
+			_, err = fmt.Fprintf(f, placeFormat, p.born, p.inode, sum, tenure)
 		}
 		return err
 	})
@@ -122,8 +169,8 @@ func (d *dataDir) checkCopy() error {
 		return nil // adopting makes it anew
 	}
 	defer f.Close() //nolint:errcheck // only read from
-	if _, secret, err := readPlace(f); err == nil {
-		return d.checkSecret(secret)
+	if r, err := readPlace(f); err == nil {
+		return d.checkSecret(r.secret)
 	}
 	return nil
 }
@@ -164,7 +211,7 @@ func Adopt(ctx context.Context, o AdoptOrder) (*Adopted, error) {
 		return err
 	})
 	if err == nil {
-		err = d.claim()
+		err = d.claim(out.Tenure)
 	}
 	if err = errors.Join(err, d.close()); err != nil {
 		return nil, fmt.Errorf("adopt %s: %w", o.Dir, err)

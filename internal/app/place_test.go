@@ -28,7 +28,7 @@ func claim(t *testing.T, dir string) {
 	t.Helper()
 	d, err := lockDataDir(dir)
 	if err == nil {
-		err = errors.Join(d.claim(), d.close())
+		err = errors.Join(d.claim(0), d.close())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +129,37 @@ func TestTheFirstQuotaInACopyIsServedAndTheStoreIsTiedToIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(t, c)
+}
+
+func TestAnOlderStoreThatWasPutBackIsRefusedUntilItIsAdopted(t *testing.T) {
+	c := patientConfig(t, yearly(6))
+	spend := func() {
+		n := startNode(t, c)
+		charge(t, n, "alice", 1)
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spend()
+	store, older := filepath.Join(c.DataDir, quotasName), filepath.Join(t.TempDir(), "older")
+	if err := os.CopyFS(older, os.DirFS(store)); err != nil {
+		t.Fatal(err)
+	}
+	spend()
+	if err := errors.Join(os.RemoveAll(store), os.CopyFS(store, os.DirFS(older))); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // trying does not help
+		err := Run(t.Context(), Options{Config: c, Log: slog.New(slog.DiscardHandler)})
+		if !errors.Is(err, ErrOlder) || !strings.Contains(err.Error(), c.DataDir) || !strings.Contains(err.Error(), "headgate adopt") {
+			t.Errorf("a node that starts with it: %v", err)
+		}
+	}
+	if _, err := Adopt(t.Context(), AdoptOrder{Dir: c.DataDir, Log: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatal(err)
+	}
+	n := startNode(t, c)
+	allow(t, n, "alice", false)
 }
 
 func TestPlacesAreToldByWhatIsKnownOfThem(t *testing.T) {

@@ -77,7 +77,8 @@ func (q *quotas) ready(limits []*limiter.Limit) error {
 // open opens the store and starts what works on it. q.mu is held.
 func (q *quotas) open() error {
 	began := q.now()
-	if err := q.data.settle(); err != nil {
+	served, err := q.data.settle()
+	if err != nil {
 		return err
 	}
 	store, err := openQuotaStore(q.dir, q.log, &q.growth)
@@ -94,7 +95,7 @@ func (q *quotas) open() error {
 	if err := store.lead(ctx); err != nil {
 		return fail(err)
 	}
-	if q.tenure, err = store.takeTenure(ctx, 1); err != nil {
+	if q.tenure, err = q.data.serve(ctx, store, served); err != nil {
 		return fail(err)
 	}
 	q.driver, err = grants.Start(grants.Config{

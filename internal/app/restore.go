@@ -152,7 +152,7 @@ func (d *dataDir) restore(ctx context.Context, o *RestoreOrder, m *BackupManifes
 		return err
 	})
 	if err == nil {
-		err = d.claim()
+		err = d.claim(out.Tenure)
 	}
 	return out, err
 }

@@ -40,13 +40,13 @@ const (
 func TestANodeWithManyCountersStartsInTime(t *testing.T) {
 	c := patientConfig(t, yearly(1_000_000))
 	dir := filepath.Join(c.DataDir, quotasName)
+	claim(t, c.DataDir) // as a node does, before it makes the store
 	began := time.Now()
 	fill(t, dir, *manyCounters, quota.CommandsMax)
 	takeSnapshots(t, dir)
 	fill(t, dir, min(*manyCounters/100, quota.Groups*entriesAfter), 1)
 	t.Logf("%d counters were made in %s", *manyCounters, time.Since(began).Round(time.Millisecond))
 
-	claim(t, c.DataDir) // a node makes it itself, before the store
 	cpu := func() int64 { return 0 }
 	if c := processCPU(); c != nil {
 		cpu = c

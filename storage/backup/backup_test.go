@@ -104,16 +104,17 @@ func TestABackupIsReadAsItWasWritten(t *testing.T) {
 func TestDamageIsFoundWhereverItIs(t *testing.T) {
 	whole := written(t, 40)
 	for i := range whole {
-		for _, bit := range []byte{1, 0x80} {
-			broken := bytes.Clone(whole)
-			broken[i] ^= bit
-			_, err := Read(bytes.NewReader(broken), Use{})
-			var damaged *DamagedError
-			if !errors.As(err, &damaged) && !errors.Is(err, storage.ErrNewerFormat) {
-				t.Fatalf("byte %d of %d: %v", i, len(whole), err)
-			}
+		broken := bytes.Clone(whole)
+		broken[i] ^= 1 << (i % 8)
+		_, err := Read(bytes.NewReader(broken), Use{})
+		var damaged *DamagedError
+		if !errors.As(err, &damaged) && !errors.Is(err, storage.ErrNewerFormat) {
+			t.Fatalf("byte %d of %d: %v", i, len(whole), err)
 		}
-		_, err := Read(bytes.NewReader(whole[:i]), Use{})
+		if i%5 > 0 {
+			continue
+		}
+		_, err = Read(bytes.NewReader(whole[:i]), Use{})
 		if err == nil || i > len(magic) && !strings.Contains(err.Error(), "cut off") {
 			t.Fatalf("the first %d bytes of %d: %v", i, len(whole), err)
 		}
