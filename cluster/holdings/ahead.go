@@ -18,11 +18,8 @@ const (
 	aheadPart = 20
 	// activeFor: a counter is active that was asked for so recently.
 	activeFor = time.Minute
-	// aheadBatch bounds the counters that one call of Tend asks ahead for, and
-	// againReads the pools that the ledger reads for those that it asks again for: of
-	// one that rolls over n sub-windows, those of n before it and n after it too.
+	// aheadBatch bounds the counters that one call of Tend asks ahead for.
 	aheadBatch = 512
-	againReads = 256
 	// aheadRoom is the part of CountersMax that is left to counters that somebody
 	// asks for now.
 	aheadRoom = 8
@@ -71,18 +68,4 @@ func (h *Holdings) ahead(s *shard, now limiter.Instant, k *counter) proposal {
 	next.follow(k.plan)
 	s.counters.put(next)
 	return h.proposal(next, now)
-}
-
-// again asks once more for a counter of a quota that rolls and was used up when it was
-// asked last, if anybody still wants it: units may have come back to earlier
-// sub-windows, of which their own counters hear and this one does not.
-func (h *Holdings) again(now limiter.Instant, k *counter) proposal {
-	if k.plan.rolling == 0 || now.Sub(k.asked) > activeFor {
-		return proposal{}
-	}
-	c, ok := k.holding.Again(&k.plan.terms)
-	if !ok {
-		return proposal{}
-	}
-	return h.propose(k, c)
 }

@@ -16,7 +16,7 @@ import (
 const forgetAfter = 10 * time.Minute
 
 // Tend gives idle balances back, asks ahead for the next window of counters that are in
-// use, asks again for what was used up and may not be any more, and forgets counters that hold nothing. It looks at one shard of 256 a call, so
+// use, and forgets counters that hold nothing. It looks at one shard of 256 a call, so
 // it is to be called at a steady pace: each shard every 5 seconds or so.
 func (h *Holdings) Tend(now limiter.Instant) {
 	s := &h.shards[uint32(h.tended.Add(1))%shardCount]
@@ -29,7 +29,7 @@ func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.counters.tidy()
-	ahead, again := 0, 0
+	ahead := 0
 	for k := range s.counters.each() {
 		if ahead < aheadBatch {
 			if p := h.ahead(s, now, k); p.any {
@@ -39,12 +39,6 @@ func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 		}
 		if len(k.waiting) > 0 || k.waits(now) {
 			continue
-		}
-		if again < againReads {
-			if p := h.again(now, k); p.any {
-				proposals = append(proposals, p)
-				again += 2*int(k.plan.rolling) + 1
-			}
 		}
 		over := k.ends(now) == 0
 		forget := k.holding.Closed() || over || now.Sub(k.asked) >= forgetAfter

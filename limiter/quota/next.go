@@ -13,17 +13,3 @@ func (h *Holding) Next(now, begins limiter.Instant, life uint32, free uint64, t 
 	next.state = warm | outdated
 	return next
 }
-
-// Again returns an OpEnsure that asks once more for a unit after the pool had none, if
-// nothing else is under way: of a quota that rolls, units may have come back to an
-// earlier sub-window. It is to be asked now and then while there are charges. A leader
-// that has none to give answers without a log entry.
-func (h *Holding) Again(t *Terms) (Command, bool) {
-	if !h.is(exhausted) || h.is(asking|refused|closed) {
-		return Command{}, false
-	}
-	h.state |= asking
-	c := h.command(OpEnsure, t)
-	c.Floor, c.Target, c.Spent = h.known+1, h.known+1, h.used
-	return c, true
-}

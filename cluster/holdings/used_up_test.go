@@ -33,7 +33,8 @@ func (n *node) rolls(t *testing.T, amount uint64) func(limiter.Instant) quota.Wi
 func TestARollingQuotaHearsOfUnitsThatCameBackToAnEarlierSubWindow(t *testing.T) {
 	n := newNode(t, limit(10), nil)
 	window := n.rolls(t, 10)
-	first := n.ledger.pool(limiter.Key{Lo: 1}, window(n.now))
+	earlier := window(n.now)
+	first := n.ledger.pool(limiter.Key{Lo: 1}, earlier)
 	for range 10 {
 		n.ask(limiter.OpCharge, 1, 1)
 	}
@@ -50,7 +51,7 @@ func TestARollingQuotaHearsOfUnitsThatCameBackToAnEarlierSubWindow(t *testing.T)
 	}
 
 	first.Shares[0].Returned += 4 // by another holder, say
-	n.tendAll(n.ledger.run)
+	n.Grow(limiter.Key{Lo: 1}, earlier, 4)
 	allowed := 0
 	for range 6 {
 		if n.ask(limiter.OpCharge, 1, 1).Verdict == limiter.Allowed {
@@ -59,36 +60,6 @@ func TestARollingQuotaHearsOfUnitsThatCameBackToAnEarlierSubWindow(t *testing.T)
 	}
 	if allowed != 4 {
 		t.Errorf("%d calls pass for 4 units that came back", allowed)
-	}
-
-	n.now = n.now.Add(2 * time.Minute)
-	sent = n.ledger.count
-	n.tendAll(n.ledger.run)
-	if got := n.ledger.count - sent; got != 0 {
-		t.Errorf("%d commands though nobody asks any more", got)
-	}
-}
-
-func TestWhatIsUsedUpIsAskedForAgainAtABoundedPace(t *testing.T) {
-	for name, tt := range map[string]struct {
-		rolls bool
-		want  int
-	}{"that rolls": {true, 37}, "that does not": {false, 0}} {
-		t.Run("a quota "+name, func(t *testing.T) {
-			n := newNode(t, limit(1), nil)
-			if tt.rolls {
-				n.rolls(t, 1)
-			}
-			for i := range uint64(200) { // of one shard
-				n.ask(limiter.OpCharge, 256*i, 1)
-				n.ask(limiter.OpCharge, 256*i, 1)
-			}
-			sent := n.ledger.count
-			n.tendAll(n.ledger.run)
-			if got := n.ledger.count - sent; got != tt.want {
-				t.Errorf("%d commands for 200 counters in a shard that was looked at once, want %d", got, tt.want)
-			}
-		})
 	}
 }
 
