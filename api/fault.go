@@ -15,6 +15,8 @@ const (
 	OutOfBounds                      // beyond one of the Bounds or a bound of the limiter
 	UnknownDomain                    // no policy has the domain, and that is an error by the policy
 	TooManyCharges                   // the policy makes it owe more than limiter.ChargesMax charges
+	Reused                           // its id stands for another request
+	NotRemembered                    // its id can't be remembered under this policy
 
 	// Those of reservations.
 	NoReservation    // there is none, or not any more

@@ -77,7 +77,7 @@ func (x *Exchange) Reset() {
 // for a door whose own buffer will be used again before the Decider has
 // finished.
 func (x *Exchange) Keep() {
-	n := len(x.Req.Domain) + len(x.Req.Holder)
+	n := len(x.Req.Domain) + len(x.Req.Holder) + len(x.Req.RequestID)
 	costs := x.Req.Costs()
 	for i := range costs {
 		n += len(costs[i].Unit)
@@ -97,6 +97,9 @@ func (x *Exchange) Keep() {
 	x.Req.Domain = own(x.Req.Domain)
 	if x.Req.Holder != nil {
 		x.Req.Holder = own(x.Req.Holder)
+	}
+	if x.Req.RequestID != nil {
+		x.Req.RequestID = own(x.Req.RequestID)
 	}
 	for i := range costs {
 		costs[i].Unit = own(costs[i].Unit)
@@ -136,12 +139,20 @@ func (x *Exchange) Fault() error {
 			OutOfBounds, "lifetime", x.Req.Lifetime.String(),
 			"at most " + policy.ShortestLifetime(&x.Call).String() + ", the shortest lifetime of the limits",
 		}
+	case policy.NotRemembered:
+		return &Fault{
+			NotRemembered, "request_id", Quote(x.Req.RequestID),
+			"with charge: all_or_nothing an exact quota remembers ids only of calls that reach no other limit",
+		}
 	case policy.CarriedRefused:
 		r := x.Req.Refusal()
 		return &Fault{OutOfBounds, r.Field, r.Value, r.Bound}
 	case policy.InvalidOverride:
 		return &Fault{OutOfBounds, "descriptors.limit", "", "the amount or the period is beyond what a window can hold"}
 	default:
+		if x.Call.Reused {
+			return &Fault{Reused, "request_id", Quote(x.Req.RequestID), "it stands for another charge, or for one that was given back"}
+		}
 		return nil
 	}
 }

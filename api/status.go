@@ -25,11 +25,11 @@ func Code(err error) codes.Code {
 			return codes.InvalidArgument
 		case UnknownDomain:
 			return codes.NotFound
-		case TooManyCharges, EndedReservation:
+		case TooManyCharges, EndedReservation, NotRemembered:
 			return codes.FailedPrecondition
 		case NoReservation:
 			return codes.NotFound
-		case OtherReservation:
+		case OtherReservation, Reused:
 			return codes.AlreadyExists
 		case BusyReservation:
 			return codes.Aborted

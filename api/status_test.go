@@ -25,6 +25,8 @@ func TestCode(t *testing.T) {
 		{&api.Fault{Reason: api.OutOfBounds}, codes.InvalidArgument},
 		{&api.Fault{Reason: api.UnknownDomain}, codes.NotFound},
 		{&api.Fault{Reason: api.TooManyCharges}, codes.FailedPrecondition},
+		{&api.Fault{Reason: api.Reused}, codes.AlreadyExists},
+		{&api.Fault{Reason: api.NotRemembered}, codes.FailedPrecondition},
 		{&api.Fault{}, codes.Internal},
 		{fmt.Errorf("rls: decode: %w", &api.Fault{Reason: api.Malformed}), codes.InvalidArgument},
 		{fmt.Errorf("wait: %w", context.Canceled), codes.Canceled},

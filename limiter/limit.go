@@ -60,6 +60,9 @@ const (
 	// HolderBytesMax bounds the id under which slots are acquired; it has at
 	// least one byte.
 	HolderBytesMax = 256
+	// RequestBytesMax bounds the id under which exact quotas remember a charge; it has
+	// at least one byte.
+	RequestBytesMax = 256
 	// CostMax bounds the cost of one charge. No capacity is larger, so a cost
 	// above it never passes.
 	CostMax = 1 << 55

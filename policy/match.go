@@ -54,6 +54,9 @@ func (s *Snapshot) Match(r *Request, c *limiter.Call) Outcome {
 	if d.replacing {
 		dropReplaced(r, c)
 	}
+	if r.RequestID != nil {
+		return name(s.hasher, r, c)
+	}
 	if r.Holder != nil {
 		return hold(s.hasher, r, c)
 	}
@@ -71,6 +74,22 @@ func (s *Snapshot) domainOf(r *Request) *domain {
 	}
 	r.foreseen = false
 	return d
+}
+
+// name says under which id exact quotas are to remember c. Where the denial of another
+// limit takes back what they charged, they can't.
+func name(h limiter.KeyHasher, r *Request, c *limiter.Call) Outcome {
+	c.Request = h.Key(r.RequestID)
+	charges := c.Charges()
+	if c.Mode == limiter.ChargeAll || len(charges) == 1 {
+		return Matched
+	}
+	for i := range charges {
+		if q := charges[i].Limit.Quota; q != nil && q.Exact {
+			return NotRemembered
+		}
+	}
+	return Matched
 }
 
 // hold says who is to hold the slots of c, and for how long.

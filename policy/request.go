@@ -62,6 +62,9 @@ type Request struct {
 	Holder []byte
 	// Lifetime is how long those slots are to live; 0: as long as their limits say.
 	Lifetime time.Duration
+	// RequestID is the id under which exact quotas remember what the request was
+	// charged, of at most limiter.RequestBytesMax; nil: none.
+	RequestID []byte
 	// Headers is what the domain's policy says of response headers; set by a match.
 	Headers HeaderSet
 
@@ -102,6 +105,7 @@ func (r *Request) Reset() {
 	r.Holder, r.Lifetime, r.exempt, r.foreseen = nil, 0, false, false
 	clear(r.costs[:r.nc])
 	r.nc = 0
+	r.RequestID = nil
 	if r.carried.Kind != 0 {
 		r.carried, r.refusal = Carried{}, Refusal{}
 	}

@@ -53,10 +53,26 @@ func decode(b []byte, bounds *api.Bounds, r *policy.Request, peek bool) (explain
 		return false, api.TooLong("message", len(b), bounds.MessageBytes)
 	}
 	d := newDecoder(bounds, r)
+	d.slots.last = fieldID
 	if err := d.request(b); err != nil {
 		return false, err
 	}
-	return d.explain, d.finish(peek)
+	if err := d.finish(peek); err != nil {
+		return false, err
+	}
+	return d.explain, d.name(peek)
+}
+
+// name takes what a CheckRequest has in the place of a holder's id: its request_id.
+func (d *decoder) name(peek bool) error {
+	id := d.slots.id
+	switch {
+	case len(id) > limiter.RequestBytesMax:
+		return api.TooLong("request_id", len(id), limiter.RequestBytesMax)
+	case len(id) > 0 && !peek:
+		d.r.RequestID = id
+	}
+	return nil
 }
 
 // A decoder is the state of one CheckRequest as it is read, piece by piece.

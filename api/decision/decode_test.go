@@ -28,6 +28,7 @@ type plain struct {
 	op      limiter.Op
 	cost    uint64
 	explain bool
+	id      string
 	costs   []plainCost
 }
 
@@ -39,7 +40,7 @@ type plainCost struct {
 
 func plainOf(r *policy.Request, explain bool) plain {
 	d := r.Descriptors()[0]
-	p := plain{domain: string(r.Domain), op: d.Op, cost: d.Cost, explain: explain}
+	p := plain{domain: string(r.Domain), op: d.Op, cost: d.Cost, explain: explain, id: string(r.RequestID)}
 	for _, e := range d.Entries {
 		p.entries = append(p.entries, [2]string{string(e.Key), string(e.Value)})
 	}
@@ -75,7 +76,10 @@ func meaning(m *headgatev1.CheckRequest, bounds *api.Bounds, peek bool) (plain, 
 		}
 		p.costs = append(p.costs, plainCost{c.GetUnit(), c.GetUnits()})
 	}
-	if len(m.GetDomain()) > bounds.KeyBytes || p.cost > limiter.CostMax || len(m.GetAttributes()) > bounds.Entries {
+	if !peek {
+		p.id = string(m.GetRequestId())
+	}
+	if len(m.GetRequestId()) > limiter.RequestBytesMax || len(m.GetDomain()) > bounds.KeyBytes || p.cost > limiter.CostMax || len(m.GetAttributes()) > bounds.Entries {
 		refused[api.OutOfBounds] = true
 	}
 	for _, a := range m.GetAttributes() {
@@ -204,7 +208,10 @@ func decodeCases() []decodeCase {
 		{"a unit that is no text", with(8, w(1, "\xff")), "costs[0].unit: must be valid UTF-8"},
 		{"a cost that is no message", with(8, "\x07"), "costs[0]: must be a valid protobuf message"},
 		{"17 costs", append(with(), costs(17)...), "costs: 17: at most 16"},
-		{"unknown fields", append(with(), w(6, 1, 19, "x", 1<<29-1, 7)...), ""},
+		{"a request id", with(6, "id", 6, strings.Repeat("i", 256)), ""},
+		{"an empty request id is none", with(6, ""), ""},
+		{"a long request id", with(6, strings.Repeat("i", 257)), "request_id: 257 bytes: at most 256 bytes"},
+		{"unknown fields", append(with(), w(7, 1, 19, "x", 1<<29-1, 7)...), ""},
 		{"a known field with another type", append(with(), w(3, "x", 5, "y")...), ""},
 		{"an unknown group", append(with(), 9<<3|3, 9<<3|4), ""},
 		{"a group that does not end", append(with(), 9<<3|3), notProto},

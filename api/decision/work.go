@@ -155,6 +155,7 @@ func decodeStreamCheck(b []byte, bounds *api.Bounds, x *api.Exchange) error {
 	var id, detail uint64
 	var err error
 	d := newDecoder(bounds, &x.Req)
+	d.slots.last = fieldID
 	w := wire.NewReader(b)
 	for w.More() {
 		if w.Is(tagStreamID) {
@@ -183,5 +184,8 @@ func decodeStreamCheck(b []byte, bounds *api.Bounds, x *api.Exchange) error {
 	if err != nil {
 		return err
 	}
-	return d.finish(false)
+	if err := d.finish(false); err != nil {
+		return err
+	}
+	return d.name(false)
 }

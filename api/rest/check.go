@@ -31,6 +31,7 @@ type check struct {
 	Peek       bool       `json:"peek"`
 	CanWait    bool       `json:"can_wait"`
 	Explain    bool       `json:"explain"`
+	RequestID  string     `json:"request_id"`
 }
 
 // units are a whole number; 2.0 and 2e0 are ones, too.
@@ -171,7 +172,7 @@ func (h *Handler) decide(ctx context.Context, c *check, late bool) (*api.Exchang
 	x := h.Desk.Open()
 	message, err := proto.Marshal(&headgatev1.CheckRequest{
 		Domain: c.Domain, Attributes: c.Attributes, Cost: (*uint64)(c.Cost), GiveBack: c.GiveBack, Explain: c.Explain,
-		Costs: c.Costs.messages(),
+		Costs: c.Costs.messages(), RequestId: []byte(c.RequestID),
 	})
 	if err != nil {
 		return x, &api.Fault{Reason: api.Malformed, Field: "body", Bound: "must be valid UTF-8"}

@@ -73,6 +73,10 @@ func fault(err error) problem {
 		p.Title, p.Status = "Reservation ended", http.StatusConflict
 	case api.LateReservation, api.FullReservations:
 		p.Title, p.Status = "Not decided", http.StatusServiceUnavailable
+	case api.NotRemembered:
+		p.Title, p.Status = "Request id not remembered", http.StatusUnprocessableEntity
+	case api.Reused:
+		p.Title, p.Status = "Request id reused", http.StatusConflict
 	}
 	return p
 }

@@ -120,7 +120,7 @@ func (d *Decisions) Observe(now limiter.Instant, x *api.Exchange) {
 	ix := d.index.Load()
 	charges := x.Call.Charges()
 	anyDenied := false
-	if x.Outcome == policy.Matched {
+	if x.Outcome == policy.Matched && !x.Call.Reused {
 		for i := range charges {
 			ch := &charges[i]
 			var series uint32
@@ -166,6 +166,9 @@ func requestOf(x *api.Exchange) int {
 	case policy.Matched:
 		if len(x.Call.Charges()) == 0 {
 			return requestUnmatched
+		}
+		if x.Call.Reused {
+			return requestError
 		}
 		if v, _ := x.Call.Verdict(); v == limiter.Denied {
 			return requestDenied

@@ -353,6 +353,16 @@ type CheckRequest struct {
 	// Also say which rule each limit comes from and which counter it used:
 	// LimitResult.explanation.
 	Explain bool `protobuf:"varint,5,opt,name=explain,proto3" json:"explain,omitempty"`
+	// Names the call to quotas in exact mode: 1 to 256 bytes, chosen by the client, such
+	// as a random UUID for each call. For ten minutes, within the quota's period, the
+	// same id is charged once by each counter, however often it is asked, also across
+	// crashes: who got no answer asks again. With another cost, or after all of it was given back, the answer
+	// is ALREADY_EXISTS. With `give_back` it names the call that is given back; exact
+	// quotas credit nothing without it. No other limit remembers it. In a domain with
+	// `charge: all_or_nothing`, a call that reaches an exact quota and another limit is
+	// FAILED_PRECONDITION: what it is charged may be taken back. Only a keyed hash of the
+	// id is kept. Peek looks at nothing but its length.
+	RequestId []byte `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// What the call costs the limits that count a named unit (`unit: tokens` in a policy):
 	// they are charged this instead of `cost`. At most 16, each unit once.
 	Costs         []*UnitCost `protobuf:"bytes,8,rep,name=costs,proto3" json:"costs,omitempty"`
@@ -423,6 +433,13 @@ func (x *CheckRequest) GetExplain() bool {
 		return x.Explain
 	}
 	return false
+}
+
+func (x *CheckRequest) GetRequestId() []byte {
+	if x != nil {
+		return x.RequestId
+	}
+	return nil
 }
 
 func (x *CheckRequest) GetCosts() []*UnitCost {
@@ -1274,7 +1291,7 @@ func (*CheckBatchItem_Error) isCheckBatchItem_Outcome() {}
 type CheckError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The gRPC status code that Check would have answered: 3 is INVALID_ARGUMENT,
-	// 5 NOT_FOUND, 9 FAILED_PRECONDITION.
+	// 5 NOT_FOUND, 6 ALREADY_EXISTS, 9 FAILED_PRECONDITION.
 	Code uint32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
 	// What is wrong: names the field, the value and the bound.
 	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
@@ -2695,7 +2712,7 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\x1aheadgate/v1/decision.proto\x12\vheadgate.v1\x1a\x1egoogle/protobuf/duration.proto\"3\n" +
 	"\tAttribute\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xe4\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\x83\x02\n" +
 	"\fCheckRequest\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x126\n" +
 	"\n" +
@@ -2703,7 +2720,9 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"attributes\x12\x17\n" +
 	"\x04cost\x18\x03 \x01(\x04H\x00R\x04cost\x88\x01\x01\x12\x1b\n" +
 	"\tgive_back\x18\x04 \x01(\bR\bgiveBack\x12\x18\n" +
-	"\aexplain\x18\x05 \x01(\bR\aexplain\x12+\n" +
+	"\aexplain\x18\x05 \x01(\bR\aexplain\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\fR\trequestId\x12+\n" +
 	"\x05costs\x18\b \x03(\v2\x15.headgate.v1.UnitCostR\x05costsB\a\n" +
 	"\x05_cost\"4\n" +
 	"\bUnitCost\x12\x12\n" +

@@ -54,11 +54,11 @@ const (
 //	NOT_FOUND            no policy has this domain, and the server is set to
 //	                     `on_unknown_domain: error`; or there is no such reservation
 //	ALREADY_EXISTS       the id is that of a reservation of something else, or of one
-//	                     that was ended with another cost
+//	                     that was ended with another cost; or a `request_id` stands for another charge
 //	ABORTED              the same reservation is being decided or ended by another
 //	                     request: ask again
-//	FAILED_PRECONDITION  the policy makes this request owe more than 32 charges; or the
-//	                     reservation has ended
+//	FAILED_PRECONDITION  the policy makes this request owe more than 32 charges, or
+//	                     can't remember its `request_id`; or the reservation has ended
 //	RESOURCE_EXHAUSTED   the message is larger than the server takes
 //	UNAVAILABLE          the server is stopping, or has no room for the connection; or
 //	                     a reservation was not decided or ended in time: ask again
@@ -294,11 +294,11 @@ type DecisionService_CheckStreamClient = grpc.BidiStreamingClient[CheckStreamReq
 //	NOT_FOUND            no policy has this domain, and the server is set to
 //	                     `on_unknown_domain: error`; or there is no such reservation
 //	ALREADY_EXISTS       the id is that of a reservation of something else, or of one
-//	                     that was ended with another cost
+//	                     that was ended with another cost; or a `request_id` stands for another charge
 //	ABORTED              the same reservation is being decided or ended by another
 //	                     request: ask again
-//	FAILED_PRECONDITION  the policy makes this request owe more than 32 charges; or the
-//	                     reservation has ended
+//	FAILED_PRECONDITION  the policy makes this request owe more than 32 charges, or
+//	                     can't remember its `request_id`; or the reservation has ended
 //	RESOURCE_EXHAUSTED   the message is larger than the server takes
 //	UNAVAILABLE          the server is stopping, or has no room for the connection; or
 //	                     a reservation was not decided or ended in time: ask again
