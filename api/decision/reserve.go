@@ -1,6 +1,7 @@
 package decision
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"slices"
@@ -52,12 +53,16 @@ func (s *Service) Reserve(ctx context.Context, x *api.Exchange) (*api.Exchange, 
 	clamp(&x.Call)
 	x.Call.Deadline, x.Call.Patience = now.Add(s.Desk.Timeout()), limiter.Never
 	if x.Outcome == policy.UnknownDomainDeny {
+		s.Desk.End(now, x)
 		x.Out = appendReserved(x.Out[:0], x, 0, explain)
 		return x, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.Desk.Timeout())
 	defer cancel()
-	again, o := s.Reservations.Reserve(ctx, now, &x.Call, ask, func() []byte { return appendReserved(nil, x, ask.Lifetime, explain) })
+	again, o := s.Reservations.Reserve(ctx, now, &x.Call, ask, func() []byte {
+		x.Out = appendReserved(x.Out[:0], x, ask.Lifetime, explain)
+		return bytes.Clone(x.Out) // no longer than it has to be, for ten minutes and more
+	})
 	switch o {
 	case hold.Done:
 		s.Desk.End(now, x)
