@@ -22,6 +22,9 @@ import (
 	"github.com/headgate/headgate/storage/raftlog"
 )
 
+// A forward is grants.Config's.
+type forward = func(ctx context.Context, to consensus.Server, group uint32, commands []quota.Command) ([]quota.Result, error)
+
 // A station is one node on a disk that loses what is not synced when it crashes.
 // Its snapshots are never lost.
 type station struct {
@@ -34,11 +37,13 @@ type station struct {
 	driver    *grants.Driver
 	installed atomic.Int32 // snapshots that the leader sent
 	grown     func([]ledger.Growth)
+	tell      atomic.Pointer[grants.Driver] // who is told of leaders
 
-	// What a test puts between the station and its disk, its state machines and its groups.
-	slow    func(vfs.FS) vfs.FS
+	// What a test puts between the station and its logs, its state machines and its groups.
+	slow    func(*raftlog.Log) raft.LogStore
 	machine func(raft.BatchingFSM) raft.FSM
 	groups  func(*consensus.Node) grants.Groups
+	forward func(forward) forward
 }
 
 func newStation(id string) *station {
@@ -64,11 +69,7 @@ func (s *station) Answer(group uint32, c *quota.Command) (quota.Result, bool) {
 func (s *station) start(t *testing.T, n *consensustest.Network, voters []consensus.Server) {
 	t.Helper()
 	var err error
-	var disk vfs.FS = s.fs
-	if s.slow != nil {
-		disk = s.slow(disk)
-	}
-	if s.db, err = storage.Open(storage.Config{Dir: "store", FS: disk, BallastBytes: -1, SlowAfter: -1}); err != nil {
+	if s.db, err = storage.Open(storage.Config{Dir: "store", FS: s.fs, BallastBytes: -1, SlowAfter: -1}); err != nil {
 		t.Fatal(err)
 	}
 	s.raft, err = consensus.Start(consensus.Config{
@@ -81,7 +82,11 @@ func (s *station) start(t *testing.T, n *consensustest.Network, voters []consens
 				return consensus.Stores{}, err
 			}
 			s.ledgers[g], err = ledger.Open(ledger.Config{DB: s.db, Group: storage.Group(g), Grown: s.grown})
-			return consensus.Stores{Log: log, Stable: log, Snapshots: s.snapshots[g]}, err
+			stores := consensus.Stores{Log: log, Stable: log, Snapshots: s.snapshots[g]}
+			if s.slow != nil {
+				stores.Log = s.slow(log)
+			}
+			return stores, err
 		},
 		FSM: func(g uint32) (raft.FSM, error) {
 			if s.machine != nil {
@@ -93,6 +98,10 @@ func (s *station) start(t *testing.T, n *consensustest.Network, voters []consens
 			if msg == "Installed remote snapshot" {
 				s.installed.Add(1)
 			}
+		}, Leader: func(group uint32, _ consensus.Server) {
+			if d := s.tell.Load(); d != nil {
+				d.LeaderChanged(group)
+			}
 		}},
 	})
 	if err != nil {
@@ -102,8 +111,12 @@ func (s *station) start(t *testing.T, n *consensustest.Network, voters []consens
 	if s.groups != nil {
 		groups = s.groups(s.raft)
 	}
+	send := remote.Forward
+	if s.forward != nil {
+		send = s.forward(send)
+	}
 	s.driver, err = grants.Start(grants.Config{
-		ID: s.id, Groups: groups, Ledger: s, Forward: remote.Forward, Clock: remote.Clock,
+		ID: s.id, Groups: groups, Ledger: s, Forward: send, Clock: remote.Clock,
 		Now:  func() limiter.Instant { return limiter.Instant(time.Since(began)) + 1 },
 		Wall: func() int64 { return time.Now().UnixMilli() },
 	})
@@ -111,6 +124,7 @@ func (s *station) start(t *testing.T, n *consensustest.Network, voters []consens
 		t.Fatal(err)
 	}
 	s.raft.Handle(s.driver.Handle)
+	s.tell.Store(s.driver)
 }
 
 func (s *station) stop(t *testing.T) {

@@ -20,5 +20,5 @@
 // that Done is told means that no answer will come; the command may be applied or
 // not, or be applied later. That is what quota.Holding.Lost is for.
 //
-// See docs/adr/0017-one-entry-in-flight.md.
+// See docs/adr/0017-one-entry-in-flight.md and docs/adr/0023-commands-are-sent-again.md.
 package grants

@@ -27,8 +27,8 @@ type site struct {
 // idle is when a balance goes back: later than a node that spent it would fetch more.
 const idle = 1100 * time.Millisecond
 
-// newSites starts three nodes under a quota of amount a day.
-func newSites(t *testing.T, n *consensustest.Network, amount uint64) []*site {
+// newSites starts three nodes under a quota of amount a day, each after change.
+func newSites(t *testing.T, n *consensustest.Network, amount uint64, change func(*site)) []*site {
 	t.Helper()
 	day, err := calendar.New(limiter.Schedule{Unit: limiter.PerDay}, time.UTC)
 	if err != nil {
@@ -60,6 +60,7 @@ func newSites(t *testing.T, n *consensustest.Network, amount uint64) []*site {
 				s.held.Grow(g.Key, g.Window, g.Free)
 			}
 		}
+		change(s)
 		s.start(t, n, voters)
 		sites[i] = s
 	}
@@ -93,7 +94,7 @@ func TestUnitsThatComeBackAtOneNodeAreSpentAtAnotherWithinASecond(t *testing.T) 
 	synctest.Test(t, func(t *testing.T) {
 		const amount = 50
 		n := consensustest.New()
-		sites := newSites(t, n, amount)
+		sites := newSites(t, n, amount, func(*site) {})
 		for g := range uint32(quota.Groups) { // they are led
 			sites[0].granted(t, g, 99, 1)
 		}
@@ -165,7 +166,7 @@ func TestUnitsThatComeBackAtOneNodeAreSpentAtAnotherWithinASecond(t *testing.T) 
 func TestNoNodeGoesOnBelievingThatAUnitIsSpent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := consensustest.New()
-		sites := newSites(t, n, 1)
+		sites := newSites(t, n, 1, func(*site) {})
 		key := of(0, 1)
 		sites[0].granted(t, 0, 99, 1)
 		var admitted atomic.Int64

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/cluster/consensus"
+	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/limiter/quota"
 )
 
@@ -19,12 +20,17 @@ const (
 	pauseMax = time.Second
 )
 
+// againFor is for how long, after it failed first, a command is sent again: a leader that
+// stops has handed its groups over by then. Sent twice, it does nothing the second time.
+const againFor = time.Second
+
 // An item is a command that waits, and who is told.
 type item struct {
 	command quota.Command
 	done    Done
-	served  bool // another node's: it has come to its leader, or nowhere
-	ahead   bool // nobody waits for it
+	served  bool            // another node's: it has come to its leader, or nowhere
+	ahead   bool            // nobody waits for it
+	until   limiter.Instant // when it is lost, since it has failed; 0: it has not
 }
 
 // A line is one group's queue and the goroutine that empties it: one entry is
@@ -157,7 +163,7 @@ func (l *line) run(ctx context.Context) {
 		batch, closed := l.take()
 		switch {
 		case len(batch) > 0 && ctx.Err() != nil:
-			l.lose(batch, ErrStopped)
+			l.giveUp(batch, ctx.Err())
 		case len(batch) > 0:
 			sent := l.send(ctx, batch)
 			l.reuse(batch)
@@ -166,7 +172,7 @@ func (l *line) run(ctx context.Context) {
 				continue
 			}
 			pause = min(max(2*pause, pauseMin), pauseMax)
-			if !closed {
+			if !closed || l.waiting() {
 				l.rest(ctx, pause)
 			}
 		case closed:
@@ -175,6 +181,13 @@ func (l *line) run(ctx context.Context) {
 			<-l.wake
 		}
 	}
+}
+
+// waiting reports whether something waits to be sent.
+func (l *line) waiting() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue) > 0
 }
 
 // rest waits for about d, for a nudge, or for the end of ctx.
@@ -198,7 +211,7 @@ func (l *line) send(ctx context.Context, batch []item) bool {
 	}
 	leader, known := l.cfg.Groups.Leader(l.group)
 	if !known || leader.ID == l.cfg.ID {
-		return l.lose(batch, ErrNoLeader)
+		return l.fail(batch, ErrNoLeader)
 	}
 	return l.forward(ctx, leader, batch)
 }
@@ -215,14 +228,14 @@ func (l *line) propose(ctx context.Context, batch []item) bool {
 	entry := l.stamp(ctx, commands(rest))
 	answer, err := l.cfg.Groups.Propose(ctx, l.group, entry.AppendTo(nil))
 	if err != nil {
-		return l.lose(rest, err)
+		return l.fail(rest, err)
 	}
 	results, ok := answer.([]quota.Result)
 	if !ok || len(results) != len(rest) {
 		if err, _ = answer.(error); err == nil {
 			err = fmt.Errorf("grants: group %d answered %T to an entry of %d commands", l.group, answer, len(rest))
 		}
-		return l.lose(rest, err)
+		return l.fail(rest, err)
 	}
 	l.count(func(s *LineStats) {
 		s.Entries++
@@ -269,17 +282,67 @@ func (l *line) forward(ctx context.Context, to consensus.Server, batch []item) b
 	case len(own) == 0:
 		return true
 	case l.cfg.Forward == nil:
-		return l.lose(own, fmt.Errorf("%w: %s can't be reached", ErrNoLeader, to.ID))
+		return l.fail(own, fmt.Errorf("%w: %s can't be reached", ErrNoLeader, to.ID))
 	}
 	results, err := l.cfg.Forward(ctx, to, l.group, commands(own))
 	if err == nil && len(results) != len(own) {
 		err = fmt.Errorf("grants: %s answered %d of %d commands", to.ID, len(results), len(own))
 	}
 	if err != nil {
-		return l.lose(own, err)
+		return l.fail(own, err)
 	}
 	l.count(func(s *LineStats) { s.Sent += uint64(len(own)) })
 	l.tell(own, results)
+	return true
+}
+
+// fail queues items again that got no answer, before those that wait, and tells those
+// that no answer comes which have failed for too long or are another node's. It returns
+// false.
+func (l *line) fail(items []item, err error) bool {
+	now := l.cfg.Now()
+	var again, lost []item
+	for _, it := range items {
+		if it.until == 0 {
+			it.until = now.Add(againFor)
+		}
+		if it.served || now >= it.until || errors.Is(err, context.Canceled) {
+			lost = append(lost, it)
+		} else {
+			again = append(again, it)
+		}
+	}
+	if !l.putBack(again) {
+		lost = append(lost, again...)
+	}
+	if len(lost) > 0 {
+		l.lose(lost, err)
+	}
+	return false
+}
+
+// giveUp tells items that no answer comes since the driver has ended: those that were
+// never sent ErrStopped, the others err.
+func (l *line) giveUp(items []item, err error) {
+	for _, it := range items {
+		why := ErrStopped
+		if it.until != 0 {
+			why = err
+		}
+		l.lose([]item{it}, why)
+	}
+}
+
+// putBack queues items before those that wait, if there is room.
+func (l *line) putBack(items []item) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(items)+len(l.queue) > l.cfg.QueueMax {
+		return false
+	}
+	l.queue = append(items, l.queue...)
+	l.counts.Again += uint64(len(items))
+	l.hurry = len(l.queue) > 0
 	return true
 }
 

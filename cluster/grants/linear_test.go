@@ -14,7 +14,6 @@ import (
 
 	"github.com/anishathalye/porcupine"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/hashicorp/raft"
 
 	"github.com/headgate/headgate/cluster/consensus"
@@ -22,6 +21,7 @@ import (
 	"github.com/headgate/headgate/cluster/grants"
 	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/limiter/quota"
+	"github.com/headgate/headgate/storage/raftlog"
 )
 
 var (
@@ -67,6 +67,7 @@ func newArena(t *testing.T, rng *rand.Rand, change func(*station)) *arena {
 		if change != nil {
 			change(s)
 		}
+		a.witness(s)
 		a.stations = append(a.stations, s)
 	}
 	for i := range a.stations {
@@ -75,24 +76,100 @@ func newArena(t *testing.T, rng *rand.Rand, change func(*station)) *arena {
 	return a
 }
 
-// slowly returns a disk whose syncs take up to 3 ms, and now and then up to 300.
-func slowly(seed uint64) func(vfs.FS) vfs.FS {
-	return func(fs vfs.FS) vfs.FS {
-		var mu sync.Mutex
-		rng := rand.New(rand.NewPCG(seed, 0))
-		return errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
-			if op.Kind == errorfs.OpFileSyncData {
-				mu.Lock()
-				most := 3
-				if rng.IntN(50) == 0 {
-					most = 300
-				}
-				wait := time.Duration(rng.IntN(most)) * time.Millisecond
-				mu.Unlock()
-				time.Sleep(wait)
+// A slowLog is on a disk whose syncs take up to 3 ms, and now and then up to 100. It is the
+// log that is slow, not the files: nobody waits for a lock meanwhile, which simulated time
+// would not wait for.
+type slowLog struct {
+	*raftlog.Log
+	mu  sync.Mutex
+	rng *rand.Rand
+}
+
+// slowly returns what makes logs slow.
+func slowly(seed uint64) func(*raftlog.Log) raft.LogStore {
+	return func(log *raftlog.Log) raft.LogStore {
+		return &slowLog{Log: log, rng: rand.New(rand.NewPCG(seed, 0))}
+	}
+}
+
+func (l *slowLog) wait() {
+	l.mu.Lock()
+	most := 3
+	if l.rng.IntN(50) == 0 {
+		most = 100
+	}
+	wait := time.Duration(l.rng.IntN(most)) * time.Millisecond
+	l.mu.Unlock()
+	time.Sleep(wait)
+}
+
+// StoreLog implements raft.LogStore.
+func (l *slowLog) StoreLog(entry *raft.Log) error { return l.StoreLogs([]*raft.Log{entry}) }
+
+// StoreLogs implements raft.LogStore.
+func (l *slowLog) StoreLogs(entries []*raft.Log) error {
+	l.wait()
+	return l.Log.StoreLogs(entries)
+}
+
+// witness has the histories note what a station's driver got no answer to: it sends that
+// again, so that it may be done before what is answered in the end.
+func (a *arena) witness(s *station) {
+	groups := s.groups
+	s.groups = func(n *consensus.Node) grants.Groups {
+		if groups != nil {
+			return witnessed{groups(n), a}
+		}
+		return witnessed{n, a}
+	}
+	s.forward = func(send forward) forward {
+		return func(ctx context.Context, to consensus.Server, group uint32, commands []quota.Command) ([]quota.Result, error) {
+			asked := a.numbers()
+			results, err := send(ctx, to, group, commands)
+			if err != nil {
+				a.unanswered(commands, asked)
 			}
-			return nil
-		}))
+			return results, err
+		}
+	}
+}
+
+// witnessed are groups whose proposals that fail are noted.
+type witnessed struct {
+	grants.Groups
+	arena *arena
+}
+
+// Propose implements grants.Groups.
+func (w witnessed) Propose(ctx context.Context, group uint32, entry []byte) (any, error) {
+	asked := w.arena.numbers()
+	answer, err := w.Groups.Propose(ctx, group, entry)
+	if err != nil {
+		var b quota.Batch
+		if err := quota.DecodeBatch(entry, &b); err != nil {
+			return nil, err
+		}
+		w.arena.unanswered(b.Commands, asked)
+	}
+	return answer, err
+}
+
+// numbers returns the present number of each counter's history.
+func (a *arena) numbers() (asked []int64) {
+	for _, c := range a.counters {
+		asked = append(asked, c.now())
+	}
+	return asked
+}
+
+// unanswered notes commands that were sent at these numbers and not answered.
+func (a *arena) unanswered(commands []quota.Command, asked []int64) {
+	for i := range commands {
+		for j, c := range a.counters {
+			if m := &commands[i]; m.Key == c.key {
+				c.add(-1, question{m.Op, int(m.Request.Hi) - 1, uint8(m.Cost)}, asked[j], reply{})
+			}
+		}
 	}
 }
 

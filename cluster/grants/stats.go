@@ -13,6 +13,7 @@ type LineStats struct {
 	Commands uint64 // in those
 	Applied  uint64 // commands that were answered from applied state, without an entry
 	Sent     uint64 // commands that another node answered
+	Again    uint64 // commands that failed and were sent again
 	Lost     uint64 // commands that got no answer
 	Suspect  uint64 // entries that the wall clock was too far ahead for
 
