@@ -35,7 +35,8 @@ type station struct {
 	ledgers   [quota.Groups]*ledger.Ledger
 	raft      *consensus.Node
 	driver    *grants.Driver
-	installed atomic.Int32 // snapshots that the leader sent
+	installed atomic.Int32  // snapshots that the leader sent
+	offset    time.Duration // of its wall clock
 	grown     func([]ledger.Growth)
 	tell      atomic.Pointer[grants.Driver] // who is told of leaders
 
@@ -118,7 +119,7 @@ func (s *station) start(t *testing.T, n *consensustest.Network, voters []consens
 	s.driver, err = grants.Start(grants.Config{
 		ID: s.id, Groups: groups, Ledger: s, Forward: send, Clock: remote.Clock,
 		Now:  func() limiter.Instant { return limiter.Instant(time.Since(began)) + 1 },
-		Wall: func() int64 { return time.Now().UnixMilli() },
+		Wall: func() int64 { return time.Now().Add(s.offset).UnixMilli() },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func TestAGracefulStopFailsNoDecision(t *testing.T) {
 		var calls, failed, slowest atomic.Int64
 		for _, s := range sites[1:] {
 			for g := range uint32(quota.Groups) {
-				for fresh := range 6 {
+				for fresh := range 4 {
 					callers.Go(func() {
 						for i := 1; ctx.Err() == nil; i++ {
 							d, took := s.decide(of(g, 1000+fresh*100_000+i*min(fresh, 1)))

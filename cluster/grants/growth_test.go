@@ -22,18 +22,15 @@ type site struct {
 	held  *holdings.Holdings
 	limit *limiter.Limit
 	index int
+	every time.Duration // the quota's period; 0: a day
 }
 
 // idle is when a balance goes back: later than a node that spent it would fetch more.
 const idle = 1100 * time.Millisecond
 
-// newSites starts three nodes under a quota of amount a day, each after change.
+// newSites starts three nodes under a quota of amount a day, each as change makes it.
 func newSites(t *testing.T, n *consensustest.Network, amount uint64, change func(*site)) []*site {
 	t.Helper()
-	day, err := calendar.New(limiter.Schedule{Unit: limiter.PerDay}, time.UTC)
-	if err != nil {
-		t.Fatal(err)
-	}
 	limit := &limiter.Limit{Spec: limiter.Spec{ID: limiter.LimitID{1}, Def: 1, Kind: limiter.KindQuota, Amount: amount}}
 	var voters []consensus.Server
 	for _, id := range []string{"a", "b", "c"} {
@@ -42,6 +39,15 @@ func newSites(t *testing.T, n *consensustest.Network, amount uint64, change func
 	sites := make([]*site, len(voters))
 	for i, v := range voters {
 		s := &site{station: newStation(v.ID), limit: limit, index: i}
+		change(s)
+		schedule := limiter.Schedule{Unit: limiter.PerDay}
+		if s.every > 0 {
+			schedule = limiter.Schedule{Unit: limiter.PerSpan, Every: s.every}
+		}
+		when, err := calendar.New(schedule, time.UTC)
+		if err != nil {
+			t.Fatal(err)
+		}
 		s.held, err = holdings.New(holdings.Config{
 			Submit: func(c quota.Command, done func(*quota.Command, quota.Result, error)) error {
 				return s.driver.Submit(c, done)
@@ -54,20 +60,19 @@ func newSites(t *testing.T, n *consensustest.Network, amount uint64, change func
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.held.Install(1, []holdings.Quota{{Limit: limit, When: day}})
+		s.held.Install(1, []holdings.Quota{{Limit: limit, When: when}})
 		s.grown = func(list []ledger.Growth) {
 			for _, g := range list {
 				s.held.Grow(g.Key, g.Window, g.Free)
 			}
 		}
-		change(s)
 		s.start(t, n, voters)
 		sites[i] = s
 	}
 	return sites
 }
 
-func (s *site) now() limiter.Instant { return limiter.Instant(time.Now().UnixNano()) }
+func (s *site) now() limiter.Instant { return limiter.Instant(time.Now().Add(s.offset).UnixNano()) }
 
 // ask charges a counter, or gives back, and waits for the answer.
 func (s *site) ask(op limiter.Op, key limiter.Key, cost uint64) limiter.Verdict {

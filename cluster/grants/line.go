@@ -346,8 +346,8 @@ func (l *line) putBack(items []item) bool {
 	return true
 }
 
-// lose tells items that no answer comes, and returns false.
-func (l *line) lose(items []item, err error) bool {
+// lose tells items that no answer comes.
+func (l *line) lose(items []item, err error) {
 	l.count(func(s *LineStats) {
 		s.Lost += uint64(len(items))
 		for i := range items {
@@ -360,7 +360,6 @@ func (l *line) lose(items []item, err error) bool {
 	for i := range items {
 		items[i].done(&items[i].command, quota.Result{}, err)
 	}
-	return false
 }
 
 // tell gives every item its answer.
