@@ -36,10 +36,11 @@ GRPC ?= 127.0.0.1:8081
 HTTP ?= 127.0.0.1:8080
 ADMIN ?= 127.0.0.1:8082
 
-# Directories with a go.mod of their own, besides the tools'. Gubernator takes
-# minutes to build: `make gubernator` does.
+# Directories with a go.mod of their own, besides the tools'. Gubernator and etcd take
+# minutes to build: `make gubernator` and `make bench-etcd` do.
 GUBERNATOR := internal/conformance/gubernator
-NESTED := $(filter-out $(GUBERNATOR),$(patsubst %/go.mod,%,$(wildcard bench/*/go.mod internal/conformance/*/go.mod)))
+ETCD := bench/etcd
+NESTED := $(filter-out $(GUBERNATOR) $(ETCD),$(patsubst %/go.mod,%,$(wildcard bench/*/go.mod internal/conformance/*/go.mod)))
 
 .PHONY: help
 help:
@@ -286,6 +287,14 @@ bench-quota: ## Calls charged to durable quotas beside calls charged to rates (3
 .PHONY: bench-gubernator
 bench-gubernator: build bin/gubernator ## Batches of 1,000 by Gubernator's API, beside Gubernator (1 minute, and 4 to build)
 	cd $(GUBERNATOR) && go run . -headgate $(CURDIR)/bin/headgate -gubernator $(CURDIR)/bin/gubernator
+
+bin/etcd: $(ETCD)/go.mod
+	cd $(ETCD) && go build -trimpath -o $(CURDIR)/$@ go.etcd.io/etcd/server/v3
+
+.PHONY: bench-etcd
+bench-etcd: build bin/etcd ## Exact decisions of a node beside puts of etcd, on the disk of tmp/ (2 minutes, and 1 to build)
+	@mkdir -p tmp
+	cd $(ETCD) && go vet . && go run . -headgate $(CURDIR)/bin/headgate -etcd $(CURDIR)/bin/etcd -dir $(CURDIR)/tmp
 
 ##@ Clean up
 

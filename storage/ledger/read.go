@@ -20,8 +20,8 @@ func (l *Ledger) Pool(k limiter.Key, w quota.Window) (p quota.Pool, found bool, 
 // Answer returns what c would be answered if it changes nothing: a leader may
 // then answer without a log entry. It may be out of date, and then denies what has
 // become free since; it never speaks of units that were not granted. ok is false if
-// c has to go through the log. An OpSpend or OpHold beyond quota.RequestsMax is
-// answered quota.Busy.
+// c has to go through the log, as an OpSpend or OpHold has that there are units for. One
+// beyond quota.RequestsMax is answered quota.Busy.
 func (l *Ledger) Answer(c *quota.Command) (r quota.Result, ok bool, err error) {
 	l.mu.RLock()
 	code, now, requests, applied := l.group.Refuses(c), l.group.Time(), l.head.requests, l.head.applied
@@ -48,12 +48,19 @@ func (l *Ledger) Answer(c *quota.Command) (r quota.Result, ok bool, err error) {
 		}
 		return r, ok, nil
 	}
+	begins := c.Op == quota.OpSpend || c.Op == quota.OpHold
+	if begins && c.Cost <= p.Free() && requests < quota.RequestsMax {
+		// It will be decided by its entry, which looks the request up. That it was made
+		// before is rare, and then costs an entry that changes nothing.
+		l.read.put(applied, poolName{c.Key, c.Window}, p)
+		return quota.Result{}, false, nil
+	}
 	q, found, err := l.readRequest(requestName{poolName{c.Key, c.Window}, c.Request})
 	if err != nil {
 		return quota.Result{}, false, fmt.Errorf("ledger: group %d: request of %s: %w", l.config.Group, c.Key.Fingerprint(), err)
 	}
 	r, ok = p.Foresee(now, c, q)
-	if begins := c.Op == quota.OpSpend || c.Op == quota.OpHold; begins && !ok && !found && requests >= quota.RequestsMax {
+	if begins && !ok && !found && requests >= quota.RequestsMax {
 		return quota.Result{Code: quota.Busy}, true, nil
 	}
 	return r, ok, nil
