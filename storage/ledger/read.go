@@ -32,13 +32,7 @@ func (l *Ledger) Answer(c *quota.Command) (r quota.Result, ok bool, err error) {
 	if c.Op != quota.OpEnsure && !exact(c.Op) {
 		return quota.Result{}, false, nil
 	}
-	p, _, err := l.Pool(c.Key, c.Window)
-	if err == nil {
-		p.Beside, err = beside(c, func(n poolName) (use uint64, err error) {
-			near, _, err := l.Pool(n.key, n.window)
-			return near.Use(), err
-		})
-	}
+	p, err := l.poolOf(c)
 	if err != nil {
 		return quota.Result{}, false, err
 	}
@@ -48,8 +42,7 @@ func (l *Ledger) Answer(c *quota.Command) (r quota.Result, ok bool, err error) {
 		}
 		return r, ok, nil
 	}
-	begins := c.Op == quota.OpSpend || c.Op == quota.OpHold
-	if begins && c.Cost <= p.Free() && requests < quota.RequestsMax {
+	if begins(c.Op) && c.Cost <= p.Free() && requests < quota.RequestsMax {
 		// It will be decided by its entry, which looks the request up. That it was made
 		// before is rare, and then costs an entry that changes nothing.
 		l.read.put(applied, poolName{c.Key, c.Window}, p)
@@ -60,11 +53,26 @@ func (l *Ledger) Answer(c *quota.Command) (r quota.Result, ok bool, err error) {
 		return quota.Result{}, false, fmt.Errorf("ledger: group %d: request of %s: %w", l.config.Group, c.Key.Fingerprint(), err)
 	}
 	r, ok = p.Foresee(now, c, q)
-	if begins && !ok && !found && requests >= quota.RequestsMax {
+	if begins(c.Op) && !ok && !found && requests >= quota.RequestsMax {
 		return quota.Result{Code: quota.Busy}, true, nil
 	}
 	return r, ok, nil
 }
+
+// poolOf returns the pool that c is about, with what is beside it.
+func (l *Ledger) poolOf(c *quota.Command) (quota.Pool, error) {
+	p, _, err := l.Pool(c.Key, c.Window)
+	if err == nil {
+		p.Beside, err = beside(c, func(n poolName) (use uint64, err error) {
+			near, _, err := l.Pool(n.key, n.window)
+			return near.Use(), err
+		})
+	}
+	return p, err
+}
+
+// begins reports whether the operation makes a request.
+func begins(o quota.Op) bool { return o == quota.OpSpend || o == quota.OpHold }
 
 // exact reports whether the operation is one of exact mode.
 func exact(o quota.Op) bool { return o >= quota.OpSpend && o <= quota.OpExtend }
