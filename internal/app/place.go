@@ -61,7 +61,7 @@ func (d *dataDir) settle() (tenure uint64, err error) {
 	}
 	f, err := os.Open(d.file(placeName))
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, fmt.Errorf("app: data directory %s has quotas, and no file %s: %w", d.path, placeName, ErrCopied)
+		return 0, fmt.Errorf("app: data directory %s has quotas, and no file %s, which versions before there was headgate backup did not write: %w", d.path, placeName, ErrCopied)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("app: data directory: %w", err)

@@ -26,14 +26,14 @@ const (
 
 // AppendTo appends b to buf as
 //
-//	version(1) at(varint) count(varint) commands             version 1: Ahead is 0
-//	version(1) at(varint) ahead(varint) count(varint) commands        version 2
+//	version(1) at(varint) ahead(varint) count(varint) commands
 //
+// An entry of version 1 has no ahead, and commands without Spent (but OpClose) and Waived.
 // The sender keeps the bounds: [DecodeBatch] refuses what is beyond them.
 func (b *Batch) AppendTo(buf []byte) []byte {
-	buf = append(buf, versionOf(b.Ahead))
+	buf = append(buf, formatTold)
 	buf = binary.AppendUvarint(buf, uint64(b.At))
-	buf = appendAhead(buf, b.Ahead)
+	buf = binary.AppendUvarint(buf, uint64(b.Ahead))
 	buf = binary.AppendUvarint(buf, uint64(len(b.Commands)))
 	for i := range b.Commands {
 		buf = b.Commands[i].AppendTo(buf)
@@ -50,9 +50,11 @@ func DecodeBatch(entry []byte, b *Batch) error {
 		return fmt.Errorf("%w: entry of %d bytes: must be at most %d", ErrMalformed, len(entry), BatchBytesMax)
 	}
 	r := reader{b: entry}
-	version := r.versions("entry", formatAhead)
-	at := int64(r.uint("at", 1000*TimeMax))
-	ahead := r.ahead(version, at)
+	r.first = r.versions("entry", formatTold) < formatTold
+	at, ahead := int64(r.uint("at", 1000*TimeMax)), int64(0)
+	if !r.first {
+		ahead = r.ahead(at)
+	}
 	count := int(r.uint("count", CommandsMax))
 	for range count {
 		commands = append(commands, r.command())

@@ -19,8 +19,9 @@ var (
 // A reader reads fields until the first error, then zeros. All numbers are
 // unsigned varints in their shortest form, so that one value has one encoding.
 type reader struct {
-	b   []byte
-	err error
+	b     []byte
+	err   error
+	first bool // what is read is of format, where that is not the newest
 }
 
 // fail keeps the first problem: field, what it is, and its bound.
@@ -31,11 +32,14 @@ func (r *reader) fail(format string, args ...any) {
 	r.b = nil
 }
 
-// format is the version that every format of this package begins with. Entries and a
-// group's head have formatAhead where the leader's clock is ahead of the group's time.
+// format is the version that every format of this package begins with. A group's head
+// has formatAhead where the leader's clock is ahead of the group's time. Entries and
+// pools have formatTold: those of format say nothing of what was told to be spent, was
+// waived, or is ahead. They are read, and never written.
 const (
 	format      = 1
 	formatAhead = 2
+	formatTold  = 2
 )
 
 // version reads the byte that a format starts with.
@@ -67,16 +71,7 @@ func appendAhead(b []byte, ahead int64) []byte {
 }
 
 // ahead reads by how much a clock is ahead of at, in milliseconds.
-func (r *reader) ahead(version byte, at int64) int64 {
-	if version < formatAhead {
-		return 0
-	}
-	ahead := int64(r.uint("ahead", uint64(1000*TimeMax-at)))
-	if r.err == nil && ahead == 0 {
-		r.fail("ahead=0: must be at least 1")
-	}
-	return ahead
-}
+func (r *reader) ahead(at int64) int64 { return int64(r.uint("ahead", uint64(1000*TimeMax-at))) }
 
 func (r *reader) octet(field string) byte {
 	if len(r.b) == 0 {
@@ -104,6 +99,14 @@ func (r *reader) uint(field string, most uint64) uint64 {
 	}
 	r.b = r.b[n:]
 	return v
+}
+
+// told reads a number that is not in the first format: 0 there.
+func (r *reader) told(field string, most uint64) uint64 {
+	if r.first {
+		return 0
+	}
+	return r.uint(field, most)
 }
 
 // units reads an amount.

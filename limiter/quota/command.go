@@ -200,9 +200,9 @@ func (r *reader) command() (c Command) {
 	}
 	switch c.Op {
 	case OpEnsure:
-		c.Floor, c.Target, c.Spent = r.units("floor"), r.units("target"), r.units("spent")
+		c.Floor, c.Target, c.Spent = r.units("floor"), r.units("target"), r.told("spent", TotalMax)
 	case OpReturn:
-		c.Total, c.Spent = r.units("total"), r.units("spent")
+		c.Total, c.Spent = r.units("total"), r.told("spent", TotalMax)
 	case OpClose:
 		c.Spent = r.units("spent")
 	case OpDebt:
@@ -214,7 +214,7 @@ func (r *reader) command() (c Command) {
 		if c.Correction > limiter.AmountMax || c.Correction < -limiter.AmountMax {
 			r.fail("correction=%d: must be within ±%d", c.Correction, int64(limiter.AmountMax))
 		}
-		c.Waived = r.uint("waived", limiter.AmountMax)
+		c.Waived = r.told("waived", limiter.AmountMax)
 		c.Revision = r.uint("revision", TotalMax)
 	default:
 	}

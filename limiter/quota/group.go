@@ -110,8 +110,10 @@ func (g *Group) refuses(c *Command) Code {
 // about them is accepted any more.
 func (g *Group) Purged(w Window) bool { return g.time >= 1000*w.Purges() }
 
-// Frozen reports whether grants from w were stopped, by an OpFreeze.
-func (g *Group) Frozen(w Window) bool { return w.Start < g.frozen }
+// Frozen reports whether grants from w were stopped, by an OpFreeze. Of a quota that
+// rolls, they are as long as a sub-window before w that counts with it is frozen: what
+// is used there is not known.
+func (g *Group) Frozen(w Window) bool { return w.Near(-int(w.Rolling)).Start < g.frozen }
 
 // AppendHead appends what changes with each entry: version(1) time frozen, and in
 // version 2 ahead, which is 0 in version 1.
@@ -128,7 +130,12 @@ func (g *Group) DecodeHead(b []byte) error {
 	version := r.versions("group", formatAhead)
 	time := int64(r.uint("time", 1000*TimeMax))
 	frozen := int64(r.uint("frozen", TimeMax+1))
-	ahead := r.ahead(version, time)
+	ahead := int64(0)
+	if version == formatAhead {
+		if ahead = r.ahead(time); r.err == nil && ahead == 0 {
+			r.fail("ahead=0: must be at least 1")
+		}
+	}
 	if err := r.end(); err != nil {
 		return err
 	}

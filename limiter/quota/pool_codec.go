@@ -16,9 +16,10 @@ const peakMax = 3 * limiter.AmountMax
 //	count, and for each share: holder granted returned debt cleared told
 //
 // where all but the first are varints, and told is one more than Told, 0 of a share
-// that is closed.
+// that is closed. A record of version 1 has no waived and no stranded, and closed, 1 or 0,
+// instead of told.
 func (p *Pool) AppendTo(b []byte) []byte {
-	b = append(b, format)
+	b = append(b, formatTold)
 	b = binary.AppendUvarint(binary.AppendUvarint(b, p.Version), p.Limit)
 	b = binary.AppendUvarint(appendSigned(b, p.Correction), p.Waived)
 	for _, v := range [...]uint64{
@@ -48,18 +49,18 @@ func DecodePool(b []byte, p *Pool) error {
 	shares := p.Shares[:0]
 	*p = Pool{}
 	r := reader{b: b}
-	r.version("pool")
+	r.first = r.versions("pool", formatTold) < formatTold
 	got := Pool{
 		Version:    r.uint("policy version", TotalMax),
 		Limit:      r.uint("limit", limiter.AmountMax),
 		Correction: r.signed("correction"),
-		Waived:     r.uint("waived", limiter.AmountMax),
+		Waived:     r.told("waived", limiter.AmountMax),
 		Revision:   r.uint("revision", TotalMax),
 		Peak:       r.uint("peak", peakMax),
 		Changed:    int64(r.uint("changed", 1000*TimeMax)),
 	}
 	got.Past.Outstanding = r.uint("past outstanding", got.Peak)
-	got.Past.Stranded = r.uint("past stranded", got.Past.Outstanding)
+	got.Past.Stranded = r.told("past stranded", got.Past.Outstanding)
 	got.Past.Debt = r.uint("past debt", limiter.AmountMax)
 	got.Exact.Charged = r.uint("exact charged", got.Peak)
 	got.Exact.Owed = r.uint("exact owed", limiter.AmountMax)
@@ -90,8 +91,12 @@ func (r *reader) share(peak uint64) Share {
 	s.Returned = r.uint("returned", s.Granted)
 	s.Debt = r.units("debt")
 	s.Cleared = r.uint("cleared", s.Debt)
-	told := r.uint("told", TotalMax+1)
-	s.Told, s.Closed = max(told, 1)-1, told == 0
+	if r.first {
+		s.Closed = r.uint("closed", 1) == 1
+	} else {
+		told := r.uint("told", TotalMax+1)
+		s.Told, s.Closed = max(told, 1)-1, told == 0
+	}
 	if n := s.Granted - s.Returned; n > peak {
 		r.fail("outstanding=%d: must be at most the peak, %d", n, peak)
 	}

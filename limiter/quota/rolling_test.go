@@ -85,3 +85,22 @@ func TestARollingWindowIsForgottenAfterTwoWholePeriods(t *testing.T) {
 		t.Errorf("forgotten at %d, want %d", got, want)
 	}
 }
+
+// What a restored backup knows of sub-windows that had begun may be too little, and counts
+// for all that belong to one run with them.
+func TestAFreezeHoldsForAsLongAsAFrozenSubWindowCounts(t *testing.T) {
+	var g Group
+	g.Advance(1000 * 60 * 100)
+	g.Receive(&Command{Op: OpFreeze, Window: Window{Start: 300, End: 301}})
+	for _, tt := range []struct {
+		at      int64
+		rolling uint8
+		want    Code
+	}{{5, 0, Frozen}, {6, 0, OK}, {6, 3, Frozen}, {8, 3, Frozen}, {9, 3, OK}} {
+		w := Window{tt.at * 60, (tt.at + 1) * 60, tt.rolling}
+		c := Command{Op: OpEnsure, Window: w, Holder: Holder{Tenure: 1}, Version: 1, Limit: 10, Floor: 1}
+		if got := g.Refuses(&c); got != tt.want {
+			t.Errorf("sub-window %d of a quota that rolls over %d: %v, want %v", tt.at, tt.rolling, got, tt.want)
+		}
+	}
+}
