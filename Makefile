@@ -247,6 +247,14 @@ soak-kills: ## A real node killed 200 times under load, on a real disk
 soak-days: ## Seven simulated days of 100,000 daily quotas: the store stays as large as it is
 	go test -count=1 -timeout 1h -v -run TestAStoreStaysAsLargeAsItIs ./storage/ledger -counters 100000
 
+.PHONY: soak-histories
+soak-histories: ## 1,000 histories of exact mode over three nodes, compared with one counter, and 100 of windows
+	go test -count=1 -timeout 2h -v -run 'ExactDecisions|NoWindow' ./cluster/grants -histories 1000 -seed $(SEED)
+
+.PHONY: bench-hop
+bench-hop: ## A grant that three nodes commit over TCP, at the leader and one hop away
+	go test ./cluster/grants -run '^$$' -bench GrantOverTCP -benchtime 3s
+
 .PHONY: bench-storage
 bench-storage: ## The database of durable quotas: synced entries, grants, bytes of a counter
 	go test ./storage/raftlog -run '^$$' -bench StoreLogs -benchtime 2s
