@@ -96,6 +96,7 @@ func readLines(r *obs.StoreReading, lines grants.Stats) {
 		l := &lines[g]
 		r.PoolReads += l.Applied
 		r.QueueRefused += l.Refused
+		r.SentAgain += l.Again
 		if g < len(r.Groups) {
 			r.Groups[g].Queued = uint64(l.Waiting)
 		}

@@ -15,6 +15,7 @@ type StoreReading struct {
 
 	PoolReads    uint64 // commands that were answered from what is applied
 	QueueRefused uint64 // commands that found no room in their group's queue
+	SentAgain    uint64 // commands that got no answer and were sent again
 
 	// Units that moved between pools and those who spend them.
 	Granted, Returned, Charged, Credited uint64
@@ -61,7 +62,7 @@ type Latencies struct {
 type store struct {
 	read func() *StoreReading
 
-	commands, reads, units, refused, entry, apply                                     *prometheus.Desc
+	commands, again, reads, units, refused, entry, apply                              *prometheus.Desc
 	queued, term, leads, known, contact, commit, applied, entries, voters, inflight   *prometheus.Desc
 	proposals, snapshots                                                              *prometheus.Desc
 	sync, full, failed, bytes, logBytes, debtBytes, flushes, compactions, stall, slow *prometheus.Desc
@@ -72,6 +73,7 @@ func newStore(read func() *StoreReading) *store {
 		read: read,
 
 		commands: desc("quota_commands_total", "Commands that this node gave to the quota log, by operation and how they ended.", "op", "end"),
+		again:    desc("quota_commands_again_total", "Times that a command got no answer and was sent again."),
 		reads:    desc("quota_pool_reads_total", "Commands that were answered from what is applied, without an entry."),
 		units:    desc("quota_pool_units_total", "Units that moved between pools and those who spend them.", "what"),
 		refused:  desc("quota_queue_refused_total", "Commands that found no room in their group's queue."),
@@ -107,7 +109,7 @@ func newStore(read func() *StoreReading) *store {
 // Describe implements prometheus.Collector.
 func (s *store) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		s.commands, s.reads, s.units, s.refused, s.entry, s.apply,
+		s.commands, s.again, s.reads, s.units, s.refused, s.entry, s.apply,
 		s.queued, s.term, s.leads, s.known, s.contact, s.commit, s.applied, s.entries, s.voters, s.inflight,
 		s.proposals, s.snapshots,
 		s.sync, s.full, s.failed, s.bytes, s.logBytes, s.debtBytes, s.flushes, s.compactions, s.stall, s.slow,
@@ -126,6 +128,7 @@ func (s *store) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range r.Commands {
 		counter(s.commands, c.Count, c.Op, c.End)
 	}
+	counter(s.again, r.SentAgain)
 	counter(s.reads, r.PoolReads)
 	counter(s.refused, r.QueueRefused)
 	counter(s.units, r.Granted, "granted")
