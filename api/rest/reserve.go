@@ -46,14 +46,14 @@ func (c unitCosts) messages() (list []*headgatev1.UnitCost) {
 // A span is a number of seconds.
 type span float64
 
-var errSpan = errors.New("lifetime_seconds: must be above 0 and at most 86400")
+var errSpan = errors.New("lifetime_seconds: must be in [1e-9, 86400]")
 
 // message returns s as the native API has it.
 func (s *span) message() (*durationpb.Duration, error) {
 	if s == nil {
 		return nil, nil //nolint:nilnil // it was not said
 	}
-	if ns := math.Round(float64(*s) * float64(time.Second)); ns >= 1 && ns <= float64(limiter.LifetimeMax) {
+	if ns := math.Round(float64(*s) * float64(time.Second)); *s >= 1e-9 && ns <= float64(limiter.LifetimeMax) {
 		return durationpb.New(time.Duration(ns)), nil
 	}
 	return nil, &api.Fault{Reason: api.Malformed, Field: "body", Bound: errSpan.Error()}

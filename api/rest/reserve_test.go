@@ -102,7 +102,7 @@ func TestWhatIsWrongWithAReservationIsNamed(t *testing.T) {
 		{"a long id", "/v1/reserve", `{"domain": "llm", "id": "` + long + `"}`, 400, "id: 257 bytes: at most 256 bytes"},
 		{"an unknown domain", "/v1/reserve", `{"domain": "x", "id": "1"}`, 404, "domain"},
 		{"longer than slots live", "/v1/reserve", strings.Replace(reserveBody, `"cost`, `"lifetime_seconds": 601, "cost`, 1), 400, "lifetime: 10m1s: at most 10m0s"},
-		{"a lifetime of nothing", "/v1/reserve", strings.Replace(reserveBody, `"cost`, `"lifetime_seconds": 0, "cost`, 1), 400, "lifetime_seconds: must be above 0"},
+		{"a lifetime of nothing", "/v1/reserve", strings.Replace(reserveBody, `"cost`, `"lifetime_seconds": 0, "cost`, 1), 400, "lifetime_seconds: must be in [1e-9"},
 		{"an unknown field", "/v1/reserve", `{"domain": "llm", "peek": true}`, 400, "peek"},
 		{"extended for too long", "/v1/extend", `{"domain": "llm", "id": "call 1", "lifetime_seconds": 601}`, 400, "lifetime: 10m1s: at most 10m0s"},
 		{"extended for no time", "/v1/extend", `{"domain": "llm", "id": "call 1"}`, 400, "lifetime: must be a duration above 0"},
