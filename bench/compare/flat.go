@@ -15,6 +15,10 @@ import (
 // of memory is paid in full by both. Independent: it does not; the processor
 // overlaps reads of the array as far as it can, which it may not do with
 // decisions, since each takes a lock.
+//
+// A decision is told ahead, as the matcher tells of each key: Table.Prefetch fetches
+// the head of the shard and the slot at once, where Decide alone reads one after the
+// other.
 func flat(s settings) error {
 	sub, err := newSubject()
 	if err != nil {
@@ -36,10 +40,13 @@ func flat(s settings) error {
 	fmt.Printf("table and arrays: %.2f GB\n\n", float64(st.Bytes)/1e9)
 	now := sub.now()
 	var x uint64
-	decide := func(dependent bool) func(int) {
+	decide := func(dependent, foreseen bool) func(int) {
 		return func(n int) {
 			for range n {
 				k := hashed(pick(mix(x), s.keys))
+				if foreseen {
+					sub.table.Prefetch(k, k.Partition())
+				}
 				d := sub.decide(now, k, k.Partition())
 				x++
 				if dependent {
@@ -65,13 +72,14 @@ func flat(s settings) error {
 		}
 	}
 	compete(s, []contestant{
-		{"decision, dependent", decide(true)},
+		{"decision, dependent", decide(true, true)},
+		{"decision, dependent, not told ahead", decide(true, false)},
 		{"array read, dependent", read(small, true)},
 		{"array read, dependent, huge pages", read(huge, true)},
 	}).print("array read, dependent")
 	fmt.Println()
 	compete(s, []contestant{
-		{"decision, independent", decide(false)},
+		{"decision, independent", decide(false, true)},
 		{"array read, independent", read(small, false)},
 		{"array read, independent, huge pages", read(huge, false)},
 	}).print("array read, independent")
