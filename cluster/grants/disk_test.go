@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
 	"github.com/headgate/headgate/cluster/consensus"
@@ -31,7 +32,7 @@ type station struct {
 	id        string
 	fs        *vfs.MemFS
 	db        *storage.DB
-	snapshots [quota.Groups]*raft.InmemSnapshotStore
+	snapshots [quota.Groups]raft.SnapshotStore
 	ledgers   [quota.Groups]*ledger.Ledger
 	raft      *consensus.Node
 	driver    *grants.Driver
@@ -47,10 +48,16 @@ type station struct {
 	forward func(forward) forward
 }
 
-func newStation(id string) *station {
+// newStation returns one that is not started. Its snapshots are files: raft's store in
+// memory hands out one that is still being written.
+func newStation(t *testing.T, id string) *station {
+	t.Helper()
 	s := &station{id: id, fs: vfs.NewCrashableMem()}
 	for g := range s.snapshots {
-		s.snapshots[g] = raft.NewInmemSnapshotStore()
+		var err error
+		if s.snapshots[g], err = raft.NewFileSnapshotStoreWithLogger(t.TempDir(), 1, hclog.NewNullLogger()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return s
 }
@@ -178,7 +185,7 @@ func TestANodeThatLostPowerIsSentASnapshot(t *testing.T) {
 	}
 	stations := make([]*station, len(voters))
 	for i, v := range voters {
-		stations[i] = newStation(v.ID)
+		stations[i] = newStation(t, v.ID)
 		stations[i].start(t, n, voters)
 	}
 	a, b, c := stations[0], stations[1], stations[2]

@@ -66,7 +66,7 @@ func newArena(t *testing.T, rng *rand.Rand, change func(*station)) *arena {
 		a.counters = append(a.counters, &exactCounter{key: of(uint32(i%2), i)})
 	}
 	for _, id := range []string{"a", "b", "c"} {
-		s := newStation(id)
+		s := newStation(t, id)
 		s.slow = slowly(rng.Uint64())
 		if change != nil {
 			change(s)
