@@ -160,6 +160,20 @@ func (s *station) granted(t *testing.T, group uint32, counter int, total uint64)
 	}
 }
 
+// compacted waits until the station has a snapshot of the group up to index or later.
+func (s *station) compacted(t *testing.T, group uint32, index uint64) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		list, err := s.snapshots[group].List()
+		if err == nil && len(list) > 0 && list[0].Index >= index {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: group %d: snapshots %v, %v", s.id, group, list, err)
+		}
+	}
+}
+
 // pools returns a station's pools of a group, without when they were changed.
 func (s *station) pools(t *testing.T, group uint32) map[string]uint64 {
 	t.Helper()
@@ -205,6 +219,10 @@ func TestANodeThatLostPowerIsSentASnapshot(t *testing.T) {
 	c.stop(t)
 	for total := uint64(10); total < 60; total++ {
 		round(stations[total%2], total+1)
+	}
+	for g := range uint32(groups) { // what c lacks is not in their logs any more
+		a.compacted(t, g, 100)
+		b.compacted(t, g, 100)
 	}
 	c.fs = lost
 	c.start(t, n, voters)
