@@ -159,7 +159,11 @@ func (l *line) gather(ctx context.Context) {
 func (l *line) run(ctx context.Context) {
 	pause := time.Duration(0)
 	for {
-		l.gather(ctx)
+		if l.idle() {
+			<-l.wake
+			continue
+		}
+		l.gather(ctx) // what waits is there until run takes it
 		batch, closed := l.take()
 		switch {
 		case len(batch) > 0 && ctx.Err() != nil:
@@ -177,10 +181,15 @@ func (l *line) run(ctx context.Context) {
 			}
 		case closed:
 			return
-		default:
-			<-l.wake
 		}
 	}
+}
+
+// idle reports whether nothing is to be done until the line is woken.
+func (l *line) idle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue) == 0 && !l.closed
 }
 
 // waiting reports whether something waits to be sent.
