@@ -1,7 +1,6 @@
 package app
 
 import (
-	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
@@ -22,10 +21,8 @@ const (
 	carriedName = "override"
 	// listCalls is how often one page looks into the table: each shard once, or 4
 	// million slots.
-	listCalls = limiter.PartitionCount
-	// cursorVersion is the first byte of a cursor.
-	cursorVersion = 1
-	cursorBytes   = 11
+	listCalls   = limiter.PartitionCount
+	cursorBytes = 11
 )
 
 // counters are the operator's view of the counter table.
@@ -68,20 +65,19 @@ func (c *counters) list(q *admin.CountersQuery) (*admin.Counters, error) {
 	return out, nil
 }
 
-// A cursor is a place of the table's listing, in text that means nothing to
-// others.
+// formatCursor returns the cursor of a place of the table's listing.
 func formatCursor(at table.Place) string {
 	b := binary.BigEndian.AppendUint16([]byte{cursorVersion}, uint16(at.Partition))
-	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(b, at.Lo))
+	return cursorText(binary.BigEndian.AppendUint64(b, at.Lo))
 }
 
 func parseCursor(s string) (table.Place, error) {
 	if s == "" {
 		return table.Place{}, nil
 	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) != cursorBytes || b[0] != cursorVersion {
-		return table.Place{}, &admin.Refusal{Status: http.StatusBadRequest, Text: fmt.Sprintf("cursor: %.40q: must be what an answer had", s)}
+	b, err := parseCursorText(s, cursorBytes)
+	if err != nil {
+		return table.Place{}, err
 	}
 	return table.Place{Partition: limiter.Partition(binary.BigEndian.Uint16(b[1:])), Lo: binary.BigEndian.Uint64(b[3:])}, nil
 }

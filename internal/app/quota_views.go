@@ -1,10 +1,8 @@
 package app
 
 import (
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -22,9 +20,8 @@ import (
 const (
 	// quotaScanMax is how many records one page looks at.
 	quotaScanMax = 20_000
-	// quotaCursorVersion is the first byte of a cursor, quotaCursorBytes its length.
-	quotaCursorVersion = 1
-	quotaCursorBytes   = 1 + 8 + 8 + 1 + 16
+	// quotaCursorBytes is the length of a cursor.
+	quotaCursorBytes = 1 + 8 + 8 + 1 + 16
 )
 
 // errPageEnds ends the reading of a ledger.
@@ -271,13 +268,12 @@ func forecast(start, now, ends int64, q *admin.Quota) *time.Time {
 	return &at
 }
 
-// A cursor is the record that a page ended with, in text that means nothing to
-// others.
+// formatQuotaCursor returns the cursor of a page that ended with c.
 func formatQuotaCursor(c *ledger.Counter) string {
-	b := binary.BigEndian.AppendUint64([]byte{quotaCursorVersion}, uint64(c.Window.Start))
+	b := binary.BigEndian.AppendUint64([]byte{cursorVersion}, uint64(c.Window.Start))
 	b = append(binary.BigEndian.AppendUint64(b, uint64(c.Window.End)), c.Window.Rolling)
 	b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, c.Key.Hi), c.Key.Lo)
-	return base64.RawURLEncoding.EncodeToString(b)
+	return cursorText(b)
 }
 
 // parseQuotaCursor returns nil for the first page.
@@ -285,16 +281,14 @@ func parseQuotaCursor(s string) (*ledger.Counter, error) {
 	if s == "" {
 		return nil, nil //nolint:nilnil // none
 	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err == nil && len(b) == quotaCursorBytes && b[0] == quotaCursorVersion {
-		u := binary.BigEndian.Uint64
-		c := &ledger.Counter{
-			Window: quota.Window{Start: int64(u(b[1:])), End: int64(u(b[9:])), Rolling: b[17]},
-			Key:    limiter.Key{Hi: u(b[18:]), Lo: u(b[26:])},
-		}
-		if w := c.Window; 0 <= w.Start && w.Start < w.End && w.End <= quota.TimeMax && w.Rolling <= quota.RollingMax {
-			return c, nil
-		}
+	b, err := parseCursorText(s, quotaCursorBytes)
+	if err != nil {
+		return nil, err
 	}
-	return nil, &admin.Refusal{Status: http.StatusBadRequest, Text: fmt.Sprintf("cursor: %.40q: must be what an answer had", s)}
+	u := binary.BigEndian.Uint64
+	w := quota.Window{Start: int64(u(b[1:])), End: int64(u(b[9:])), Rolling: b[17]}
+	if w.Start < 0 || w.End <= w.Start || quota.TimeMax < w.End || quota.RollingMax < w.Rolling {
+		return nil, badCursor(s)
+	}
+	return &ledger.Counter{Window: w, Key: limiter.Key{Hi: u(b[18:]), Lo: u(b[26:])}}, nil
 }
