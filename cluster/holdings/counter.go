@@ -49,6 +49,18 @@ func (k *counter) refund(units uint64) (dropped uint64) {
 	return lost + k.holding.Refund(units-lost)
 }
 
+// refund gives back units of k, or of a counter that is forgotten if k is nil, and
+// returns how many are credited.
+func (s *shard) refund(k *counter, units uint64) (credited uint64) {
+	dropped := units
+	if k != nil {
+		dropped = k.refund(units)
+	}
+	s.tally.refunded += units - dropped
+	s.tally.dropped += dropped
+	return units - dropped
+}
+
 // follow has the counter go by p, which may be another policy's than before.
 func (k *counter) follow(p *plan) {
 	if k.plan == p {

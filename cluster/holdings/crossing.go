@@ -75,13 +75,17 @@ func (h *Holdings) cross(s *shard, now limiter.Instant, k *counter) {
 		if i >= len(k.plan.marks) || k.used() < k.plan.marks[i] {
 			return
 		}
-		c := Crossing{Limit: k.plan.limit, Key: k.key, Percent: k.plan.limit.Quota.Notify[i], Used: k.used(), At: now}
-		select {
-		case h.crossings <- c:
-			s.tally.crossed++
-		default:
-			s.tally.missed++
-		}
+		h.announce(s, Crossing{Limit: k.plan.limit, Key: k.key, Percent: k.plan.limit.Quota.Notify[i], Used: k.used(), At: now})
 		k.told |= 1 << i
+	}
+}
+
+// announce tells of a crossing, if there is room, and counts it in s, which is locked.
+func (h *Holdings) announce(s *shard, c Crossing) {
+	select {
+	case h.crossings <- c:
+		s.tally.crossed++
+	default:
+		s.tally.missed++
 	}
 }

@@ -124,7 +124,10 @@ func (h *Holdings) park(s *shard, k *counter, w parked) bool {
 
 // tell tells the ledger what k needs and owes. It unlocks s, which is k's shard.
 func (h *Holdings) tell(s *shard, now limiter.Instant, k *counter) {
-	need, owed := h.proposal(k, now), h.owed(k)
+	need, owed := h.proposal(k, now), proposal{}
+	if k.plan.postPaid { // of others Tend tells
+		owed = h.owed(k)
+	}
 	key, hurry := k.key, k.gathers && len(k.waiting) > 0
 	k.gathers = (k.gathers && !hurry) || (need.any && !need.urgent)
 	s.mu.Unlock()
@@ -138,9 +141,6 @@ func (h *Holdings) tell(s *shard, now limiter.Instant, k *counter) {
 
 // owed is what the ledger is to be told of debt.
 func (h *Holdings) owed(k *counter) proposal {
-	if !k.plan.postPaid {
-		return proposal{}
-	}
 	c, ok := k.holding.Owed(&k.plan.terms)
 	if !ok {
 		return proposal{}
@@ -169,9 +169,7 @@ func (h *Holdings) proposal(k *counter, now limiter.Instant) proposal {
 func (h *Holdings) try(s *shard, now limiter.Instant, k *counter, w parked) (done bool) {
 	switch ch := &w.call.Charges()[w.i]; {
 	case ch.Op == limiter.OpGiveBack:
-		dropped := k.refund(ch.Cost)
-		s.tally.refunded += ch.Cost - dropped
-		s.tally.dropped += dropped
+		s.refund(k, ch.Cost)
 		k.allow(ch, now)
 		return true
 	case !charges(w.call, w.i):
@@ -220,14 +218,20 @@ func (h *Holdings) spend(s *shard, now limiter.Instant, k *counter, ch *limiter.
 
 // post charges post-paid use that does not fit: it passes, and is owed.
 func (h *Holdings) post(s *shard, now limiter.Instant, k *counter, ch *limiter.Charge) {
-	owed, lost := k.holding.Post(now, ch.Cost, &k.plan.terms)
-	s.tally.spent += ch.Cost - owed - lost
-	s.tally.owed += owed
-	s.tally.lost += lost
-	k.lost += lost
+	k.lost += h.record(s, now, k, ch.Cost)
 	ch.Was = limiter.Instant(k.start + 1)
 	k.allow(ch, now)
+}
+
+// record charges use that has happened: what does not fit is owed. It returns what
+// is beyond the largest debt, and recorded nowhere.
+func (h *Holdings) record(s *shard, now limiter.Instant, k *counter, units uint64) (lost uint64) {
+	owed, lost := k.holding.Post(now, units, &k.plan.terms)
+	s.tally.spent += units - owed - lost
+	s.tally.owed += owed
+	s.tally.lost += lost
 	h.cross(s, now, k)
+	return lost
 }
 
 // left returns how many units could still be charged, as far as is known here.
@@ -283,9 +287,7 @@ func (h *Holdings) undo(now limiter.Instant, c *limiter.Call) {
 		s := h.shard(ch.Key)
 		s.mu.Lock()
 		if k := s.counters.get(place{ch.Key, int64(ch.Was) - 1}); k != nil {
-			dropped := k.refund(ch.Cost)
-			s.tally.refunded += ch.Cost - dropped
-			s.tally.dropped += dropped
+			s.refund(k, ch.Cost)
 			k.allow(ch, now)
 		}
 		s.mu.Unlock()

@@ -7,10 +7,6 @@ import (
 	"github.com/headgate/headgate/limiter/quota"
 )
 
-// settleTries is how often the ledger is told that a charge is not to count, if it
-// does not answer.
-const settleTries = 3
-
 // A question is what the ledger is asked about charge i of a call, whose quota is
 // exact: the answer decides it. Nothing of an exact quota is held here, so that a
 // crash strands nothing but what was charged to calls that were under way.
@@ -144,7 +140,7 @@ func (q *question) charged(now limiter.Instant, ch *limiter.Charge, c *quota.Com
 	case err != nil || q.late(now):
 		q.fail(ch, limiter.Unavailable)
 		if !known && (err != nil || r.Code == quota.OK) {
-			q.h.settle(c, 1)
+			q.h.takeBack(*c)
 		}
 	case r.Code == quota.Differs, r.Code == quota.OK && r.Charged == 0 && c.Cost > 0:
 		q.call.Reused = true
@@ -172,12 +168,7 @@ func (q *question) pass(now limiter.Instant, ch *limiter.Charge, r quota.Result)
 	s.tally.spent += ch.Cost
 	for i, mark := range q.plan.marks {
 		if before < mark && mark <= used {
-			select {
-			case h.crossings <- Crossing{Limit: q.plan.limit, Key: ch.Key, Percent: q.plan.limit.Quota.Notify[i], Used: used, At: now}:
-				s.tally.crossed++
-			default:
-				s.tally.missed++
-			}
+			h.announce(s, Crossing{Limit: q.plan.limit, Key: ch.Key, Percent: q.plan.limit.Quota.Notify[i], Used: used, At: now})
 		}
 	}
 }
@@ -232,7 +223,7 @@ func (q *question) look(now limiter.Instant, ch *limiter.Charge, r quota.Result)
 // the caller's it stays charged: the call is not decided then, or was never charged.
 func (h *Holdings) undoExact(c *limiter.Call, i int) {
 	ch := &c.Charges()[i]
-	start := -int64(ch.Was) - 1
+	was := ch.Was
 	ch.Was = 0
 	if named(c) {
 		return
@@ -243,30 +234,23 @@ func (h *Holdings) undoExact(c *limiter.Call, i int) {
 		return
 	}
 	h.count(ch.Key, func(t *tally) { t.refunded += ch.Cost })
-	h.settle(&quota.Command{
-		Key: ch.Key, Window: p.pool(start), Request: request(c, i), Cost: ch.Cost,
-		Version: p.terms.Version, Limit: p.terms.Limit,
-	}, 1)
+	spent := h.command(Held{Key: ch.Key, Was: was, Request: request(c, i)}, p)
+	spent.Cost = ch.Cost
+	h.takeBack(spent)
 	ch.Decision.Remaining = min(ch.Decision.Remaining+ch.Cost, p.terms.Limit)
 	if ch.Decision.Remaining == p.terms.Limit {
 		ch.Decision.ResetAfter = 0
 	}
 }
 
-// settle tells the ledger that the charge of c, whose call was denied, cost nothing.
-func (h *Holdings) settle(c *quota.Command, try int) {
-	spent := *c
-	nothing := spent
-	nothing.Op, nothing.Cost = quota.OpSettle, 0
-	err := h.cfg.Submit(nothing, func(_ *quota.Command, _ quota.Result, err error) {
-		switch {
-		case err != nil && try < settleTries:
-			h.settle(&spent, try+1)
-		case err != nil:
+// takeBack tells the ledger that what spent has charged, whose call was denied, cost
+// nothing.
+func (h *Holdings) takeBack(spent quota.Command) {
+	c := spent
+	c.Op, c.Cost = quota.OpSettle, 0
+	h.ask(c, 1, func(_ quota.Result, ok bool) {
+		if !ok {
 			h.stuck.Add(spent.Cost)
 		}
 	})
-	if err != nil {
-		h.stuck.Add(spent.Cost)
-	}
 }

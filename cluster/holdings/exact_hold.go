@@ -51,20 +51,25 @@ func (h *Holdings) command(held Held, p *plan) quota.Command {
 	}
 }
 
-// ask submits c, a few times if the ledger does not answer.
+// settleTries is how often the ledger is told what became of a charge, if it does not
+// answer.
+const settleTries = 3
+
+// ask submits c, a few times if the ledger does not answer. What it does not take in is
+// not tried again.
 func (h *Holdings) ask(c quota.Command, try int, done func(r quota.Result, ok bool)) {
-	answered := func(c *quota.Command, r quota.Result, err error) {
-		switch again := *c; {
+	answered := func(_ *quota.Command, r quota.Result, err error) {
+		switch {
 		case err == nil:
 			done(r, true)
 		case try < settleTries:
-			h.ask(again, try+1, done)
+			h.ask(c, try+1, done)
 		default:
 			done(quota.Result{}, false)
 		}
 	}
 	if err := h.cfg.Submit(c, answered); err != nil {
-		answered(&c, quota.Result{}, err)
+		done(quota.Result{}, false)
 	}
 }
 

@@ -22,19 +22,13 @@ func (h *Holdings) Refund(key limiter.Key, was limiter.Instant, units uint64) (c
 	s := h.shard(key)
 	s.mu.Lock()
 	k := s.counters.get(place{key, int64(was) - 1})
-	dropped := units
-	var owed proposal
+	credited, owed := s.refund(k, units), proposal{}
 	if k != nil {
-		dropped = k.refund(units)
-		owed = h.debt(k)
+		owed = h.owed(k)
 	}
-	s.tally.refunded += units - dropped
-	s.tally.dropped += dropped
 	s.mu.Unlock()
-	if owed.any {
-		h.submit(owed)
-	}
-	return units - dropped
+	h.submit(owed)
+	return credited
 }
 
 // Owe records use that has happened and that ch, which was denied, could not charge: as
@@ -52,24 +46,9 @@ func (h *Holdings) Owe(now limiter.Instant, ch *limiter.Charge, units uint64) (r
 		s.mu.Unlock()
 		return 0
 	}
-	owed, lost := k.holding.Post(now, units, &k.plan.terms)
-	s.tally.spent += units - owed - lost
-	s.tally.owed += owed
-	s.tally.lost += lost
-	h.cross(s, now, k)
-	tell := h.debt(k)
+	lost := h.record(s, now, k, units)
+	owed := h.owed(k)
 	s.mu.Unlock()
-	if tell.any {
-		h.submit(tell)
-	}
+	h.submit(owed)
 	return units - lost
-}
-
-// debt is owed for a quota that need not be post-paid.
-func (h *Holdings) debt(k *counter) proposal {
-	c, ok := k.holding.Owed(&k.plan.terms)
-	if !ok {
-		return proposal{}
-	}
-	return h.propose(k, c)
 }

@@ -59,8 +59,8 @@ func (h *Holdings) due(k *counter, now limiter.Instant) (proposals []proposal) {
 	if c, ok := k.holding.Surplus(now, &k.plan.terms); ok {
 		proposals = append(proposals, h.propose(k, c))
 	}
-	if c, ok := k.holding.Owed(&k.plan.terms); ok {
-		proposals = append(proposals, h.propose(k, c))
+	if p := h.owed(k); p.any {
+		proposals = append(proposals, p)
 	}
 	return proposals
 }
@@ -137,8 +137,8 @@ func (h *Holdings) closeShard(s *shard) (proposals []proposal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for k := range s.counters.each() {
-		if c, ok := k.holding.Owed(&k.plan.terms); ok {
-			proposals = append(proposals, h.propose(k, c))
+		if p := h.owed(k); p.any {
+			proposals = append(proposals, p)
 		}
 		if !k.holding.Forgettable() || !k.holding.Reported() {
 			proposals = append(proposals, h.propose(k, k.holding.Close(&k.plan.terms)))
