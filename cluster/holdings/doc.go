@@ -22,6 +22,6 @@
 // Errors: only a Config has them. A charge that can't be decided in time is denied
 // and says so by limiter.Degraded.
 //
-// See docs/adr/0016-quotas-in-memory.md, docs/adr/0020-exact-quotas.md and
-// docs/adr/0022-grants-ahead-of-need.md.
+// See docs/adr/0016-quotas-in-memory.md, docs/adr/0020-exact-quotas.md,
+// docs/adr/0022-grants-ahead-of-need.md and docs/adr/0027-units-that-become-free.md.
 package holdings
