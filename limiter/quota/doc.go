@@ -17,7 +17,7 @@
 // Who applies a group's log does this for each entry: [DecodeBatch], [Group.Begin],
 // and for each command [Group.Receive]; if that is OK and the command has a pool, it
 // reads the pool's record, sets Beside for one that rolls, and calls [Pool.Apply], or
-// [Pool.Decide] for exact mode. Before it proposes, a leader asks [Group.Refuses],
+// sets Behind and calls [Pool.Decide] for exact mode. Before it proposes, a leader asks [Group.Refuses],
 // [Pool.Answer] and [Pool.Foresee]: what would change nothing needs no entry.
 //
 // Who keeps holdings calls [Holding.Spend] and then [Holding.Need]; after a give-back

@@ -33,6 +33,10 @@ type Pool struct {
 	// that rolls. It is no part of the record: whoever applies the log sets it
 	// before each command, to what [Beside] returns.
 	Beside uint64
+	// Behind is by how much the group's time is behind its clock, in milliseconds, which
+	// it then passes faster than: [Pool.Decide] has requests remembered for longer. It is
+	// no part of the record either.
+	Behind int64
 }
 
 // A Past is the sum over former holders: what they may have spent, and owe.

@@ -8,7 +8,7 @@ import (
 
 const (
 	// rememberFor is how long a request is remembered after it last changed, or its
-	// hold ended, in milliseconds: 10 minutes.
+	// hold ended without being settled, in milliseconds: 10 minutes.
 	rememberFor = 600_000
 	// rememberUnasked is the same for a spend that nobody can ask about again (see
 	// [Unnamed]): 30 seconds, in which its sender settles it if the answer was lost.
@@ -39,7 +39,7 @@ type Request struct {
 	Cost    uint64 // as it was asked
 	Charged uint64 // what counts now
 	Owed    uint64 // what did not fit when it was settled
-	Changed int64  // when it last changed, Unix milliseconds
+	Changed int64  // when it last changed, Unix milliseconds, and what the time may gain: see change
 	Until   int64  // OpHold: when it ends by itself, charged in full, Unix milliseconds
 	Settled bool
 	Final   uint64 // what it was settled with
@@ -48,11 +48,25 @@ type Request struct {
 
 // Kept returns until when q is remembered, in Unix milliseconds.
 func (q *Request) Kept() int64 {
-	if q.Unasked {
-		return q.Changed + rememberUnasked
+	kept := q.Changed + q.remember()
+	if q.Op == OpHold && !q.Settled {
+		kept = max(kept, q.Until+rememberFor)
 	}
-	return max(q.Changed, q.Until) + rememberFor
+	return kept
 }
+
+// remember returns for how long q is remembered after it changed, in milliseconds.
+func (q *Request) remember() int64 {
+	if q.Unasked {
+		return rememberUnasked
+	}
+	return rememberFor
+}
+
+// change notes that q changed at the group's time at, which was behind its clock by so
+// much. In the time that q is remembered the group's gains on the clock at most that, and
+// at most as much again, since it passes at most twice as fast: see [Stamper].
+func (q *Request) change(at, behind int64) { q.Changed = at + min(behind, q.remember()) }
 
 // Forgotten reports whether q means nothing any more at the group's time at: it
 // may be deleted. An unsettled hold stays charged in full.
@@ -76,7 +90,7 @@ func (p *Pool) Decide(at int64, c *Command, q *Request) Result {
 	case OpSettle:
 		code, did = p.settle(at, c, q)
 	case OpExtend:
-		code, did = q.extend(at, c)
+		code, did = p.extend(at, c, q)
 	default:
 	}
 	p.touch(at, changed || did)
@@ -105,12 +119,13 @@ func (p *Pool) begin(at int64, c *Command, q *Request) (Code, bool) {
 		return Exhausted, false
 	}
 	p.Exact.Charged += c.Cost
-	*q = Request{Op: c.Op, Cost: c.Cost, Charged: c.Cost, Changed: at}
+	*q = Request{Op: c.Op, Cost: c.Cost, Charged: c.Cost}
 	if c.Op == OpHold {
 		q.Until = min(c.Until, at+holdMax)
 	} else {
 		q.Unasked = c.Request.Hi&1 == 1
 	}
+	q.change(at, p.Behind)
 	return OK, true
 }
 
@@ -124,7 +139,8 @@ func (p *Pool) settle(at int64, c *Command, q *Request) (Code, bool) {
 		return Differs, false
 	}
 	late := q.Op == OpHold && at >= q.Until
-	q.Settled, q.Final, q.Changed = true, c.Cost, at
+	q.Settled, q.Final = true, c.Cost
+	q.change(at, p.Behind)
 	switch {
 	case c.Cost > q.Charged:
 		p.exceed(c, q)
@@ -148,7 +164,7 @@ func (p *Pool) exceed(c *Command, q *Request) {
 	}
 }
 
-func (q *Request) extend(at int64, c *Command) (Code, bool) {
+func (p *Pool) extend(at int64, c *Command, q *Request) (Code, bool) {
 	until := min(c.Until, at+holdMax)
 	switch {
 	case q.Op != OpHold:
@@ -158,7 +174,8 @@ func (q *Request) extend(at int64, c *Command) (Code, bool) {
 	case until <= q.Until:
 		return OK, false
 	}
-	q.Until, q.Changed = until, at
+	q.Until = until
+	q.change(at, p.Behind)
 	return OK, true
 }
 

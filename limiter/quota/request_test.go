@@ -2,6 +2,7 @@ package quota
 
 import (
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -92,6 +93,12 @@ func TestExactMode(t *testing.T) {
 			{0, hold, OK, 4, 0, 6},
 			{15 * minute, settle(1), Unknown, 0, 0, 6},
 		}},
+		{"nor ten minutes after it was settled, however long it was to last", []exact{
+			{0, hold, OK, 4, 0, 6},
+			{1, settle(1), OK, 1, 0, 9},
+			{10 * minute, settle(1), OK, 1, 0, 9},
+			{10*minute + 1, settle(1), Unknown, 0, 0, 9},
+		}},
 		{"a hold can be extended while it is open, by a day at most", []exact{
 			{0, hold, OK, 4, 0, 6},
 			{1, extend(6 * minute), OK, 4, 0, 6},
@@ -159,6 +166,58 @@ func TestExactMode(t *testing.T) {
 	if p.Decide(7, &far, &q); q.Until != 7+24*60*minute {
 		t.Errorf("a hold lasts until %d", q.Until)
 	}
+}
+
+// A group whose node was off catches up, by a time that passes twice as fast as clocks do.
+func TestARequestIsRememberedForItsTimeWhileTheGroupCatchesUp(t *testing.T) {
+	type made struct {
+		q  Request
+		at int64 // what a clock showed then
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		moment := int64(1_800_000_000_000) // what a clock shows, Unix milliseconds
+		var g Group
+		g.Advance(moment)
+		var s Stamper
+		var requests []made
+		now := limiter.Instant(1)
+		for i := range rapid.IntRange(1, 60).Draw(t, "steps") {
+			if rapid.IntRange(0, 9).Draw(t, "what") == 0 {
+				moment += rapid.Int64Range(0, 2*rememberFor).Draw(t, "is off for")
+				s, now = Stamper{}, 1
+				s.Applied(now, g.Time(), g.Clock())
+			}
+			run := rapid.Int64Range(0, rememberFor/8).Draw(t, "runs for")
+			moment, now = moment+run, now.Add(time.Duration(run)*time.Millisecond)
+			s.Applied(now, g.Time(), g.Clock())
+			s.Agree(now, moment)
+			at, ahead, _ := s.Stamp(now, moment)
+			g.Begin(&Batch{At: at, Ahead: ahead})
+			for _, r := range requests {
+				long := int64(rememberFor)
+				if r.q.Unasked {
+					long = rememberUnasked
+				}
+				if moment-r.at < long && r.q.Forgotten(g.Time()) {
+					t.Fatalf("%+v is forgotten after %d ms", r.q, moment-r.at)
+				}
+				if g.Time()-r.at >= 2*long && !r.q.Forgotten(g.Time()) {
+					t.Fatalf("%+v is remembered after %d ms of the group's", r.q, g.Time()-r.at)
+				}
+			}
+			c := Command{Op: OpSpend, Version: 1, Limit: 100, Cost: 1, Request: Named(limiter.Key{Lo: uint64(i)})}
+			if rapid.Bool().Draw(t, "nobody repeats it") {
+				c.Request = Unnamed(0, uint64(i))
+			}
+			r, p := made{at: moment}, Pool{Behind: g.Clock() - g.Time()}
+			p.Decide(g.Time(), &c, &r.q)
+			if rapid.Bool().Draw(t, "it is settled") {
+				c.Op = OpSettle
+				p.Decide(g.Time(), &c, &r.q)
+			}
+			requests = append(requests, r)
+		}
+	})
 }
 
 // TestExactModeAgreesWithItsCallers lets callers repeat what they ask, in any order,

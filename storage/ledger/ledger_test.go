@@ -156,6 +156,7 @@ func (m *model) apply(b *quota.Batch) []quota.Result {
 		if m.requests[id] == nil {
 			m.requests[id] = &quota.Request{}
 		}
+		p.Behind = m.group.Clock() - at
 		results = append(results, p.Decide(at, c, m.requests[id]))
 	}
 	return results
@@ -598,6 +599,7 @@ func TestARequestIsDeletedOnlyWhenItIsForgotten(t *testing.T) {
 		{Op: quota.OpSpend, Changed: now + 999},
 		{Op: quota.OpHold, Changed: now, Until: now + 5500},
 		{Op: quota.OpHold, Changed: now + 1, Until: now},
+		{Op: quota.OpHold, Changed: now + 1, Until: now + 86_400_000, Settled: true},
 		{Op: quota.OpSpend, Changed: now, Unasked: true},
 	} {
 		at := due(&q) * 1000

@@ -130,6 +130,7 @@ func (w *work) decide(now int64, c *quota.Command, p *quota.Pool) (quota.Result,
 	if err != nil {
 		return quota.Result{}, err
 	}
+	p.Behind = w.group.Clock() - now
 	return p.Decide(now, c, &q.request), nil
 }
 
