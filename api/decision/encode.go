@@ -50,6 +50,8 @@ const (
 	tagExplanationFile     = 2<<3 | message
 	tagExplanationLine     = 3<<3 | number
 	tagExplanationSelector = 4<<3 | message
+	tagExplanationUnit     = 5<<3 | message
+	tagExplanationCost     = 6<<3 | number
 )
 
 // Append appends the CheckResponse for x, which is decided and has no Fault, and
@@ -64,7 +66,7 @@ func Append(dst []byte, x *api.Exchange, explain bool) []byte {
 		dst, at = wire.Open(dst, tagLimits)
 		dst = appendLimit(dst, &charges[i])
 		if explain {
-			dst = appendExplanation(dst, tagLimitExplanation, x.Snapshot, charges[i].Limit, charges[i].Key)
+			dst = appendExplanation(dst, tagLimitExplanation, x.Snapshot, &charges[i])
 		}
 		dst = wire.Shut(dst, at)
 	}
@@ -175,13 +177,15 @@ func appendLimit(dst []byte, ch *limiter.Charge) []byte {
 	return appendWait(dst, tagLimitMaxWait, l.MaxWait)
 }
 
-func appendExplanation(dst []byte, tag byte, s *policy.Snapshot, l *limiter.Limit, key limiter.Key) []byte {
-	rule := s.Rule(l)
+func appendExplanation(dst []byte, tag byte, s *policy.Snapshot, ch *limiter.Charge) []byte {
+	rule := s.Rule(ch.Limit)
 	dst, at := wire.Open(dst, tag)
-	dst = wire.AppendString(dst, tagExplanationKey, key.Fingerprint())
+	dst = wire.AppendString(dst, tagExplanationKey, ch.Key.Fingerprint())
 	dst = wire.AppendString(dst, tagExplanationFile, rule.File)
 	dst = wire.AppendUint(dst, tagExplanationLine, uint64(uint32(rule.Line)))
 	dst = wire.AppendString(dst, tagExplanationSelector, rule.Selector)
+	dst = wire.AppendString(dst, tagExplanationUnit, unitOf(ch.Limit))
+	dst = wire.AppendUint(dst, tagExplanationCost, ch.Cost)
 	return wire.Shut(dst, at)
 }
 

@@ -38,7 +38,7 @@ func AppendExplained(dst []byte, x *api.Exchange) []byte {
 	for _, r := range x.Req.Replaced() {
 		dst, at = wire.Open(dst, tagExplainReplaced)
 		dst = wire.AppendString(dst, tagReplacedName, r.Limit.Name)
-		dst = appendExplanation(dst, tagReplacedExplanation, x.Snapshot, r.Limit, r.Key)
+		dst = appendExplanation(dst, tagReplacedExplanation, x.Snapshot, &limiter.Charge{Limit: r.Limit, Key: r.Key})
 		dst = wire.Shut(dst, at)
 	}
 	if x.Req.Exempt() {

@@ -125,6 +125,8 @@ func explanation(s *policy.Snapshot, ch *limiter.Charge) *headgatev1.Explanation
 		File:           rule.File,
 		Line:           uint32(rule.Line),
 		Selector:       rule.Selector,
+		Unit:           unitOf(ch.Limit),
+		Cost:           ch.Cost,
 	}
 }
 

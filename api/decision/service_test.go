@@ -105,17 +105,17 @@ func testCheckSaysAllThatWasDecided(t *testing.T) {
 			{
 				Name: "two", Kind: headgatev1.LimitKind_LIMIT_KIND_WINDOW, Verdict: denied,
 				Amount: 2, Period: hour, RetryAfter: hour, ResetAfter: hour,
-				Explanation: &headgatev1.Explanation{File: "shop.yaml", Line: 3, Selector: "by user"},
+				Explanation: &headgatev1.Explanation{File: "shop.yaml", Line: 3, Selector: "by user", Cost: 1},
 			},
 			{
 				Name: "bucket", Kind: headgatev1.LimitKind_LIMIT_KIND_RATE, Verdict: allowed,
 				Amount: 10, Period: durationpb.New(time.Second), Burst: 20, Remaining: 18, ResetAfter: durationpb.New(200 * time.Millisecond),
-				Explanation: &headgatev1.Explanation{File: "shop.yaml", Line: 6, Selector: "by user"},
+				Explanation: &headgatev1.Explanation{File: "shop.yaml", Line: 6, Selector: "by user", Cost: 1},
 			},
 			{
 				Name: "trial", Kind: headgatev1.LimitKind_LIMIT_KIND_WINDOW, Verdict: denied, Shadow: true,
 				Amount: 1, Period: hour, RetryAfter: hour, ResetAfter: hour,
-				Explanation: &headgatev1.Explanation{File: "shop.yaml", Line: 10, Selector: "by user"},
+				Explanation: &headgatev1.Explanation{File: "shop.yaml", Line: 10, Selector: "by user", Cost: 1},
 			},
 		},
 	}

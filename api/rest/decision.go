@@ -49,6 +49,8 @@ type explanation struct {
 	File           string `json:"file"`
 	Line           uint32 `json:"line"`
 	Selector       string `json:"selector"`
+	Unit           string `json:"unit,omitempty"`
+	Cost           uint64 `json:"cost"`
 }
 
 // decisionOf returns what the native API says of x, which is decided for c and has
@@ -94,7 +96,7 @@ func limitOf(m *headgatev1.LimitResult, canWait bool) limit {
 		l.Wait = seconds(m.GetWait())
 	}
 	if e := m.GetExplanation(); e != nil {
-		l.Explanation = &explanation{e.GetKeyFingerprint(), e.GetFile(), e.GetLine(), e.GetSelector()}
+		l.Explanation = &explanation{e.GetKeyFingerprint(), e.GetFile(), e.GetLine(), e.GetSelector(), e.GetUnit(), e.GetCost()}
 	}
 	return l
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -20,14 +19,16 @@ import (
 
 // checkOptions are the flags of `headgate check`.
 type checkOptions struct {
-	server   string
-	cost     uint64
-	giveBack bool
-	peek     bool
-	explain  bool
-	timeout  time.Duration
-	output   outputFormat
-	secure   tlsOptions
+	server    string
+	cost      uint64
+	costs     unitCosts
+	requestID string
+	giveBack  bool
+	peek      bool
+	explain   bool
+	timeout   time.Duration
+	output    outputFormat
+	secure    tlsOptions
 }
 
 func newCheck() *cobra.Command {
@@ -43,19 +44,26 @@ asks about 1 unit.
 A pace makes an allowed call wait before it starts: the answer says how long, and its
 turn is taken. Give the cost back if it does not start.
 
-With --explain and nothing charged it also says which limits gave way to others and
-whether the domain is enforced.
+--costs says what the call costs the limits that count a named unit ("unit: tokens" in a
+policy), instead of --cost. --request-id names the call to quotas in exact mode, which charge
+the same id once however often it is asked, for ten minutes; with --give-back it names the
+call that is given back.
+
+With --explain it also says which units no limit counts, and with nothing charged which
+limits gave way to others and whether the domain is enforced.
 
 A comma or a backslash inside a value is written \, or \\.
 The order of the attributes matters only to limits that use "descriptor".
 
 Exit codes: 0 allowed, 1 denied, 2 misuse (also what the server calls an invalid
-request or an unknown domain), 3 server or network trouble.`,
+request, an unknown domain, or a request id that stands for another charge), 3 server or network trouble.`,
 		Example: `  headgate check shop remote_address=192.0.2.1
   headgate check shop path=/search,user=ann --explain
   headgate check shop path=/search,user=ann --peek --explain  # why? charges nothing
   headgate check llm tenant=acme --cost 250 --peek       # would 250 pass? charges nothing
   headgate check llm tenant=acme --cost 250 --give-back  # undo a charge of 250
+  headgate check llm team=search --costs tokens=3000,cents=12 --explain
+  headgate check llm team=search --costs cents=12 --request-id 7d0c2f  # charged once, whoever asks again
   headgate check shop user=ann -o json --server limits.internal:8081
   headgate check shop user=ann --server limits.internal:8081 --tls-ca ca.pem`,
 		Args: cobra.MinimumNArgs(1),
@@ -64,6 +72,8 @@ request or an unknown domain), 3 server or network trouble.`,
 	f := cmd.Flags()
 	f.StringVar(&o.server, "server", "127.0.0.1:8081", "gRPC `address` of the server")
 	f.Uint64Var(&o.cost, "cost", 1, "units that the call costs; 0 looks without charging")
+	f.Var(&o.costs, "costs", "what the call costs in named units, instead of --cost; commas between several")
+	f.StringVar(&o.requestID, "request-id", "", "`id` of the call, of 1 to 256 bytes, which exact quotas charge once")
 	f.BoolVar(&o.giveBack, "give-back", false, "give the units back instead of charging them")
 	f.BoolVar(&o.peek, "peek", false, "charge nothing: say whether --cost units would pass")
 	f.BoolVar(&o.explain, "explain", false, "show every limit that the call reaches, its counter and where it is defined")
@@ -74,15 +84,11 @@ request or an unknown domain), 3 server or network trouble.`,
 }
 
 func runCheck(cmd *cobra.Command, args []string, o *checkOptions) error {
-	req := &headgatev1.CheckRequest{Domain: args[0], Cost: &o.cost, GiveBack: o.giveBack, Explain: o.explain}
-	if o.giveBack && o.cost == 0 {
-		return misuse(errors.New("--give-back needs a --cost of at least 1"))
+	if err := o.checkRequest(cmd.Flags().Changed("request-id")); err != nil {
+		return misuse(err)
 	}
-	if o.giveBack && o.peek {
-		return misuse(errors.New("--peek charges nothing: there is nothing for --give-back to undo"))
-	}
-	if o.timeout <= 0 {
-		return misuse(fmt.Errorf("--timeout %v: must be above 0", o.timeout))
+	req := &headgatev1.CheckRequest{
+		Domain: args[0], Cost: &o.cost, Costs: o.costs, GiveBack: o.giveBack, Explain: o.explain, RequestId: []byte(o.requestID),
 	}
 	for _, arg := range args[1:] {
 		attributes, err := parseAttributes(arg)
@@ -124,8 +130,10 @@ func callCheck(ctx context.Context, o *checkOptions, secure *tls.Config, req *he
 	defer conn.Close() //nolint:errcheck // the answer is in hand, or an error is on its way
 	client, answer := headgatev1.NewDecisionServiceClient(conn), new(headgatev1.ExplainResponse)
 	switch {
-	case o.explain && (o.peek || o.cost == 0):
-		answer, err = client.Explain(ctx, &headgatev1.ExplainRequest{Domain: req.GetDomain(), Attributes: req.GetAttributes(), Cost: req.Cost})
+	case o.explain && o.looks():
+		answer, err = client.Explain(ctx, &headgatev1.ExplainRequest{
+			Domain: req.GetDomain(), Attributes: req.GetAttributes(), Cost: req.Cost, Costs: req.GetCosts(),
+		})
 	case o.peek:
 		answer.Decision, err = client.Peek(ctx, req)
 	default:
@@ -135,7 +143,7 @@ func callCheck(ctx context.Context, o *checkOptions, secure *tls.Config, req *he
 		s := status.Convert(err)
 		err = fmt.Errorf("check on %s: %s (%s)", o.server, s.Message(), s.Code())
 		switch s.Code() {
-		case codes.InvalidArgument, codes.NotFound:
+		case codes.InvalidArgument, codes.NotFound, codes.AlreadyExists:
 			return nil, misuse(err)
 		default:
 			return nil, trouble(err)

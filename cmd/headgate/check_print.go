@@ -25,11 +25,20 @@ type checkAnswer struct {
 	Degraded      string       `json:"degraded,omitempty"`
 	PolicyVersion uint64       `json:"policy_version"`
 	PolicyHash    string       `json:"policy_hash,omitempty"`
-	Mode          string       `json:"mode,omitempty"` // these three only where nothing is charged and --explain is given
+	RequestID     string       `json:"request_id,omitempty"` // as given, and so are the costs
+	Costs         []unitCost   `json:"costs,omitempty"`
+	Uncounted     []string     `json:"uncounted,omitempty"` // units of them that no limit counts: only with --explain
+	Mode          string       `json:"mode,omitempty"`      // these three only where nothing is charged and --explain is given
 	UnknownDomain bool         `json:"unknown_domain,omitempty"`
 	Exempt        bool         `json:"exempt,omitempty"`
 	Limits        []checkLimit `json:"limits"`
 	Replaced      []replaced   `json:"replaced,omitempty"`
+}
+
+// A unitCost is what the call costs in one unit.
+type unitCost struct {
+	Unit  string `json:"unit"`
+	Units uint64 `json:"units"`
 }
 
 // A checkLimit is what one limit decided.
@@ -57,6 +66,8 @@ type definition struct {
 	File     string `json:"file,omitempty"`
 	Line     uint32 `json:"line,omitempty"`
 	Selector string `json:"selector,omitempty"`
+	Unit     string `json:"unit,omitempty"` // of the limit's amount
+	Cost     uint64 `json:"cost,omitempty"` // what the call asks of it
 }
 
 // A replaced is a limit that gave way to another.
@@ -68,7 +79,7 @@ type replaced struct {
 // printCheck writes the answer for people, or as JSON.
 func printCheck(w io.Writer, answer *headgatev1.ExplainResponse, o *checkOptions) error {
 	if o.output == outputJSON {
-		return printJSON(w, newCheckAnswer(answer))
+		return printJSON(w, newCheckAnswer(answer, o))
 	}
 	r := answer.GetDecision()
 	var b strings.Builder
@@ -95,6 +106,9 @@ func printCheck(w io.Writer, answer *headgatev1.ExplainResponse, o *checkOptions
 		fmt.Fprintf(&b, "policy       version %d (%.12s)\n", r.GetPolicyVersion(), r.GetPolicyHash())
 		if answer.GetMode() > headgatev1.DomainMode_DOMAIN_MODE_ENFORCE {
 			fmt.Fprintf(&b, "mode         %s\n", enumWord(answer.GetMode().String(), "DOMAIN_MODE_"))
+		}
+		if units := o.costs.uncounted(answer); len(units) > 0 {
+			fmt.Fprintf(&b, "uncounted    %s: no limit that applies has this unit\n", strings.Join(units, ", "))
 		}
 		if len(r.GetLimits()) > 0 {
 			b.WriteString("\n")
@@ -149,9 +163,9 @@ func writeLimits(b *strings.Builder, answer *headgatev1.ExplainResponse) {
 		}
 		fmt.Fprintln(t, strings.Join(cells, "\t"))
 	}
-	row("LIMIT", "VERDICT", "REMAINING", "RETRY AFTER", "RESET AFTER", "ALLOWS", "COUNTER", "FROM")
+	row("LIMIT", "VERDICT", "REMAINING", "RETRY AFTER", "RESET AFTER", "COST", "ALLOWS", "COUNTER", "FROM")
 	for _, l := range answer.GetDecision().GetLimits() {
-		verdict, retry, remaining, reset, allows := enumWord(l.GetVerdict().String(), "VERDICT_"), "", "", "", "unlimited"
+		verdict, retry, remaining, reset, cost, allows := enumWord(l.GetVerdict().String(), "VERDICT_"), "", "", "", "", "unlimited"
 		if l.GetShadow() {
 			verdict += " (shadow)"
 		}
@@ -164,7 +178,8 @@ func writeLimits(b *strings.Builder, answer *headgatev1.ExplainResponse) {
 		if l.GetKind() != headgatev1.LimitKind_LIMIT_KIND_UNLIMITED {
 			remaining = strconv.FormatUint(l.GetRemaining(), 10)
 			reset = roundUp(l.GetResetAfter().AsDuration()).String()
-			allows = fmt.Sprintf("%d per %v", l.GetAmount(), l.GetPeriod().AsDuration())
+			cost = withUnit(l.GetExplanation().GetCost(), l)
+			allows = fmt.Sprintf("%s per %v", withUnit(l.GetAmount(), l), l.GetPeriod().AsDuration())
 			if l.MaxWait != nil {
 				allows += fmt.Sprintf(", waits up to %v", l.GetMaxWait().AsDuration())
 			}
@@ -172,12 +187,17 @@ func writeLimits(b *strings.Builder, answer *headgatev1.ExplainResponse) {
 				allows += fmt.Sprintf(", burst %d", l.GetBurst())
 			}
 		}
-		row(l.GetName(), verdict, remaining, retry, reset, allows, l.GetExplanation().GetKeyFingerprint(), origin(l.GetExplanation()))
+		row(l.GetName(), verdict, remaining, retry, reset, cost, allows, l.GetExplanation().GetKeyFingerprint(), origin(l.GetExplanation()))
 	}
 	for _, l := range answer.GetReplaced() {
-		row(l.GetName(), "replaced", "", "", "", "", l.GetExplanation().GetKeyFingerprint(), origin(l.GetExplanation()))
+		row(l.GetName(), "replaced", "", "", "", "", "", l.GetExplanation().GetKeyFingerprint(), origin(l.GetExplanation()))
 	}
 	t.Flush() //nolint:errcheck // a strings.Builder takes everything
+}
+
+// withUnit writes n with the unit of l, if it has one.
+func withUnit(n uint64, l *headgatev1.LimitResult) string {
+	return strings.TrimSuffix(strconv.FormatUint(n, 10)+" "+l.GetExplanation().GetUnit(), " ")
 }
 
 // origin says where a limit is defined: file, line and selector.
@@ -192,8 +212,8 @@ func origin(e *headgatev1.Explanation) string {
 	return strings.Join(parts, " ")
 }
 
-// newCheckAnswer turns answer into what -o json prints.
-func newCheckAnswer(answer *headgatev1.ExplainResponse) checkAnswer {
+// newCheckAnswer turns answer, to what o asked, into what -o json prints.
+func newCheckAnswer(answer *headgatev1.ExplainResponse, o *checkOptions) checkAnswer {
 	r := answer.GetDecision()
 	a := checkAnswer{
 		Verdict: enumWord(r.GetVerdict().String(), "VERDICT_"), DeniedBy: r.GetDeniedBy(),
@@ -202,7 +222,14 @@ func newCheckAnswer(answer *headgatev1.ExplainResponse) checkAnswer {
 		Degraded:      enumWord(r.GetDegraded().String(), "DEGRADED_REASON_"),
 		PolicyVersion: r.GetPolicyVersion(), PolicyHash: r.GetPolicyHash(),
 		Mode: enumWord(answer.GetMode().String(), "DOMAIN_MODE_"), UnknownDomain: answer.GetUnknownDomain(), Exempt: answer.GetExempt(),
-		Limits: make([]checkLimit, 0, len(r.GetLimits())),
+		RequestID: o.requestID,
+		Limits:    make([]checkLimit, 0, len(r.GetLimits())),
+	}
+	for _, c := range o.costs {
+		a.Costs = append(a.Costs, unitCost{c.GetUnit(), c.GetUnits()})
+	}
+	if o.explain {
+		a.Uncounted = o.costs.uncounted(answer)
 	}
 	for i, l := range r.GetLimits() {
 		a.Limits = append(a.Limits, checkLimit{
@@ -223,7 +250,7 @@ func newCheckAnswer(answer *headgatev1.ExplainResponse) checkAnswer {
 }
 
 func definitionOf(e *headgatev1.Explanation) definition {
-	return definition{Counter: e.GetKeyFingerprint(), File: e.GetFile(), Line: e.GetLine(), Selector: e.GetSelector()}
+	return definition{Counter: e.GetKeyFingerprint(), File: e.GetFile(), Line: e.GetLine(), Selector: e.GetSelector(), Unit: e.GetUnit(), Cost: e.GetCost()}
 }
 
 // enumWord turns VERDICT_DENIED into denied, and the unspecified value into "".

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -75,7 +76,7 @@ func deniedAnswer() *headgatev1.CheckResponse {
 				Name: "per-client", Kind: headgatev1.LimitKind_LIMIT_KIND_RATE, Verdict: headgatev1.Verdict_VERDICT_DENIED,
 				Amount: 100, Period: durationpb.New(time.Second), Burst: 200,
 				RetryAfter: durationpb.New(599_000_001), ResetAfter: durationpb.New(2 * time.Second),
-				Explanation: &headgatev1.Explanation{KeyFingerprint: "a1b2c3d4e5f60718", File: "shop.yaml", Line: 3, Selector: "by remote_address"},
+				Explanation: &headgatev1.Explanation{KeyFingerprint: "a1b2c3d4e5f60718", File: "shop.yaml", Line: 3, Selector: "by remote_address", Unit: "tokens", Cost: 250},
 			},
 			{
 				Name: "trial", Kind: headgatev1.LimitKind_LIMIT_KIND_WINDOW, Verdict: headgatev1.Verdict_VERDICT_DENIED, Shadow: true,
@@ -109,16 +110,17 @@ func TestCheckPrintsTheAnswer(t *testing.T) {
 		{"denied, the wait rounded up", deniedAnswer(), nil, exitNo, "denied by per-client\nremaining    0\nretry after  600ms\nreset after  2s\n"},
 		{"denied for ever", never, nil, exitNo, "denied by per-client\nremaining    9\nretry after  never: waiting does not help\n"},
 		{"denied without a counter", full, nil, exitNo, "denied by per-client\nretry after  1s\ndegraded     table_share_full\n"},
-		{"explained", deniedAnswer(), []string{"--explain"}, exitNo, `denied by per-client
+		{"explained", deniedAnswer(), []string{"--explain", "--costs", "tokens=250,cents=3,tons=1"}, exitNo, `denied by per-client
 remaining    0
 retry after  600ms
 reset after  2s
 policy       version 3 (9f2c)
+uncounted    cents, tons: no limit that applies has this unit
 
-LIMIT       VERDICT          REMAINING  RETRY AFTER  RESET AFTER  ALLOWS                 COUNTER           FROM
-per-client  denied           0          600ms        2s           100 per 1s, burst 200  a1b2c3d4e5f60718  shop.yaml:3 by remote_address
-trial       denied (shadow)  0          never        1h0m0s       0 per 24h0m0s          -                 shop.yaml:9
-staff       allowed          -          -            -            unlimited              -                 -
+LIMIT       VERDICT          REMAINING  RETRY AFTER  RESET AFTER  COST        ALLOWS                        COUNTER           FROM
+per-client  denied           0          600ms        2s           250 tokens  100 tokens per 1s, burst 200  a1b2c3d4e5f60718  shop.yaml:3 by remote_address
+trial       denied (shadow)  0          never        1h0m0s       0           0 per 24h0m0s                 -                 shop.yaml:9
+staff       allowed          -          -            -            -           unlimited                     -                 -
 `},
 		{"as JSON", allowed, []string{"-o", "json"}, exitFine, `{
   "verdict": "allowed",
@@ -158,10 +160,13 @@ staff       allowed          -          -            -            unlimited     
 
 func TestCheckPrintsAllOfADenialAsJSON(t *testing.T) {
 	s := &fakeServer{answer: deniedAnswer()}
-	stdout, _, code := command("check", "shop", "--server", s.start(t), "-o", "json")
+	stdout, _, code := command("check", "shop", "--server", s.start(t), "-o", "json", "--explain", "--costs", "tokens=250,cents=3", "--request-id", "r-1")
 	for _, want := range []string{
 		`"verdict": "denied"`, `"denied_by": "per-client"`, `"retry_after_ms": 600`, `"kind": "rate"`, `"period_ms": 1000`, `"burst": 200`,
 		`"shadow": true`, `"kind": "unlimited"`, `"remaining": 18446744073709551615`, `"counter": "a1b2c3d4e5f60718"`, `"file": "shop.yaml"`, `"line": 3`,
+		`"unit": "tokens"`, `"cost": 250`, `"request_id": "r-1"`, `"units": 3`, `"uncounted": [
+    "cents"
+  ]`,
 	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %s in %s", want, stdout)
@@ -187,6 +192,16 @@ func TestCheckAsksWhatWasTyped(t *testing.T) {
 		}},
 		{"a peek", []string{"--cost", "0"}, &headgatev1.CheckRequest{Cost: proto.Uint64(0)}},
 		{"a give-back, explained", []string{"--cost", "5", "--give-back", "--explain"}, &headgatev1.CheckRequest{Cost: proto.Uint64(5), GiveBack: true, Explain: true}},
+		{"costs in named units, in one flag or several, and an id", []string{"--costs", "tokens=300,cents=0", "--costs", "a.b=36028797018963968", "--request-id", "r 1"}, &headgatev1.CheckRequest{
+			Cost: proto.Uint64(1), RequestId: []byte("r 1"),
+			Costs: []*headgatev1.UnitCost{{Unit: "tokens", Units: 300}, {Unit: "cents"}, {Unit: "a.b", Units: 1 << 55}},
+		}},
+		{"nothing but a cost in a named unit, explained: that is charged", []string{"--cost", "0", "--costs", "tokens=3", "--explain"}, &headgatev1.CheckRequest{
+			Cost: proto.Uint64(0), Costs: []*headgatev1.UnitCost{{Unit: "tokens", Units: 3}}, Explain: true,
+		}},
+		{"a named unit given back", []string{"--cost", "0", "--costs", "tokens=3", "--give-back"}, &headgatev1.CheckRequest{
+			Cost: proto.Uint64(0), Costs: []*headgatev1.UnitCost{{Unit: "tokens", Units: 3}}, GiveBack: true,
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := &fakeServer{answer: &headgatev1.CheckResponse{Verdict: headgatev1.Verdict_VERDICT_ALLOWED}}
@@ -202,6 +217,38 @@ func TestCheckAsksWhatWasTyped(t *testing.T) {
 	}
 }
 
+func TestCheckRefusesWhatItsFlagsCantMean(t *testing.T) {
+	seventeen := make([]string, 0, 17)
+	for i := range 17 {
+		seventeen = append(seventeen, fmt.Sprintf("u%d=1", i))
+	}
+	for _, test := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"no number", []string{"--costs", "tokens"}, `"--costs" flag: "tokens": must be UNIT=N`},
+		{"no unit", []string{"--costs", "=3"}, `"--costs" flag: "=3": must be UNIT=N`},
+		{"no whole number", []string{"--costs", "tokens=1.5"}, `units of "tokens": "1.5": must be 0 to 36028797018963968`},
+		{"more than the largest cost", []string{"--costs", "tokens=36028797018963969"}, `"36028797018963969": must be 0 to 36028797018963968`},
+		{"a unit twice", []string{"--costs", "a=1,b=1", "--costs", "a=2"}, `unit "a": must be given once`},
+		{"a unit that is too long", []string{"--costs", strings.Repeat("u", 65) + "=1"}, "65 bytes: must be at most 64"},
+		{"too many units", []string{"--costs", strings.Join(seventeen, ",")}, "17 units: must be at most 16"},
+		{"an id of nothing", []string{"--request-id", ""}, "--request-id: 0 bytes: must be 1 to 256"},
+		{"an id that is too long", []string{"--request-id", strings.Repeat("i", 257)}, "--request-id: 257 bytes: must be 1 to 256"},
+		{"an id of a look", []string{"--request-id", "r", "--peek"}, "--request-id: nothing is charged"},
+		{"an id of no cost", []string{"--request-id", "r", "--cost", "0", "--costs", "a=0"}, "--request-id: nothing is charged"},
+		{"nothing to give back", []string{"--give-back", "--cost", "0", "--costs", "a=0"}, "--give-back needs a --cost of at least 1, or --costs"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, stderr, code := command(append([]string{"check", "shop", "--server", "127.0.0.1:1"}, test.args...)...)
+			if code != exitMisuse || !strings.Contains(stderr, test.want) {
+				t.Errorf("exit code %d, want %d\n got %q\nwant %q", code, exitMisuse, stderr, test.want)
+			}
+		})
+	}
+}
+
 func TestCheckSaysWhoseFaultAnErrorIs(t *testing.T) {
 	for _, test := range []struct {
 		code codes.Code
@@ -209,6 +256,7 @@ func TestCheckSaysWhoseFaultAnErrorIs(t *testing.T) {
 	}{
 		{codes.InvalidArgument, exitMisuse},
 		{codes.NotFound, exitMisuse},
+		{codes.AlreadyExists, exitMisuse},
 		{codes.FailedPrecondition, exitTrouble},
 		{codes.Unavailable, exitTrouble},
 		{codes.Unimplemented, exitTrouble},

@@ -822,7 +822,13 @@ type Explanation struct {
 	Line uint32 `protobuf:"varint,3,opt,name=line,proto3" json:"line,omitempty"`
 	// The limit's selector as the policy spells it, such as
 	// "when plan=free by api_key".
-	Selector      string `protobuf:"bytes,4,opt,name=selector,proto3" json:"selector,omitempty"`
+	Selector string `protobuf:"bytes,4,opt,name=selector,proto3" json:"selector,omitempty"`
+	// What the limit's amount counts, as the policy names it; empty: nothing that has
+	// a name.
+	Unit string `protobuf:"bytes,5,opt,name=unit,proto3" json:"unit,omitempty"`
+	// How many units the call asks of the limit: what `costs` says of its unit, else
+	// `cost`. Zero for one that gave way.
+	Cost          uint64 `protobuf:"varint,6,opt,name=cost,proto3" json:"cost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -883,6 +889,20 @@ func (x *Explanation) GetSelector() string {
 		return x.Selector
 	}
 	return ""
+}
+
+func (x *Explanation) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *Explanation) GetCost() uint64 {
+	if x != nil {
+		return x.Cost
+	}
+	return 0
 }
 
 // ExplainRequest describes one call, whose fate is to be explained. Bounds are
@@ -2762,12 +2782,14 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\bdegraded\x18\v \x01(\x0e2\x1b.headgate.v1.DegradedReasonR\bdegraded\x12:\n" +
 	"\vexplanation\x18\f \x01(\v2\x18.headgate.v1.ExplanationR\vexplanation\x12-\n" +
 	"\x04wait\x18\r \x01(\v2\x19.google.protobuf.DurationR\x04wait\x124\n" +
-	"\bmax_wait\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\amaxWait\"z\n" +
+	"\bmax_wait\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\amaxWait\"\xa2\x01\n" +
 	"\vExplanation\x12'\n" +
 	"\x0fkey_fingerprint\x18\x01 \x01(\tR\x0ekeyFingerprint\x12\x12\n" +
 	"\x04file\x18\x02 \x01(\tR\x04file\x12\x12\n" +
 	"\x04line\x18\x03 \x01(\rR\x04line\x12\x1a\n" +
-	"\bselector\x18\x04 \x01(\tR\bselector\"\xaf\x01\n" +
+	"\bselector\x18\x04 \x01(\tR\bselector\x12\x12\n" +
+	"\x04unit\x18\x05 \x01(\tR\x04unit\x12\x12\n" +
+	"\x04cost\x18\x06 \x01(\x04R\x04cost\"\xaf\x01\n" +
 	"\x0eExplainRequest\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x126\n" +
 	"\n" +
