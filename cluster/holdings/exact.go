@@ -110,7 +110,7 @@ func (q *question) answered(c *quota.Command, r quota.Result, err error) {
 	default:
 		q.fail(ch, limiter.Unavailable)
 	}
-	h.count(ch.Key, func(t *tally) { t.waited++ })
+	h.heard(q, err == nil)
 	h.parked.Add(-1)
 	if h.from(now, q.call, q.i+1) {
 		q.call.Finish()

@@ -38,8 +38,9 @@ type shard struct {
 	mu       sync.Mutex // guards what follows
 	counters index
 	tally    tally
+	names    names
 	lives    uint32   // counters made so far: the life of the last one
-	_        [44]byte // up to another shard's cache line
+	_        [36]byte // up to another shard's cache line
 }
 
 // tally counts what happened in a shard, since the start.

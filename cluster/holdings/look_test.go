@@ -7,6 +7,27 @@ import (
 	"github.com/headgate/headgate/limiter"
 )
 
+func TestTheLimitOfAnExactCounterIsKnownOnceTheLedgerWasAsked(t *testing.T) {
+	n := newNode(t, exactLimit(2), nil)
+	if id, ok := n.ExactLimit(limiter.Key{Lo: 1}); ok {
+		t.Errorf("nobody has asked yet: %v", id)
+	}
+	n.Decide(n.now, n.call(limiter.OpCharge, 1, 1))
+	n.ledger.lose()
+	if id, ok := n.ExactLimit(limiter.Key{Lo: 1}); ok {
+		t.Errorf("the ledger did not answer: %v", id)
+	}
+	for key, cost := range map[uint64]uint64{1: 1, 2: 3} { // charged, and denied
+		n.decide(n.call(limiter.OpCharge, key, cost))
+		if id, ok := n.ExactLimit(limiter.Key{Lo: key}); !ok || id != (limiter.LimitID{1}) {
+			t.Errorf("%d: %v, %v", key, id, ok)
+		}
+	}
+	if id, ok := n.ExactLimit(limiter.Key{Lo: 3}); ok {
+		t.Errorf("of another: %v", id)
+	}
+}
+
 func TestALookSaysWhatIsHeldNow(t *testing.T) {
 	n := newNode(t, limit(1000), nil)
 	day := int64(start) / int64(time.Second) / 86_400 * 86_400

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"testing"
 
+	"github.com/headgate/headgate/api/admin"
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 )
 
@@ -23,10 +24,24 @@ func TestAnExactQuotaStrandsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	n = startNode(t, c)
+	listed := func() admin.Quota {
+		list := quotasAt(t, n, "/v1/quotas", 200).Quotas
+		if len(list) != 1 {
+			t.Fatalf("%+v", list)
+		}
+		return list[0]
+	}
+	if q := listed(); q.Limit != "" || q.Used != 3 {
+		t.Errorf("listed after a restart, before anybody asks: %+v", q)
+	}
 	for _, want := range []uint64{5, 4, 3, 2, 1, 0} {
 		if r := check(t, n.client, "shop", "alice"); r.GetRemaining() != want || r.GetVerdict() != headgatev1.Verdict_VERDICT_ALLOWED {
 			t.Errorf("after a restart %v, want %d remaining", r, want)
 		}
+	}
+	if q, got := listed(), quotaOf(t, n, "alice"); q.Domain != "shop" || q.Limit != "plan" || q.Mode != "exact" || q.Used != 9 ||
+		q.ResetsAt == nil || got.ResetsAt == nil || *q.ResetsAt != *got.ResetsAt || q.Key != got.Key {
+		t.Errorf("listed: %+v, and got: %+v", q, got)
 	}
 	entries := func() string {
 		_, page := get(t, "http://"+n.HTTP+"/metrics")

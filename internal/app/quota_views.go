@@ -161,14 +161,19 @@ func windowOf(l *limiter.Limit, now limiter.Instant) (w quota.Window, ends int64
 	if err != nil {
 		return w, 0, err
 	}
-	when := list[0].When
-	at := when.Window(int64(now) / int64(time.Second))
-	return quota.Window{Start: at.Start, End: at.Start + when.Length(), Rolling: l.Quota.Rolling}, at.End, nil
+	w, ends = windowAt(&list[0], int64(now)/int64(time.Second))
+	return w, ends, nil
+}
+
+// windowAt is windowOf at an instant in Unix seconds.
+func windowAt(q *holdings.Quota, at int64) (w quota.Window, ends int64) {
+	in := q.When.Window(at)
+	return quota.Window{Start: in.Start, End: in.Start + q.When.Length(), Rolling: q.Limit.Quota.Rolling}, in.End
 }
 
 // reader is to be called within quotas.read.
 func (v *quotaViews) reader(h *holdings.Holdings) quotaReader {
-	r := quotaReader{limits: map[limiter.LimitID]*limiter.Limit{}, holdings: h, tenure: v.quotas.tenure, now: v.now()}
+	r := quotaReader{limits: map[limiter.LimitID]*limiter.Limit{}, exacts: map[limiter.LimitID]*holdings.Quota{}, holdings: h, tenure: v.quotas.tenure, now: v.now()}
 	for _, l := range v.policies.current.Load().Limits() {
 		if l.Kind == limiter.KindQuota {
 			r.limits[l.ID] = l
@@ -180,6 +185,7 @@ func (v *quotaViews) reader(h *holdings.Holdings) quotaReader {
 // A quotaReader says what a ledger and this node's memory have of counters.
 type quotaReader struct {
 	limits   map[limiter.LimitID]*limiter.Limit
+	exacts   map[limiter.LimitID]*holdings.Quota // those that exact has met
 	ledger   *ledger.Ledger
 	holdings *holdings.Holdings
 	tenure   uint64 // of this process
@@ -191,7 +197,32 @@ func (r *quotaReader) quota(c *ledger.Counter) (admin.Quota, error) {
 	if held, ok := r.holdings.Look(c.Key, c.Window.Start); ok {
 		return r.again(c, r.limits[held.Limit], held.Ends, held)
 	}
-	return r.of(c, nil, 0, holdings.View{})
+	l, ends, err := r.exact(c)
+	if err != nil {
+		return admin.Quota{}, err
+	}
+	return r.of(c, l, ends, holdings.View{})
+}
+
+// exact returns the limit of an exact quota's record, of which nothing is held, and
+// when its window ends; nil if that is not known.
+func (r *quotaReader) exact(c *ledger.Counter) (l *limiter.Limit, ends int64, err error) {
+	id, _ := r.holdings.ExactLimit(c.Key)
+	if l = r.limits[id]; l == nil {
+		return nil, 0, nil
+	}
+	if r.exacts[id] == nil {
+		list, err := holdings.Quotas([]*limiter.Limit{l})
+		if err != nil {
+			return nil, 0, err
+		}
+		r.exacts[id] = &list[0]
+	}
+	w, ends := windowAt(r.exacts[id], c.Window.Start)
+	if w != c.Window {
+		return nil, 0, nil // the zone's rules were others then
+	}
+	return l, ends, nil
 }
 
 // again is of for the record as it is now: it has to be read after what is held was
