@@ -38,7 +38,6 @@ func (l *Ledger) apply(entries []*raft.Log, answers []any) error {
 	w.group, w.head, w.stats = l.group, l.head, l.stats
 	l.mu.RUnlock()
 	last := w.head.applied
-	w.began = last
 	for i, entry := range entries {
 		if entry.Index <= last {
 			continue
@@ -69,6 +68,7 @@ func (l *Ledger) apply(entries []*raft.Log, answers []any) error {
 	}
 	l.mu.Lock()
 	l.group, l.head, l.stats = w.group, w.head, w.stats
+	w.tell(&l.known)
 	l.mu.Unlock()
 	if l.config.Grown != nil && len(w.grown) > 0 {
 		l.config.Grown(w.grown)

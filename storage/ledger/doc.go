@@ -15,8 +15,10 @@
 // the entry did. So a crash leaves the state of some earlier index, from where raft
 // applies the log again; what was applied is skipped.
 //
-// What a leader read to see whether commands need an entry is handed to the entry that
-// they become, if no other came between: it is not read again.
+// Pools that were asked for lately are kept in memory, and so is which requests of exact
+// mode have a record: a counter in use and a request that is new are not looked up in the
+// database. Both follow from what is written, and are made anew when a ledger is opened or
+// restored.
 //
 // Pools that nobody asks for any more are deleted when the group's time has passed
 // that moment by at most an hour, and requests of exact mode soon after they are

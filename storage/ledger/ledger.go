@@ -41,13 +41,14 @@ type Growth struct {
 type Ledger struct {
 	config Config
 	work   work // owned by the goroutine in which raft applies
-	read   handoff
+	pools  cache
 
 	mu      sync.RWMutex // guards the rest; never held while the disk works
 	group   quota.Group
 	head    head
 	stats   Stats
-	state   byte // which of the two states counts
+	state   byte  // which of the two states counts
+	known   known // the requests that there are
 	stopped error
 }
 
@@ -62,7 +63,7 @@ func Open(c Config) (*Ledger, error) {
 	return l, nil
 }
 
-// load reads everything but the pools.
+// load reads everything but the pools, and of requests which there are.
 func (l *Ledger) load() error {
 	var state byte
 	_, err := l.config.DB.Get(stateKey(l.config.Group), func(value []byte) (err error) {
@@ -86,11 +87,32 @@ func (l *Ledger) load() error {
 	if err := errors.Join(err, it.Error(), it.Close()); err != nil {
 		return err
 	}
+	requests, err := l.requestsOf(state)
+	if err != nil {
+		return err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.group, l.head, l.state = group, h, state
-	l.read.clear()
+	l.group, l.head, l.state, l.known = group, h, state, requests
+	l.pools.clear()
 	return nil
+}
+
+// requestsOf returns which requests a state has.
+func (l *Ledger) requestsOf(state byte) (k known, err error) {
+	lower := append(appendState(nil, l.config.Group, state), recordRequest)
+	upper := append(appendState(nil, l.config.Group, state), recordRequest+1)
+	it, err := l.config.DB.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return k, err
+	}
+	for valid := it.First(); valid && err == nil; valid = it.Next() {
+		var n requestName
+		if n, err = parseRequestName(it.Key()[len(lower):]); err == nil {
+			k.add(n.hash())
+		}
+	}
+	return k, errors.Join(err, it.Error(), it.Close())
 }
 
 // clear deletes a state that does not count.

@@ -24,7 +24,7 @@ func (l *Ledger) Pool(k limiter.Key, w quota.Window) (p quota.Pool, found bool, 
 // beyond quota.RequestsMax is answered quota.Busy.
 func (l *Ledger) Answer(c *quota.Command) (r quota.Result, ok bool, err error) {
 	l.mu.RLock()
-	code, now, requests, applied := l.group.Refuses(c), l.group.Time(), l.head.requests, l.head.applied
+	code, now, requests := l.group.Refuses(c), l.group.Time(), l.head.requests
 	l.mu.RUnlock()
 	if code != quota.OK {
 		return quota.Result{Code: code}, true, nil
@@ -37,18 +37,15 @@ func (l *Ledger) Answer(c *quota.Command) (r quota.Result, ok bool, err error) {
 		return quota.Result{}, false, err
 	}
 	if !exact(c.Op) {
-		if r, ok = p.Answer(c); !ok {
-			l.read.put(applied, poolName{c.Key, c.Window}, p)
-		}
+		r, ok = p.Answer(c)
 		return r, ok, nil
 	}
 	if begins(c.Op) && c.Cost <= p.Free() && requests < quota.RequestsMax {
 		// It will be decided by its entry, which looks the request up. That it was made
 		// before is rare, and then costs an entry that changes nothing.
-		l.read.put(applied, poolName{c.Key, c.Window}, p)
 		return quota.Result{}, false, nil
 	}
-	q, found, err := l.readRequest(requestName{poolName{c.Key, c.Window}, c.Request})
+	q, found, err := l.request(requestName{poolName{c.Key, c.Window}, c.Request})
 	if err != nil {
 		return quota.Result{}, false, fmt.Errorf("ledger: group %d: request of %s: %w", l.config.Group, c.Key.Fingerprint(), err)
 	}
@@ -60,15 +57,43 @@ func (l *Ledger) Answer(c *quota.Command) (r quota.Result, ok bool, err error) {
 }
 
 // poolOf returns the pool that c is about, with what is beside it.
-func (l *Ledger) poolOf(c *quota.Command) (quota.Pool, error) {
-	p, _, err := l.Pool(c.Key, c.Window)
-	if err == nil {
-		p.Beside, err = beside(c, func(n poolName) (use uint64, err error) {
-			near, _, err := l.Pool(n.key, n.window)
+func (l *Ledger) poolOf(c *quota.Command) (p quota.Pool, err error) {
+	if err = l.pool(poolName{c.Key, c.Window}, &p); err == nil {
+		p.Beside, err = beside(c, func(n poolName) (uint64, error) {
+			var near quota.Pool
+			err := l.pool(n, &near)
 			return near.Use(), err
 		})
 	}
+	if err != nil {
+		err = fmt.Errorf("ledger: group %d: pool of %s: %w", l.config.Group, c.Key.Fingerprint(), err)
+	}
 	return p, err
+}
+
+// pool sets p, whose room it uses, to a pool; the zero Pool if there is none. It is read
+// from the database if it was not asked for lately.
+func (l *Ledger) pool(n poolName, p *quota.Pool) error {
+	writes, ok := l.pools.get(n, p)
+	if ok {
+		return nil
+	}
+	if _, err := l.readPool(n, p); err != nil {
+		return err
+	}
+	l.pools.fill(writes, n, p)
+	return nil
+}
+
+// request returns what is recorded of a request, if anything is.
+func (l *Ledger) request(n requestName) (q quota.Request, found bool, err error) {
+	l.mu.RLock()
+	known := l.known.has(n.hash())
+	l.mu.RUnlock()
+	if !known {
+		return quota.Request{}, false, nil
+	}
+	return l.readRequest(n)
 }
 
 // begins reports whether the operation makes a request.

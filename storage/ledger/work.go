@@ -28,7 +28,6 @@ type work struct {
 	group    quota.Group
 	head     head
 	stats    Stats
-	began    uint64 // the index that was applied before
 	entry    quota.Batch
 	pools    map[poolName]*heldPool
 	requests map[requestName]*heldRequest
@@ -37,6 +36,9 @@ type work struct {
 	spare    []*heldPool // to be used again
 	buf      []byte
 	swept    int64 // requests that were due by then are deleted, Unix seconds
+	purged   bool  // pools are deleted
+
+	made, deleted []uint64 // hashes of requests that have a record now, or none any more
 }
 
 // A heldPool is a pool as the entries so far left it.
@@ -64,11 +66,11 @@ func (w *work) clear() {
 			w.spare = append(w.spare, p)
 		}
 	}
-	w.ledger.read.clear()
 	clear(w.pools)
 	clear(w.requests)
 	clear(w.tenures)
 	w.grown = w.grown[:0]
+	w.made, w.deleted, w.purged = w.made[:0], w.deleted[:0], false
 }
 
 // commands applies the commands of the entry.
@@ -143,9 +145,7 @@ func (w *work) pool(n poolName) (*heldPool, error) {
 		p, w.spare = w.spare[last], w.spare[:last]
 		*p = heldPool{pool: quota.Pool{Shares: p.pool.Shares[:0]}}
 	}
-	if read, ok := w.ledger.read.take(w.began, n); ok {
-		p.pool = read
-	} else if _, err := w.ledger.readPool(n, &p.pool); err != nil {
+	if err := w.ledger.pool(n, &p.pool); err != nil {
 		return nil, err
 	}
 	w.pools[n] = p
@@ -156,11 +156,14 @@ func (w *work) request(n requestName) (*heldRequest, error) {
 	if q, ok := w.requests[n]; ok {
 		return q, nil
 	}
-	request, found, err := w.ledger.readRequest(n)
-	if err != nil {
-		return nil, err
+	q := &heldRequest{}
+	if w.ledger.known.has(n.hash()) { // which nobody changes but who applies
+		request, found, err := w.ledger.readRequest(n)
+		if err != nil {
+			return nil, err
+		}
+		*q = heldRequest{request, found, due(&request)}
 	}
-	q := &heldRequest{request, found, due(&request)}
 	w.requests[n] = q
 	return q, nil
 }
@@ -174,7 +177,23 @@ func (w *work) write() error {
 	if err := errors.Join(w.fill(b), w.sweep(b), w.purge(b), w.writeHead(b)); err != nil {
 		return errors.Join(err, b.Close())
 	}
-	return w.ledger.config.DB.Commit(b, pebble.NoSync)
+	if err := w.ledger.config.DB.Commit(b, pebble.NoSync); err != nil {
+		return err
+	}
+	if w.ledger.pools.wrote(w.pools); w.purged {
+		w.ledger.pools.clear()
+	}
+	return nil
+}
+
+// tell has k know which requests have a record now.
+func (w *work) tell(k *known) {
+	for _, h := range w.deleted {
+		k.remove(h)
+	}
+	for _, h := range w.made {
+		k.add(h)
+	}
 }
 
 func (w *work) fill(b *pebble.Batch) error {
@@ -213,6 +232,7 @@ func (w *work) fillRequest(b *pebble.Batch, n requestName, q *heldRequest) error
 		return nil
 	}
 	w.head.requests++
+	w.made = append(w.made, n.hash())
 	w.buf = q.request.AppendTo(w.buf[:0])
 	return errors.Join(
 		b.Set(appendRequestName(w.ledger.key(recordRequest), n), w.buf, nil),
@@ -221,6 +241,7 @@ func (w *work) fillRequest(b *pebble.Batch, n requestName, q *heldRequest) error
 
 func (w *work) deleteRequest(b *pebble.Batch, n requestName, due int64) error {
 	w.head.requests--
+	w.deleted = append(w.deleted, n.hash())
 	return errors.Join(
 		b.Delete(appendRequestName(w.ledger.key(recordRequest), n), nil),
 		b.Delete(appendRequestName(append48(w.ledger.key(recordDue), due), n), nil))
@@ -263,7 +284,7 @@ func (w *work) purge(b *pebble.Batch) error {
 	if now < w.head.purged+purgeEvery {
 		return nil
 	}
-	w.head.purged = now
+	w.head.purged, w.purged = now, true
 	return b.DeleteRange(w.ledger.key(recordPool), append48(w.ledger.key(recordPool), now+1), nil)
 }
 

@@ -1,0 +1,270 @@
+package ledger
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/hashicorp/raft"
+	"pgregory.net/rapid"
+
+	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/quota"
+)
+
+func nameOf(i uint64) (n poolName) { n.key.Lo = i; return n }
+
+func TestAPoolThatWasReadForAnAnswerIsNotReadAgain(t *testing.T) {
+	b := mustOpen(t, vfs.NewMem())
+	b.ledger.Apply(log(1, ensure(now, 2, 1))) // which opens the window
+	for i := range uint64(5) {                // of 100 units
+		e := ensure(now, 1, 10*i+10)
+		c := &e.Commands[0]
+		if _, ok, err := b.ledger.Answer(c); ok || err != nil {
+			t.Fatalf("it needs an entry: %v %v", ok, err)
+		}
+		var p quota.Pool
+		if _, ok := b.ledger.pools.get(poolName{c.Key, c.Window}, &p); !ok || p.Outstanding() != 10*i {
+			t.Fatalf("%v: %+v", ok, p)
+		}
+		r := b.ledger.Apply(log(i+2, e)).([]quota.Result)[0]
+		if r.Code != quota.OK || r.Granted != 10*i+10 {
+			t.Fatalf("grant %d: %+v", i, r)
+		}
+	}
+}
+
+func TestACacheKeepsNothingThatWasReadBeforeAWrite(t *testing.T) {
+	var c cache
+	var p quota.Pool
+	writes, ok := c.get(nameOf(1), &p)
+	if ok {
+		t.Fatal("an empty cache has a pool")
+	}
+	c.wrote(map[poolName]*heldPool{nameOf(1): {pool: quota.Pool{Version: 8}}})
+	c.fill(writes, nameOf(1), &quota.Pool{Version: 7})
+	c.fill(writes, nameOf(2), &quota.Pool{Version: 7})
+	if _, ok := c.get(nameOf(1), &p); !ok || p.Version != 8 {
+		t.Errorf("%v: %+v, want what was written", ok, p)
+	}
+	writes, ok = c.get(nameOf(2), &p)
+	if ok {
+		t.Errorf("a pool that was read before a write is kept: %+v", p)
+	}
+	c.clear()
+	c.fill(writes, nameOf(2), &quota.Pool{Version: 7})
+	if _, ok := c.get(nameOf(2), &p); ok {
+		t.Errorf("a pool that was read before all were replaced is kept: %+v", p)
+	}
+}
+
+func TestACacheSharesNothingWithWhoAsks(t *testing.T) {
+	var c cache
+	given := quota.Pool{Shares: []quota.Share{{Granted: 1}}}
+	c.fill(0, nameOf(1), &given)
+	given.Shares[0].Granted = 2
+	var got quota.Pool
+	if _, ok := c.get(nameOf(1), &got); !ok || got.Shares[0].Granted != 1 {
+		t.Fatalf("%v: %+v", ok, got)
+	}
+	got.Shares[0].Granted = 3
+	if _, ok := c.get(nameOf(1), &got); !ok || got.Shares[0].Granted != 1 {
+		t.Fatalf("%v: %+v", ok, got)
+	}
+}
+
+func TestACacheIsBoundedAndKeepsWhatIsAskedFor(t *testing.T) {
+	var c cache
+	var p quota.Pool
+	for i := range uint64(3 * cachedMax) {
+		c.fill(0, nameOf(i), &quota.Pool{Version: i})
+		if _, ok := c.get(nameOf(7), &p); i >= 7 && (!ok || p.Version != 7) {
+			t.Fatalf("after %d: a pool that is asked for is forgotten: %+v", i, p)
+		}
+		if n := len(c.young) + len(c.old); n > cachedMax {
+			t.Fatalf("%d pools: at most %d", n, cachedMax)
+		}
+	}
+	if _, ok := c.get(nameOf(3*cachedMax-1), &p); !ok {
+		t.Error("the last one is not there")
+	}
+	if _, ok := c.get(nameOf(8), &p); ok {
+		t.Error("one that nobody asked for is there")
+	}
+}
+
+// TestKnownIsAMultiset: it has what was added and not removed, also where hashes or the
+// slots that they begin at are equal.
+func TestKnownIsAMultiset(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var k known
+		var model []uint64
+		hash := rapid.OneOf(rapid.Uint64Range(1, 40), rapid.Map(rapid.Uint64Range(1, 40), func(v uint64) uint64 { return v<<32 | 63 }))
+		for range rapid.IntRange(0, 400).Draw(rt, "steps") {
+			h := hash.Draw(rt, "hash")
+			if at := slices.Index(model, h); at >= 0 && rapid.Bool().Draw(rt, "remove") {
+				k.remove(h)
+				model = slices.Delete(model, at, at+1)
+			} else {
+				k.add(h)
+				model = append(model, h)
+			}
+			if k.n != len(model) || k.has(h) != slices.Contains(model, h) {
+				rt.Fatalf("%d of %d; has %x: %v", k.n, len(model), h, k.has(h))
+			}
+		}
+		for v := range uint64(41) {
+			for _, h := range []uint64{v, v<<32 | 63} {
+				if h != 0 && k.has(h) != slices.Contains(model, h) {
+					rt.Fatalf("has %x: %v", h, k.has(h))
+				}
+			}
+		}
+	})
+}
+
+func TestAKnownShrinksAndGivesUpAtItsBound(t *testing.T) {
+	hash := func(i uint64) uint64 { return (&requestName{id: limiter.Key{Lo: i}}).hash() }
+	var k known
+	for i := range uint64(knownMax) {
+		k.add(hash(i))
+	}
+	if len(k.slots) != 2*knownMax || k.has(hash(knownMax)) {
+		t.Fatalf("%d slots", len(k.slots))
+	}
+	full := k
+	full.add(hash(knownMax))
+	if full.remove(hash(1)); !full.has(hash(1)) || !full.has(hash(knownMax+9)) || full.slots != nil {
+		t.Fatal("beyond its bound it has to take every request to be there")
+	}
+	for i := range uint64(knownMax) {
+		k.remove(hash(i))
+	}
+	if len(k.slots) != knownSlotsMin || k.n != 0 || k.has(hash(1)) {
+		t.Fatalf("%d slots for %d", len(k.slots), k.n)
+	}
+}
+
+// agree fails if what is in memory is not what the database has.
+func agree(t *testing.T, l *Ledger) {
+	t.Helper()
+	v, err := l.look()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.close()
+	k, err := l.requestsOf(v.state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sorted := func(k *known) []uint64 {
+		all := slices.DeleteFunc(slices.Clone(k.slots), func(h uint64) bool { return h == 0 })
+		slices.Sort(all)
+		return all
+	}
+	if got, want := sorted(&l.known), sorted(&k); !slices.Equal(got, want) {
+		t.Fatalf("%d requests are known, there are %d", len(got), len(want))
+	}
+	for n := range l.pools.young {
+		var kept, read quota.Pool
+		if _, ok := l.pools.get(n, &kept); !ok {
+			t.Fatalf("%v is gone", n)
+		}
+		if _, err := l.readPool(n, &read); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := kept.AppendTo(nil), read.AppendTo(nil); !slices.Equal(got, want) {
+			t.Fatalf("%v is %x, and %x in the database", n, got, want)
+		}
+	}
+}
+
+// What is in memory stays what is in the database, over entries, answers, the forgetting
+// of pools and requests, snapshots, and when it is opened again.
+func TestWhatIsInMemoryIsWhatIsWritten(t *testing.T) {
+	for seed := range uint64(8) {
+		rng := rand.New(rand.NewPCG(7, seed))
+		fs := vfs.NewMem()
+		m, b := newModel(), mustOpen(t, fs)
+		var kept *model
+		var bytes []byte
+		for i := range 150 {
+			switch what := rng.IntN(12); {
+			case what == 0:
+				kept, bytes = m.clone(), persist(t, b.ledger)
+			case what == 1 && kept != nil:
+				m = kept.clone()
+				if err := b.ledger.Restore(reader(bytes)); err != nil {
+					t.Fatal(err)
+				}
+			case what == 2:
+				l, err := Open(Config{DB: b.db, Group: 3})
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.ledger = l
+			}
+			var entries []*raft.Log
+			var want []any
+			for range 1 + rng.IntN(3) {
+				m.applied++
+				e := m.entry(rng)
+				if c := &e.Commands[0]; c.Op != quota.OpFence {
+					if _, _, err := b.ledger.Answer(c); err != nil {
+						t.Fatal(err)
+					}
+				}
+				entries, want = append(entries, log(m.applied, e)), append(want, m.apply(e))
+			}
+			if got := b.ledger.ApplyBatch(entries); fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Fatalf("seed %d, step %d: answers\n%v\nwant\n%v", seed, i, got, want)
+			}
+			agree(t, b.ledger)
+		}
+	}
+}
+
+// Answers come from other goroutines than the one that applies.
+func TestAnswersThatAreAskedMeanwhileChangeNothing(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	m, b := newModel(), mustOpen(t, vfs.NewMem())
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(stop)
+	for i := range uint64(2) {
+		wg.Go(func() {
+			rng, m := rand.New(rand.NewPCG(3, i)), newModel()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				c := m.command(rng)
+				if _, _, err := b.ledger.Answer(&c); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 200 {
+		var entries []*raft.Log
+		var want []any
+		for range 1 + rng.IntN(3) {
+			m.applied++
+			e := m.entry(rng)
+			entries, want = append(entries, log(m.applied, e)), append(want, m.apply(e))
+		}
+		if got := b.ledger.ApplyBatch(entries); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("answers\n%v\nwant\n%v", got, want)
+		}
+	}
+	if shown, err := dump(b.ledger); err != nil || shown != m.dump() {
+		t.Fatalf("%v\n%s\nwant\n%s", err, shown, m.dump())
+	}
+}
