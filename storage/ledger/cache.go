@@ -93,7 +93,8 @@ func (c *cache) add(n poolName, p *quota.Pool) {
 
 // copyPool sets to, whose room it uses, to what from is.
 func copyPool(to, from *quota.Pool) {
-	shares := append(to.Shares[:0], from.Shares...)
+	shares := to.Shares[:0]
+	shares = append(shares, from.Shares...)
 	*to = *from
 	to.Shares, to.Beside = shares, 0
 }

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -155,9 +156,8 @@ func agree(t *testing.T, l *Ledger) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer v.close()
 	k, err := l.requestsOf(v.state)
-	if err != nil {
+	if err := errors.Join(err, v.close()); err != nil {
 		t.Fatal(err)
 	}
 	sorted := func(k *known) []uint64 {

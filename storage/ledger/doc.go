@@ -30,5 +30,5 @@
 // it answers everything with that error, tells Config.Stopped, and is as it was when
 // the node starts again.
 //
-// See docs/adr/0015-ledger-on-pebble.md.
+// See docs/adr/0015-ledger-on-pebble.md and docs/adr/0025-exact-decisions-without-reads.md.
 package ledger
