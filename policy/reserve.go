@@ -14,3 +14,6 @@ func (s *Snapshot) ContentKey(content []byte) limiter.Key {
 	b := append(make([]byte, 0, 64+len(content)), "headgate/1 content"...)
 	return s.hasher.Key(limiter.AppendValue(b, content))
 }
+
+// Several reports whether there are policies of several domains.
+func (s *Snapshot) Several() bool { return len(s.domains) > 1 }

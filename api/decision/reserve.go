@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +21,8 @@ const LifetimeDefault = 5 * time.Minute
 
 // A Reserver keeps reservations: see cluster/reservations.
 type Reserver interface {
+	// Bounds returns how many reservations there may be.
+	Bounds() hold.Bounds
 	// Reserve charges what c asks, all or nothing, and calls answer for what the
 	// reservation is remembered with if it is allowed. If the outcome is Again, it returns
 	// that of an earlier request.
@@ -46,6 +49,10 @@ func (s *Service) Reserve(ctx context.Context, x *api.Exchange) (*api.Exchange, 
 	ask := hold.Ask{
 		ID:      x.Snapshot.ReservationKey(x.Req.Domain, id),
 		Content: x.Snapshot.ContentKey(reserveContent(&x.Req)), Lifetime: x.Req.Lifetime,
+		Alone: !x.Snapshot.Several(),
+	}
+	if domain := string(x.Req.Domain); x.Snapshot.Has(domain) {
+		ask.Domain = domain
 	}
 	if ask.Lifetime == 0 {
 		ask.Lifetime = min(LifetimeDefault, policy.ShortestLifetime(&x.Call))
@@ -71,8 +78,23 @@ func (s *Service) Reserve(ctx context.Context, x *api.Exchange) (*api.Exchange, 
 	case hold.Again:
 		x.Out = append(x.Out[:0], again...)
 		return x, nil
+	case hold.Full, hold.ShareFull:
+		return x, s.noRoom(x.Req.Domain, o)
 	default:
 		return x, refusal(o, id)
+	}
+}
+
+// noRoom returns why there is no room for a reservation of a domain.
+func (s *Service) noRoom(domain []byte, o hold.Outcome) error {
+	b := s.Reservations.Bounds()
+	bound := fmt.Sprintf("there are %d reservations (reservations.max)", b.Max)
+	if o == hold.ShareFull {
+		bound = fmt.Sprintf("the domain, or all those without a policy, has %d reservations (reservations.share_percent of reservations.max)", b.Share)
+	}
+	return &api.Fault{
+		Reason: api.FullReservations, Field: "domain", Value: api.Quote(domain),
+		Bound: "no room for another reservation, nothing was charged: " + bound,
 	}
 }
 
@@ -126,8 +148,6 @@ func refusal(o hold.Outcome, id []byte) error {
 		f.Reason, f.Bound = api.BusyReservation, "another request is deciding or ending the reservation: ask again"
 	case hold.Over:
 		f.Reason, f.Bound = api.EndedReservation, "the reservation has ended"
-	case hold.Full:
-		f.Reason, f.Bound = api.FullReservations, "no room for another reservation (reservations.max): nothing was charged"
 	default:
 		f.Reason, f.Bound = api.LateReservation, "not done in time: ask again"
 	}

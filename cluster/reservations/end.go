@@ -199,14 +199,7 @@ func (s *settlement) finish(now limiter.Instant) {
 		short = short || s.result.Legs[i].Lost > 0
 	}
 	s.r.mu.Lock()
-	s.r.book.Ended(now, s.id, s.bytes)
-	s.r.tally.settled++
-	if s.result.Late {
-		s.r.tally.late++
-	}
-	if short {
-		s.r.tally.short++
-	}
+	s.r.book.Ended(now, s.id, short, s.bytes)
 	s.r.mu.Unlock()
 	close(s.ended)
 }

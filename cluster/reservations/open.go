@@ -33,12 +33,14 @@ type opening struct {
 // back, and the decisions say that the counters could not be reached.
 func (r *Reservations) Reserve(ctx context.Context, now limiter.Instant, c *limiter.Call, a hold.Ask, answer func() []byte) (again []byte, o hold.Outcome) {
 	r.mu.Lock()
-	again, o = r.book.Begin(now, a.ID, a.Content)
+	again, o = r.book.Begin(now, &a)
 	r.mu.Unlock()
 	switch o {
 	case hold.Done:
 	case hold.Full:
-		return nil, degrade(c, limiter.TableFull)
+		return nil, degrade(c, limiter.TableFull, o)
+	case hold.ShareFull:
+		return nil, degrade(c, limiter.ShareFull, o)
 	default:
 		return again, o
 	}
@@ -49,7 +51,7 @@ func (r *Reservations) Reserve(ctx context.Context, now limiter.Instant, c *limi
 		case <-p.ended:
 		case <-ctx.Done():
 			if p.abandon() {
-				return nil, degrade(c, limiter.Unavailable)
+				return nil, degrade(c, limiter.Unavailable, hold.Late)
 			}
 		}
 	}
@@ -97,18 +99,15 @@ func (p *opening) abandon() bool {
 }
 
 // degrade decides c without its counters: what it needs is not reserved, so it does
-// not pass. If no limit of it is enforced, there is no decision.
-func degrade(c *limiter.Call, why limiter.Degraded) hold.Outcome {
+// not pass. If no limit of it is enforced, there is no decision, and the outcome is o.
+func degrade(c *limiter.Call, why limiter.Degraded, o hold.Outcome) hold.Outcome {
 	for i := range c.Charges() {
 		c.Charges()[i].Decision = limiter.Decision{Verdict: limiter.Denied, Degraded: why, RetryAfter: retryAfter}
 	}
 	if v, _ := c.Verdict(); v == limiter.Denied {
 		return hold.Done
 	}
-	if why == limiter.TableFull {
-		return hold.Full
-	}
-	return hold.Late
+	return o
 }
 
 // legs returns what c, which is decided, has charged.
@@ -157,6 +156,5 @@ func (r *Reservations) undo(c *limiter.Call, id limiter.Key) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.tally.undone++
-	r.book.Drop(id)
+	r.book.Undone(id)
 }

@@ -42,6 +42,9 @@ type Config struct {
 	// Max bounds the reservations that are open or remembered, in [1, RecordsLimit].
 	// One more is denied.
 	Max int
+	// ShareMax is the part of Max that one domain has at most while there are several, in
+	// (0, 1]; one more is denied. 0: all of it.
+	ShareMax float64
 	// IgnoreLate has a settlement after the deadline change nothing: the reservation
 	// stays charged in full. Otherwise it counts like one in time.
 	IgnoreLate bool
@@ -59,46 +62,41 @@ func (c *Config) Validate() error {
 	if c.Max < 1 || c.Max > RecordsLimit {
 		errs = append(errs, fmt.Errorf("reservations: Max=%d: must be in [1, %d]", c.Max, RecordsLimit))
 	}
+	if !(c.ShareMax >= 0 && c.ShareMax <= 1) {
+		errs = append(errs, fmt.Errorf("reservations: ShareMax=%v: must be in [0, 1]", c.ShareMax))
+	}
 	return errors.Join(errs...)
 }
 
 // Reservations are those of one node. Make them with [New].
 type Reservations struct {
-	cfg Config
+	cfg    Config
+	bounds hold.Bounds
 
-	mu    sync.Mutex // guards what follows
-	book  *hold.Book
-	tally tally
+	mu   sync.Mutex // guards what follows
+	book *hold.Book
 }
-
-// tally counts what happened since the start.
-type tally struct{ settled, late, short, undone uint64 }
 
 // New returns Reservations without any.
 func New(c Config) (*Reservations, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return &Reservations{cfg: c, book: hold.New(c.Max)}, nil
+	b := hold.Bounds{Max: c.Max, Share: c.Max}
+	if c.ShareMax > 0 {
+		b.Share = max(1, int(float64(c.Max)*c.ShareMax))
+	}
+	return &Reservations{cfg: c, bounds: b, book: hold.New(b)}, nil
 }
 
-// Stats are figures since the start, but for those of hold.Stats that are of now.
-type Stats struct {
-	hold.Stats
-	Settled uint64 // ended by a settlement
-	Late    uint64 // of these: after the deadline
-	Short   uint64 // of these: cost more than could be charged or recorded
-	Undone  uint64 // given back since they were decided when nobody waited any more
-}
+// Bounds returns how many reservations there may be.
+func (r *Reservations) Bounds() hold.Bounds { return r.bounds }
 
 // Stats returns the figures of now.
-func (r *Reservations) Stats() Stats {
+func (r *Reservations) Stats() hold.Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Stats{
-		Stats: r.book.Stats(), Settled: r.tally.settled,
-		Late: r.tally.late, Short: r.tally.short, Undone: r.tally.undone,
-	}
+	return r.book.Stats()
 }
 
 // Sweep has reservations whose time has come expire or be forgotten: up to 256 a

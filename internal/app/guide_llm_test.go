@@ -49,8 +49,8 @@ func TestTheGuideOfLLMGatewaysIsTrue(t *testing.T) {
 	}
 	_, page := get(t, "http://"+n.HTTP+"/metrics")
 	for _, want := range []string{
-		`headgate_reservations_total{event="made"} 3`, `headgate_reservations_total{event="settled"} 3`,
-		`headgate_reservations_open 0`, `headgate_reservation_records 3`, `headgate_reservation_records_max 262144`,
+		`headgate_reservations_total{domain="llm",event="made"} 3`, `headgate_reservations_total{domain="llm",event="settled"} 3`,
+		`headgate_reservations_open{domain="llm"} 0`, `headgate_reservation_records{domain="llm"} 3`, `headgate_reservation_share_max 131072`, `headgate_reservation_records_max 262144`,
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no metric %s", want)

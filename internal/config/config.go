@@ -195,8 +195,9 @@ const (
 
 // Reservations bounds the reservations of the native API.
 type Reservations struct {
-	Max        int    `yaml:"max" min:"1" max:"16777216" doc:"Reservations that are open or, for ten minutes after their end, remembered: about 720 bytes each with three limits. One more is denied."`
-	LateSettle string `yaml:"late_settle" oneof:"credit|ignore" doc:"What a settlement after the reservation's lifetime does: credit counts it like one in time, ignore leaves the reservation charged in full."`
+	Max          int    `yaml:"max" min:"1" max:"16777216" doc:"Reservations that are open or, for ten minutes after their end, remembered: about 720 bytes each with three limits. One more is denied."`
+	SharePercent int    `yaml:"share_percent" min:"1" max:"100" doc:"Percent of max that one domain has at most while there are several domains; those without a policy count as one. One more is denied."`
+	LateSettle   string `yaml:"late_settle" oneof:"credit|ignore" doc:"What a settlement after the reservation's lifetime does: credit counts it like one in time, ignore leaves the reservation charged in full."`
 }
 
 // Runtime tunes Go's garbage collector.
@@ -261,7 +262,7 @@ func Default() Config {
 			CountersMax: 4 << 20, SharePercent: 50, GrantMax: 100_000, GrantHorizon: time.Second, IdleReturn: time.Minute,
 			StartTimeout: 30 * time.Second,
 		},
-		Reservations: Reservations{Max: 1 << 18, LateSettle: LateSettleCredit},
+		Reservations: Reservations{Max: 1 << 18, SharePercent: 50, LateSettle: LateSettleCredit},
 
 		Shutdown: Shutdown{DrainDelay: 5 * time.Second, Timeout: 25 * time.Second},
 		Metrics:  Metrics{Path: "/metrics", LimitsMax: 1_000},

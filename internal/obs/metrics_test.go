@@ -32,6 +32,7 @@ func TestReferenceListsEveryMetric(t *testing.T) {
 	c.Store = func() *StoreReading {
 		return &StoreReading{Groups: make([]GroupReading, 1), Commands: []CommandReading{{"ensure", "done", 0}}}
 	}
+	c.Reservations = func() ReservationReading { return ReservationReading{Domains: make([]ReservationCounts, 1)} }
 	m := New(c)
 	l := limit(1, "shop", "a")
 	m.Decisions.Install([]*limiter.Limit{l})
@@ -68,6 +69,11 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 		return PolicyReading{Version: 3, Hash: "cafe", Limits: 4, Domains: 5, LoadedAt: 1_500_000_000, Rejected: true}
 	}
 	c.Modes = func() []ModeReading { return []ModeReading{{"shop", "shadow"}} }
+	c.Reservations = func() ReservationReading {
+		return ReservationReading{RecordsMax: 1, ShareMax: 2, Domains: []ReservationCounts{
+			{Domain: ""}, {Domain: "llm", Open: 3, Records: 4, Made: 5, Settled: 6, Late: 7, Expired: 8, Undone: 9, Refused: 10, ShareFull: 11, Short: 12},
+		}}
+	}
 	c.Ready = func() bool { return true }
 	c.TLS = func() []TLSReading {
 		return []TLSReading{
@@ -83,6 +89,19 @@ func TestReadingsBecomeMetrics(t *testing.T) {
 		"headgate_ready{}":                                 1,
 		"headgate_policy_info{cafe}":                       3,
 		"headgate_policy_mode{shop,shadow}":                1,
+		"headgate_reservation_records_max{}":               1,
+		"headgate_reservation_share_max{}":                 2,
+		"headgate_reservations_open{llm}":                  3,
+		"headgate_reservations_open{}":                     0,
+		"headgate_reservation_records{llm}":                4,
+		"headgate_reservations_total{llm,made}":            5,
+		"headgate_reservations_total{llm,settled}":         6,
+		"headgate_reservations_total{llm,settled_late}":    7,
+		"headgate_reservations_total{llm,expired}":         8,
+		"headgate_reservations_total{llm,undone}":          9,
+		"headgate_reservations_total{llm,refused}":         10,
+		"headgate_reservations_total{llm,refused_share}":   11,
+		"headgate_reservations_uncharged_total{llm}":       12,
 		"headgate_policy_loaded_timestamp_seconds{}":       1.5,
 		"headgate_policy_rejected{}":                       1,
 		"headgate_policy_limits{}":                         4,

@@ -20,15 +20,16 @@ type Outcome uint8
 
 // The outcomes.
 const (
-	Done    Outcome = iota // it was done now
-	Again                  // it was done before: the answer is the one of then
-	Unknown                // there is no such reservation, or not any more
-	Differs                // it was done before with other content
-	Busy                   // the same reservation is being decided or ended by another request
-	Over                   // it has ended, so it can't be extended
-	TooLong                // its lifetime would be beyond a bound
-	Full                   // there is no room for another one
-	Late                   // it was not decided in time
+	Done      Outcome = iota // it was done now
+	Again                    // it was done before: the answer is the one of then
+	Unknown                  // there is no such reservation, or not any more
+	Differs                  // it was done before with other content
+	Busy                     // the same reservation is being decided or ended by another request
+	Over                     // it has ended, so it can't be extended
+	TooLong                  // its lifetime would be beyond a bound
+	Full                     // there is no room for another one
+	ShareFull                // the domain has its share of the room
+	Late                     // it was not decided in time
 )
 
 // An Ask is what a request says of the reservation that it opens.
@@ -36,6 +37,10 @@ type Ask struct {
 	ID       limiter.Key   // of the reservation, and the holder of its slots
 	Content  limiter.Key   // a hash of all that the request says
 	Lifetime time.Duration // how long it is open, in (0, LifetimeMax]
+	// Domain is that of a policy. "" stands for all that no policy has: their names are
+	// whatever callers say.
+	Domain string
+	Alone  bool // no policy has another domain: it may take all the room
 }
 
 // An End is what a request says of the reservation that it ends.
@@ -89,60 +94,60 @@ type record struct {
 	when         limiter.Instant // what it is queued for: its deadline, or to be forgotten
 	place        int             // in the queue; −1: not in it
 	state        state
+	late         bool // it was ended after its deadline
+	domain       *domain
 	legs         []Leg
 	made, settle []byte // the answers
 }
 
+// Bounds say how many reservations a Book has.
+type Bounds struct {
+	Max   int // in all, at least 1
+	Share int // of one domain while there are others, in [1, Max]
+}
+
 // A Book is the reservations of one node. Make it with [New].
 type Book struct {
-	max     int
+	bounds  Bounds
 	records map[limiter.Key]*record
 	queue   queue
-	stats   Stats
+	domains map[string]*domain
 }
 
-// Stats are figures of a Book. Records and Open are of now, the others count since it
-// was made.
-type Stats struct {
-	Records int    // open, ended and remembered
-	Open    int    // deciding, open and ending
-	Opened  uint64 // reservations that were kept
-	Expired uint64 // that were not ended before their deadline
-	Refused uint64 // for want of room
-}
-
-// New returns a Book of at most most reservations, at least 1.
-func New(most int) *Book {
-	return &Book{max: most, records: map[limiter.Key]*record{}}
-}
-
-// Stats returns the figures of now.
-func (b *Book) Stats() Stats {
-	b.stats.Records = len(b.records)
-	return b.stats
+// New returns a Book of at most so many reservations.
+func New(b Bounds) *Book {
+	return &Book{bounds: b, records: map[limiter.Key]*record{}, domains: map[string]*domain{"": {}}}
 }
 
 // Begin enters a reservation that is to be decided: the caller ends with Keep or
 // Drop. If the outcome is Again, the answer is what Keep was given for it.
-func (b *Book) Begin(now limiter.Instant, id, content limiter.Key) (answer []byte, o Outcome) {
-	r := b.find(now, id)
+func (b *Book) Begin(now limiter.Instant, a *Ask) (answer []byte, o Outcome) {
+	r := b.find(now, a.ID)
 	switch {
 	case r == nil:
-	case r.content != content:
+	case r.content != a.Content:
 		return nil, Differs
 	case r.state == deciding:
 		return nil, Busy
 	default:
 		return r.made, Again
 	}
-	if len(b.records) >= b.max {
-		if b.Sweep(now, sweepStep); len(b.records) >= b.max {
-			b.stats.Refused++
-			return nil, Full
-		}
+	d := b.domain(a.Domain)
+	if b.room(d, a.Alone) != Done {
+		b.Sweep(now, sweepStep)
 	}
-	b.records[id] = &record{id: id, content: content, opened: now, place: -1}
-	b.stats.Open++
+	switch o := b.room(d, a.Alone); o {
+	case Full:
+		d.Refused++
+		return nil, o
+	case ShareFull:
+		d.ShareFull++
+		return nil, o
+	default:
+	}
+	b.records[a.ID] = &record{id: a.ID, content: a.Content, opened: now, place: -1, domain: d}
+	d.Records++
+	d.Open++
 	return nil, Done
 }
 
@@ -154,15 +159,23 @@ func (b *Book) Keep(id limiter.Key, deadline limiter.Instant, legs []Leg, answer
 		return
 	}
 	r.state, r.deadline, r.legs, r.made = open, deadline, legs, answer
-	b.stats.Opened++
+	r.domain.Opened++
 	b.enqueue(r, deadline)
 }
 
 // Drop forgets a reservation that Begin has entered, and that was denied.
 func (b *Book) Drop(id limiter.Key) {
 	if r := b.records[id]; r != nil && r.state == deciding {
-		delete(b.records, id)
-		b.stats.Open--
+		b.forget(r)
+		r.domain.Open--
+	}
+}
+
+// Undone is Drop for one that was charged and given back, since nobody waited any more.
+func (b *Book) Undone(id limiter.Key) {
+	if r := b.records[id]; r != nil && r.state == deciding {
+		r.domain.Undone++
+		b.Drop(id)
 	}
 }
 
@@ -235,22 +248,31 @@ func (b *Book) End(now limiter.Instant, id, content limiter.Key) (e Ending, o Ou
 		return Ending{Answer: r.settle}, Again
 	}
 	e = Ending{Legs: r.legs, Late: r.state == expired}
-	if r.state == expired {
-		b.stats.Open++
+	if e.Late {
+		r.domain.Open++
 	}
-	r.state, r.end = ending, content
+	r.state, r.late, r.end = ending, e.Late, content
 	b.queue.remove(r)
 	return e, Done
 }
 
-// Ended ends what End began. The legs are forgotten.
-func (b *Book) Ended(now limiter.Instant, id limiter.Key, answer []byte) {
+// Ended ends what End began; short says that the call cost more than could be charged or
+// recorded. The legs are forgotten.
+func (b *Book) Ended(now limiter.Instant, id limiter.Key, short bool, answer []byte) {
 	r := b.records[id]
 	if r == nil || r.state != ending {
 		return
 	}
 	r.state, r.legs, r.settle = ended, nil, answer
-	b.stats.Open--
+	d := r.domain
+	d.Open--
+	d.Settled++
+	if r.late {
+		d.Late++
+	}
+	if short {
+		d.Short++
+	}
 	b.enqueue(r, now.Add(RememberFor))
 }
 
@@ -280,13 +302,18 @@ func (b *Book) find(now limiter.Instant, id limiter.Key) *record {
 func (b *Book) come(r *record) {
 	if r.state != open {
 		b.queue.remove(r)
-		delete(b.records, r.id)
+		b.forget(r)
 		return
 	}
 	r.state = expired
-	b.stats.Open--
-	b.stats.Expired++
+	r.domain.Open--
+	r.domain.Expired++
 	b.enqueue(r, r.deadline.Add(RememberFor))
+}
+
+func (b *Book) forget(r *record) {
+	delete(b.records, r.id)
+	r.domain.Records--
 }
 
 // enqueue queues r for when, wherever it is in the queue.
