@@ -17,8 +17,9 @@
 //
 // Pools that were asked for lately are kept in memory, and so is which requests of exact
 // mode have a record: a counter in use and a request that is new are not looked up in the
-// database. Both follow from what is written, and are made anew when a ledger is opened or
-// restored.
+// database. Of pools, filters of the windows in use have those that have a record, so that
+// few that are new are looked up. All of these follow from what is written, and are made
+// anew when a ledger is opened or restored.
 //
 // Pools that nobody asks for any more are deleted when the group's time has passed
 // that moment by at most an hour, and requests of exact mode soon after they are

@@ -39,9 +39,10 @@ type Growth struct {
 
 // A Ledger is the state of one group.
 type Ledger struct {
-	config Config
-	work   work // owned by the goroutine in which raft applies
-	pools  cache
+	config   Config
+	work     work // owned by the goroutine in which raft applies
+	pools    cache
+	recorded recorded
 
 	mu      sync.RWMutex // guards the rest; never held while the disk works
 	group   quota.Group
@@ -95,6 +96,7 @@ func (l *Ledger) load() error {
 	defer l.mu.Unlock()
 	l.group, l.head, l.state, l.known = group, h, state, requests
 	l.pools.clear()
+	l.recorded.clear()
 	return nil
 }
 

@@ -63,6 +63,9 @@ func dump(l *Ledger) (string, error) {
 	var b strings.Builder
 	dumpGroup(&b, l.head.applied, &l.group)
 	err := l.Each(func(c *Counter) error {
+		if l.recorded.absent(poolName{c.Key, c.Window}) {
+			return fmt.Errorf("the pool of %v %v is known to have no record", c.Key, c.Window)
+		}
 		if !l.group.Purged(c.Window) {
 			fmt.Fprintf(&b, "%v %v %x\n", c.Key, c.Window, c.Pool.AppendTo(nil))
 		}

@@ -123,6 +123,9 @@ func (l *Ledger) key(kind byte) []byte {
 }
 
 func (l *Ledger) readPool(n poolName, p *quota.Pool) (found bool, err error) {
+	if l.recorded.absent(n) {
+		return false, nil
+	}
 	return l.config.DB.Get(appendName(l.key(recordPool), n), func(value []byte) error {
 		return quota.DecodePool(value, p)
 	})

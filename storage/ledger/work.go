@@ -37,6 +37,7 @@ type work struct {
 	buf      []byte
 	swept    int64 // requests that were due by then are deleted, Unix seconds
 	purged   bool  // pools are deleted
+	scanned  bool  // meet has read records
 
 	made, deleted []uint64 // hashes of requests that have a record now, or none any more
 }
@@ -70,7 +71,7 @@ func (w *work) clear() {
 	clear(w.requests)
 	clear(w.tenures)
 	w.grown = w.grown[:0]
-	w.made, w.deleted, w.purged = w.made[:0], w.deleted[:0], false
+	w.made, w.deleted, w.purged, w.scanned = w.made[:0], w.deleted[:0], false, false
 }
 
 // commands applies the commands of the entry.
@@ -145,6 +146,9 @@ func (w *work) pool(n poolName) (*heldPool, error) {
 		p, w.spare = w.spare[last], w.spare[:last]
 		*p = heldPool{pool: quota.Pool{Shares: p.pool.Shares[:0]}}
 	}
+	if err := w.meet(n.window); err != nil {
+		return nil, err
+	}
 	if err := w.ledger.pool(n, &p.pool); err != nil {
 		return nil, err
 	}
@@ -201,6 +205,7 @@ func (w *work) fill(b *pebble.Batch) error {
 		if !p.changed {
 			continue
 		}
+		w.ledger.recorded.add(n)
 		w.buf = p.pool.AppendTo(w.buf[:0])
 		if err := b.Set(appendName(w.ledger.key(recordPool), n), w.buf, nil); err != nil {
 			return err
@@ -285,6 +290,7 @@ func (w *work) purge(b *pebble.Batch) error {
 		return nil
 	}
 	w.head.purged, w.purged = now, true
+	w.ledger.recorded.purge(now)
 	return b.DeleteRange(w.ledger.key(recordPool), append48(w.ledger.key(recordPool), now+1), nil)
 }
 
