@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -78,10 +77,7 @@ func (l *ledgerOfClients) settle(t *testing.T, c headgatev1.DecisionServiceClien
 // again for what got no answer, with the same ids: then what they were told is what
 // is charged, to the unit, and nothing is stranded.
 func TestKilledAgainAndAgainAnExactQuotaIsExact(t *testing.T) {
-	v := newVictim(t)
-	if err := os.WriteFile(filepath.Join(v.dir, "shop.yaml"), []byte(exactKillPolicy), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	v := newVictim(t, exactKillPolicy)
 	amounts := map[string]uint64{"tiny": 40, "much": 100_000_000}
 	known := map[string]*ledgerOfClients{}
 	for limit := range amounts {

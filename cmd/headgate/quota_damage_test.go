@@ -11,7 +11,7 @@ import (
 // TestATableWithAWrongBitEndsTheNodeBeforeItServes flips a bit of a table of a real
 // store: the database reads it when it opens, and what it finds ends its use of the disk.
 func TestATableWithAWrongBitEndsTheNodeBeforeItServes(t *testing.T) {
-	v := newVictim(t)
+	v := newVictim(t, killPolicy)
 	for range 2 { // what was in the log when it starts becomes a table
 		v.start()
 		client, closeClient := v.client()

@@ -50,7 +50,7 @@ type victim struct {
 	logs sync.WaitGroup
 }
 
-func newVictim(t *testing.T) *victim {
+func newVictim(t *testing.T, policy string) *victim {
 	t.Helper()
 	v := &victim{t: t, dir: t.TempDir()}
 	self, err := os.Executable()
@@ -61,7 +61,7 @@ func newVictim(t *testing.T) *victim {
 	if err := os.Symlink(self, v.path); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(v.dir, "shop.yaml"), []byte(killPolicy), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(v.dir, "shop.yaml"), []byte(policy), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -175,7 +175,7 @@ func load(c headgatev1.DecisionServiceClient, stop <-chan struct{}, limit string
 // from the rest was admitted, unanswered, or held when the node was killed. What the
 // node shows of it adds up to the amount.
 func TestKilledAgainAndAgainAQuotaAdmitsNoMore(t *testing.T) {
-	v := newVictim(t)
+	v := newVictim(t, killPolicy)
 	tallies := map[string]*killTally{}
 	for limit := range killAmounts() {
 		tallies[limit] = &killTally{}

@@ -3,11 +3,13 @@ package app
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 )
@@ -50,13 +52,25 @@ func TestOpenReservationsStayChargedWhenANodeEnds(t *testing.T) {
 			}
 			n = startNode(t, c)
 			api = n.client
-			if _, err := settle("2", 0); status.Code(err) != codes.NotFound {
-				t.Errorf("settled after a restart: %v", err)
+			for range 2 {
+				_, settled := settle("2", 0)
+				_, cancelled := api.Cancel(context.Background(), &headgatev1.CancelRequest{Domain: "llm", Id: []byte("2")})
+				_, extended := api.Extend(context.Background(), &headgatev1.ExtendRequest{Domain: "llm", Id: []byte("2"), Lifetime: durationpb.New(time.Minute)})
+				_, repeated := settle("1", 20)
+				for what, err := range map[string]error{"settled": settled, "cancelled": cancelled, "extended": extended, "settled again": repeated} {
+					want := "no reservation of this domain has it: none was made on this node since it started"
+					if status.Code(err) != codes.NotFound || !strings.Contains(status.Convert(err).Message(), want) {
+						t.Errorf("%s after a restart: %v", what, err)
+					}
+				}
 			}
 			if r := reserve("3", 31); r.GetDecision().GetDeniedBy() != "budget" {
 				t.Errorf("more than is left: %v", r)
 			}
-			if r := reserve("4", 30); r.GetDecision().GetVerdict() != headgatev1.Verdict_VERDICT_ALLOWED || r.GetDecision().GetRemaining() != 0 {
+			if r := reserve("2", 10); r.GetDecision().GetVerdict() != headgatev1.Verdict_VERDICT_ALLOWED || r.GetDecision().GetRemaining() != 20 {
+				t.Errorf("the id of one that was forgotten charges again: %v", r)
+			}
+			if r := reserve("4", 20); r.GetDecision().GetVerdict() != headgatev1.Verdict_VERDICT_ALLOWED || r.GetDecision().GetRemaining() != 0 {
 				t.Errorf("what is left: %v", r)
 			}
 		})

@@ -52,7 +52,8 @@ const (
 //	                     type, or it is beyond a bound; the message names the
 //	                     field, the value and the bound
 //	NOT_FOUND            no policy has this domain, and the server is set to
-//	                     `on_unknown_domain: error`; or there is no such reservation
+//	                     `on_unknown_domain: error`; or there is no such reservation,
+//	                     such as after a restart of the node
 //	ALREADY_EXISTS       the id is that of a reservation of something else, or of one
 //	                     that was ended with another cost; or a `request_id` stands for another charge
 //	ABORTED              the same reservation is being decided or ended by another
@@ -292,7 +293,8 @@ type DecisionService_CheckStreamClient = grpc.BidiStreamingClient[CheckStreamReq
 //	                     type, or it is beyond a bound; the message names the
 //	                     field, the value and the bound
 //	NOT_FOUND            no policy has this domain, and the server is set to
-//	                     `on_unknown_domain: error`; or there is no such reservation
+//	                     `on_unknown_domain: error`; or there is no such reservation,
+//	                     such as after a restart of the node
 //	ALREADY_EXISTS       the id is that of a reservation of something else, or of one
 //	                     that was ended with another cost; or a `request_id` stands for another charge
 //	ABORTED              the same reservation is being decided or ended by another
