@@ -25,9 +25,9 @@ RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race,)
 # What `make bench-front` measures; all without any.
 CASES ?=
 
-# Packages whose tests compare with a model, mostly in one goroutine. The race
-# detector makes that ten times slower: there they compare a fifth of the cases.
-MODELS := limiter/table limiter/slots internal/conformance
+# Packages whose tests compare with a model or cut the power, mostly in one goroutine. The
+# race detector makes that ten times slower: there they do a fifth of it.
+MODELS := limiter/table limiter/slots limiter/quota storage/ledger storage/raftlog cluster/grants cluster/holdings internal/conformance
 empty :=
 space := $(empty) $(empty)
 

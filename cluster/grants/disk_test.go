@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
 	"github.com/headgate/headgate/cluster/consensus"
@@ -32,7 +31,7 @@ type station struct {
 	id        string
 	fs        *vfs.MemFS
 	db        *storage.DB
-	snapshots [quota.Groups]raft.SnapshotStore
+	snapshots [quota.Groups]snapshots
 	ledgers   [quota.Groups]*ledger.Ledger
 	raft      *consensus.Node
 	driver    *grants.Driver
@@ -48,19 +47,8 @@ type station struct {
 	forward func(forward) forward
 }
 
-// newStation returns one that is not started. Its snapshots are files: raft's store in
-// memory hands out one that is still being written.
-func newStation(t *testing.T, id string) *station {
-	t.Helper()
-	s := &station{id: id, fs: vfs.NewCrashableMem()}
-	for g := range s.snapshots {
-		var err error
-		if s.snapshots[g], err = raft.NewFileSnapshotStoreWithLogger(t.TempDir(), 1, hclog.NewNullLogger()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return s
-}
+// newStation returns one that is not started.
+func newStation(id string) *station { return &station{id: id, fs: vfs.NewCrashableMem()} }
 
 // Time and Answer are a grants.Ledger.
 
@@ -85,12 +73,12 @@ func (s *station) start(t *testing.T, n *consensustest.Network, voters []consens
 		SnapshotInterval: 20 * time.Millisecond, SnapshotThreshold: 20, TrailingLogs: 5,
 		Heartbeat: 300 * time.Millisecond, Lease: 200 * time.Millisecond,
 		Stores: func(g uint32) (consensus.Stores, error) {
-			log, err := raftlog.Open(s.db, storage.Group(g), s.snapshots[g])
+			log, err := raftlog.Open(s.db, storage.Group(g), &s.snapshots[g])
 			if err != nil {
 				return consensus.Stores{}, err
 			}
 			s.ledgers[g], err = ledger.Open(ledger.Config{DB: s.db, Group: storage.Group(g), Grown: s.grown})
-			stores := consensus.Stores{Log: log, Stable: log, Snapshots: s.snapshots[g]}
+			stores := consensus.Stores{Log: log, Stable: log, Snapshots: &s.snapshots[g]}
 			if s.slow != nil {
 				stores.Log = s.slow(log)
 			}
@@ -199,7 +187,7 @@ func TestANodeThatLostPowerIsSentASnapshot(t *testing.T) {
 	}
 	stations := make([]*station, len(voters))
 	for i, v := range voters {
-		stations[i] = newStation(t, v.ID)
+		stations[i] = newStation(v.ID)
 		stations[i].start(t, n, voters)
 	}
 	a, b, c := stations[0], stations[1], stations[2]

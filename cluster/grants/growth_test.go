@@ -38,7 +38,7 @@ func newSites(t *testing.T, n *consensustest.Network, amount uint64, change func
 	}
 	sites := make([]*site, len(voters))
 	for i, v := range voters {
-		s := &site{station: newStation(t, v.ID), limit: limit, index: i}
+		s := &site{station: newStation(v.ID), limit: limit, index: i}
 		change(s)
 		schedule := limiter.Schedule{Unit: limiter.PerDay}
 		if s.every > 0 {

@@ -66,7 +66,7 @@ func newArena(t *testing.T, rng *rand.Rand, change func(*station)) *arena {
 		a.counters = append(a.counters, &exactCounter{key: of(uint32(i%2), i)})
 	}
 	for _, id := range []string{"a", "b", "c"} {
-		s := newStation(t, id)
+		s := newStation(id)
 		s.slow = slowly(rng.Uint64())
 		if change != nil {
 			change(s)
@@ -348,7 +348,11 @@ func run(t *testing.T, seed uint64, change func(*station)) (counters []*exactCou
 // of them heard, and when, is what one counter would answer that is asked one question
 // at a time: at most the amount, and each request once.
 func TestExactDecisionsAreThoseOfOneCounter(t *testing.T) {
-	for seed := *firstSeed; seed < *firstSeed+uint64(*histories); seed++ {
+	n := uint64(*histories)
+	if testing.Short() {
+		n = (n + 4) / 5
+	}
+	for seed := *firstSeed; seed < *firstSeed+n; seed++ {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			answers := 0
 			for i, c := range run(t, seed, nil) {
@@ -416,6 +420,9 @@ func (o old) Current(group uint32) bool { return o.Leads(group) }
 
 // TestTheCheckOfExactModeFindsBrokenNodes plants faults that the histories must show.
 func TestTheCheckOfExactModeFindsBrokenNodes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("what the check is worth is shown without the race detector")
+	}
 	nothing := func(uint64, *quota.Command, *quota.Result) {}
 	machine := func(before func(uint64, *quota.Command), after func(uint64, *quota.Command, *quota.Result)) func(*station) {
 		return func(s *station) {

@@ -115,7 +115,10 @@ func (s *site) client(ctx context.Context, key limiter.Key, rng *rand.Rand, note
 
 // TestNoWindowAdmitsTooMuchWhileNodesAreCutOff holds I1 for each window, whatever is cut.
 func TestNoWindowAdmitsTooMuchWhileNodesAreCutOff(t *testing.T) {
-	const windows = 2
+	windows := 2
+	if testing.Short() {
+		windows = 1
+	}
 	for seed := *firstSeed; seed <= *firstSeed+uint64(*histories)/10; seed++ {
 		most, snapshots := overWindows(t, seed, windows, func(*site) {})
 		full := 0
@@ -136,6 +139,9 @@ func TestNoWindowAdmitsTooMuchWhileNodesAreCutOff(t *testing.T) {
 
 // TestTheCheckOfWindowsFindsALedgerThatLetsTooMuchIn plants one.
 func TestTheCheckOfWindowsFindsALedgerThatLetsTooMuchIn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("what the check is worth is shown without the race detector")
+	}
 	for seed := range uint64(4) {
 		most, _ := overWindows(t, seed, 1, func(s *site) {
 			s.machine = func(l raft.BatchingFSM) raft.FSM {

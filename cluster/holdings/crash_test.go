@@ -185,13 +185,17 @@ func crashes(t *testing.T, n int, flaw string, faults bool) (storagetest.Report,
 // the disk, while clients charge, give back, and ask in exact mode, over days and
 // changes of the amount, and while answers and commands are lost.
 func TestNoCrashBreaksAQuota(t *testing.T) {
+	n := *histories
+	if testing.Short() {
+		n = (n + 4) / 5
+	}
 	for _, faults := range []bool{false, true} {
-		report, err := crashes(t, *histories, noFlaw, faults)
+		report, err := crashes(t, n, noFlaw, faults)
 		if err != nil {
 			t.Fatalf("seed %d: %v", *seed, err)
 		}
 		t.Logf("seed %d: %+v", *seed, report)
-		if report.Crashes < *histories || (faults && report.Faults == 0) {
+		if report.Crashes < n || (faults && report.Faults == 0) {
 			t.Fatalf("too few: %+v", report)
 		}
 	}

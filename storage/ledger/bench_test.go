@@ -74,6 +74,9 @@ func BenchmarkApply(b *testing.B) {
 // what they take on the disk, and how long the store takes to open.
 func BenchmarkSize(b *testing.B) {
 	for _, counters := range []uint64{100_000, 1_000_000} {
+		if testing.Short() && counters > 100_000 {
+			continue // ten seconds
+		}
 		b.Run(fmt.Sprintf("counters=%d", counters), func(b *testing.B) {
 			for range b.N {
 				dir := b.TempDir()

@@ -23,6 +23,9 @@ var (
 func crash[S any](t *testing.T, subject storagetest.Subject[S], plan storagetest.Plan) {
 	t.Helper()
 	plan.Seed += *seed << 8
+	if testing.Short() {
+		plan.Histories = (plan.Histories + 4) / 5
+	}
 	report, err := storagetest.Crash(subject, plan)
 	if err != nil {
 		t.Fatal(err)

@@ -31,6 +31,9 @@ const (
 // units each day. The store is as large at the end as it was when the first day was
 // forgotten.
 func TestAStoreStaysAsLargeAsItIs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine writes for ten seconds")
+	}
 	dir := t.TempDir()
 	c := storage.Default(dir)
 	c.BallastBytes = -1

@@ -67,6 +67,9 @@ func crash(t *testing.T, plan storagetest.Plan) {
 	t.Helper()
 	start := time.Now()
 	plan.Seed += *seed << 8
+	if testing.Short() {
+		plan.Histories = (plan.Histories + 4) / 5
+	}
 	report, err := storagetest.Crash(storagetest.LogSubject(open), plan)
 	if err != nil {
 		t.Fatal(err)
