@@ -1,76 +1,50 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"google.golang.org/grpc"
 )
 
-// raw is a codec of bytes, so that the client's own work is the same for both.
-type raw struct{}
-
-// Marshal sends v, a []byte.
-func (raw) Marshal(v any) ([]byte, error) {
-	b, ok := v.([]byte)
-	if !ok {
-		return nil, fmt.Errorf("a %T is no message", v)
-	}
-	return b, nil
-}
-
-// Unmarshal stores the bytes in v, a *[]byte whose room is used.
-func (raw) Unmarshal(data []byte, v any) error {
-	to, ok := v.(*[]byte)
-	if !ok {
-		return fmt.Errorf("a %T is no message", v)
-	}
-	*to = append((*to)[:0], data...)
-	return nil
-}
-
-// Name is the codec's.
-func (raw) Name() string { return "proto" }
-
-// A client asks, one request after the other.
+// A client asks over one connection, for several callers of which each has one request
+// in flight.
 type client struct {
+	p        *server
+	messages [][]byte
+	next     int // of messages
+	stop     *atomic.Bool
+
 	done, refused int
 	took          []time.Duration
 	err           error
 }
 
-// measure has clients ask p for a while.
-func (s *settings) measure(ctx context.Context, p *server, clients int) (result, error) {
+// measure has callers ask p for a while.
+func (s *settings) measure(p *server, callers int) (result, error) {
 	messages := make([][]byte, s.keys)
 	for i := range messages {
 		messages[i] = p.message(i)
 	}
-	conns := make([]*grpc.ClientConn, min(s.connections, clients))
-	for i := range conns {
-		conn, err := p.dial()
+	var stop atomic.Bool
+	all := make([]client, min(s.connections, callers))
+	conns := make([]*conn, len(all))
+	for i := range all {
+		all[i] = client{p: p, messages: messages, next: i * s.keys / len(all), stop: &stop}
+		c, err := dial(p, (callers+len(all)-1-i)/len(all))
 		if err != nil {
 			return result{}, err
 		}
-		defer conn.Close()
-		conns[i] = conn
+		defer c.close()
+		conns[i] = c
 	}
-	var stop atomic.Bool
 	var asking sync.WaitGroup
-	all := make([]client, clients)
 	before, err1 := p.cpu()
 	began := time.Now()
 	for i := range all {
-		asking.Go(func() {
-			c := &all[i]
-			for n := i; !stop.Load() && c.err == nil; n += clients {
-				c.ask(ctx, p, conns[i%len(conns)], messages[n%len(messages)])
-			}
-		})
+		asking.Go(func() { all[i].err = all[i].ask(conns[i]) })
 	}
 	time.Sleep(s.duration)
 	stop.Store(true)
@@ -81,19 +55,47 @@ func (s *settings) measure(ctx context.Context, p *server, clients int) (result,
 	return r, errors.Join(err1, err2, err3)
 }
 
-func (c *client) ask(ctx context.Context, p *server, conn *grpc.ClientConn, message []byte) {
-	var answer []byte
-	start := time.Now()
-	if c.err = conn.Invoke(ctx, p.method, message, &answer); c.err != nil {
-		return
+// ask asks until it is stopped and all is answered.
+func (c *client) ask(conn *conn) error {
+	waiting, active := conn.inFlight, 0
+	for {
+		now := time.Now()
+		for ; waiting > 0 && conn.window > frameMax && !c.stop.Load(); waiting-- {
+			conn.ask(now, c.messages[c.next])
+			c.next = (c.next + 1) % len(c.messages)
+			active++
+		}
+		if err := conn.flush(); err != nil {
+			return err
+		}
+		if active == 0 {
+			return nil
+		}
+		if err := conn.nc.SetReadDeadline(now.Add(answerMax)); err != nil {
+			return err
+		}
+		now = time.Time{}
+		err := conn.read(func(s *stream, message []byte) {
+			if now.IsZero() { // all of this read have arrived by now
+				now = time.Now()
+			}
+			active--
+			waiting++
+			if !c.p.done(message) {
+				c.refused++
+				return
+			}
+			c.done++
+			c.took = append(c.took, now.Sub(s.start))
+		})
+		if err != nil {
+			return err
+		}
 	}
-	if !p.done(answer) {
-		c.refused++
-		return
-	}
-	c.done++
-	c.took = append(c.took, time.Since(start))
 }
+
+// answerMax is how long an answer may take.
+const answerMax = 10 * time.Second
 
 // sum adds up what the clients have seen.
 func sum(all []client, elapsed, cpu time.Duration) (result, error) {

@@ -4,9 +4,10 @@
 //	go run . -headgate BINARY -etcd BINARY [-clients 64,512] [-connections 8] [-keys 10000]
 //	         [-rounds 5] [-duration 5s] [-dir DIR]
 //
-// Clients ask in a closed loop, by grpc-go over loopback, with messages that are made
-// once: what differs is the server. They share the machine with it. Rounds alternate;
-// a figure is the median of the rounds, a ratio that of the rounds' ratios.
+// Clients ask in a closed loop over loopback, by a small client of unary gRPC calls with
+// messages that are made once: what differs is the server, which they share the machine
+// with. Rounds alternate; a figure is the median of the rounds, a ratio that of the
+// rounds' ratios.
 package main
 
 import (
@@ -68,7 +69,7 @@ func (s *settings) run(ctx context.Context) (err error) {
 		if err != nil || clients < 1 {
 			return fmt.Errorf("-clients=%q: must be numbers above 0, separated by commas", s.clients)
 		}
-		if err := s.compare(ctx, servers, clients); err != nil {
+		if err := s.compare(servers, clients); err != nil {
 			return fmt.Errorf("%d clients: %w", clients, err)
 		}
 	}
@@ -76,11 +77,11 @@ func (s *settings) run(ctx context.Context) (err error) {
 }
 
 // compare measures the servers in turns, so many clients at a time.
-func (s *settings) compare(ctx context.Context, servers []*server, clients int) error {
+func (s *settings) compare(servers []*server, clients int) error {
 	results := make([][]result, len(servers))
 	for range s.rounds + 1 {
 		for i, p := range servers {
-			r, err := s.measure(ctx, p, clients)
+			r, err := s.measure(p, clients)
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}

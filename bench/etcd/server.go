@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -126,23 +124,28 @@ func (p *server) start(ctx context.Context, s *settings, command func(dir string
 
 // ready waits until the server does what it is asked.
 func (p *server) ready(ctx context.Context) error {
-	conn, err := p.dial()
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
+	var err error
 	for range 300 {
-		var answer []byte
-		if err = conn.Invoke(ctx, p.method, p.message(0), &answer); err == nil && p.done(answer) {
-			return nil
+		if err = p.try(); err == nil || ctx.Err() != nil {
+			return err
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	return fmt.Errorf("not ready: %w", err)
 }
 
-func (p *server) dial() (*grpc.ClientConn, error) {
-	return grpc.NewClient(p.addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{})))
+// try asks once.
+func (p *server) try() error {
+	c, err := dial(p, 1)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	answer, err := c.once(p.message(0))
+	if err == nil && !p.done(answer) {
+		err = fmt.Errorf("the answer is %x", answer)
+	}
+	return err
 }
 
 func (p *server) stop() {
