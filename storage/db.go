@@ -27,6 +27,7 @@ type DB struct {
 	identity Identity
 	checks   io.Closer // ends the measuring of slow operations
 	pebble   *pebble.DB
+	syncs    syncs
 }
 
 // Open opens the store in c.Dir, and makes it if there is none. It fails if
@@ -49,7 +50,7 @@ func Open(c Config) (*DB, error) {
 	if err := breakSeal(c.FS, c.Dir); err != nil {
 		return nil, openError(c.Dir, err)
 	}
-	d := &DB{fs: c.FS, dir: c.Dir, health: newHealth(c)}
+	d := &DB{fs: c.FS, dir: c.Dir, health: newHealth(c), syncs: syncs{mergeMax: min(mergeBytesMax, int(c.MemTableBytes/4))}}
 	if err := d.openPebble(c, found); err != nil {
 		return nil, openError(c.Dir, err)
 	}
@@ -248,15 +249,9 @@ func (d *DB) Commit(b *pebble.Batch, opts *pebble.WriteOptions) error {
 		return err
 	}
 	// Pebble never returns from a commit that it can't finish: see Fatalf. It may
-	// even hold up those after it, so each has a goroutine that may be left behind.
-	done := make(chan error, 1)
-	go func() {
-		defer d.health.ended("commit")
-		err := b.Commit(opts)
-		done <- errors.Join(err, b.Close())
-	}()
+	// even hold up those after it, so what writes is a goroutine that may be left behind.
 	select {
-	case err := <-done:
+	case err := <-d.write(b, opts):
 		if err != nil {
 			return fmt.Errorf("storage: commit: %w", err)
 		}
@@ -264,6 +259,20 @@ func (d *DB) Commit(b *pebble.Batch, opts *pebble.WriteOptions) error {
 	case <-d.health.failed:
 		return d.health.refusal()
 	}
+}
+
+// write has b written, and returns where its outcome is told.
+func (d *DB) write(b *pebble.Batch, opts *pebble.WriteOptions) <-chan error {
+	if opts.GetSync() {
+		return d.syncs.add(d, b)
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer d.health.ended("commit")
+		err := b.Commit(opts)
+		done <- errors.Join(err, b.Close())
+	}()
+	return done
 }
 
 // NewIter returns an iterator over what is in the store now, in [lower, upper).

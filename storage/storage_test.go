@@ -407,17 +407,51 @@ func TestWritersThatWaitTogetherShareAnFsync(t *testing.T) {
 	}
 	wg.Go(func() { writer(-1) })
 	<-entered // the first one's sync is under way: the others have to wait for the next
-	before := d.Metrics().WAL.BytesIn
 	for i := range writers {
 		wg.Go(func() { writer(i) })
 	}
-	for d.Metrics().WAL.BytesIn < before+writers*19 { // a batch: its head of 12 bytes, and 7 for a key and a value
+	waiting := func() int {
+		d.syncs.mu.Lock()
+		defer d.syncs.mu.Unlock()
+		return len(d.syncs.queue)
+	}
+	for waiting() < writers {
 		runtime.Gosched()
 	}
 	close(shut)
 	wg.Wait()
-	if n := syncs.Load(); n > writers/4 {
+	if n := syncs.Load(); n != 2 {
 		t.Fatalf("%d syncs for %d writers", n, writers+1)
+	}
+	for i := range writers {
+		if get(t, d, fmt.Sprintf("\x02%02d", i)) != "1" {
+			t.Errorf("what writer %d was acknowledged is not there", i)
+		}
+	}
+	mustClose(t, d)
+}
+
+func TestWhatIsMergedIsBounded(t *testing.T) {
+	d := mustOpen(t, small(vfs.NewMem()))
+	s := syncs{mergeMax: 100}
+	for i, n := range []int{1, 30, 50, 200, 10} { // bytes of a value
+		b := d.NewBatch()
+		if err := b.Set([]byte{2, byte(i)}, make([]byte, n), nil); err != nil {
+			t.Fatal(err)
+		}
+		s.queue = append(s.queue, &waiting{b, make(chan error, 1)})
+	}
+	var merged []int
+	for group := s.take(); len(group) > 0; group = s.take() {
+		merged = append(merged, len(group))
+		for _, w := range group {
+			if err := w.batch.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if want := []int{2, 1, 1, 1}; !slices.Equal(merged, want) {
+		t.Errorf("%d batches were merged, want %d: what is larger than the bound is written alone", merged, want)
 	}
 	mustClose(t, d)
 }
