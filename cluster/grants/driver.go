@@ -44,8 +44,9 @@ func Start(cfg Config) (*Driver, error) {
 	}
 	d := &Driver{cfg: cfg.withDefaults()}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
+	turns := newRounds()
 	for g := range d.lines {
-		l := newLine(&d.cfg, uint32(g))
+		l := newLine(&d.cfg, uint32(g), turns)
 		d.lines[g] = l
 		d.wg.Go(func() { l.run(d.ctx) })
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,12 +35,13 @@ type item struct {
 }
 
 // A line is one group's queue and the goroutine that empties it: one entry is
-// under way, and the next one gathers. While nobody waits for any of it, it gathers
+// under way, and the next one gathers; it begins with those of the other lines. While nobody waits for any of it, it gathers
 // for a while even if none is under way.
 type line struct {
 	cfg   *Config
 	group uint32
 	clock stamping // owned by run
+	turns *rounds  // of all lines
 
 	wake   chan struct{} // holds one: there is something to do
 	retry  chan struct{} // holds one: a pause may end
@@ -51,15 +53,23 @@ type line struct {
 	counts LineStats // without Waiting
 }
 
-func newLine(cfg *Config, group uint32) *line {
+func newLine(cfg *Config, group uint32, turns *rounds) *line {
 	return &line{
-		cfg: cfg, group: group, clock: stamping{cfg: cfg, group: group},
+		cfg: cfg, group: group, clock: stamping{cfg: cfg, group: group}, turns: turns,
 		wake: make(chan struct{}, 1), retry: make(chan struct{}, 1),
 	}
 }
 
 // add queues items, all or none.
 func (l *line) add(items ...item) error {
+	err := l.enqueue(items)
+	if err == nil {
+		l.turns.came(len(items))
+	}
+	return err
+}
+
+func (l *line) enqueue(items []item) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -119,7 +129,21 @@ func (l *line) take() (batch []item, closed bool) {
 		batch = l.queue[:quota.CommandsMax:quota.CommandsMax]
 		l.queue = l.queue[quota.CommandsMax:]
 	}
+	l.turns.came(-len(batch))
 	return batch, l.closed
+}
+
+// more appends to a batch what waits now, as much as an entry holds.
+func (l *line) more(batch []item) []item {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := min(len(l.queue), quota.CommandsMax-len(batch))
+	batch = append(batch, l.queue[:n]...)
+	if l.queue = slices.Delete(l.queue, 0, n); len(l.queue) == 0 {
+		l.hurry = false
+	}
+	l.turns.came(-n)
+	return batch
 }
 
 // reuse keeps the room of a batch that was sent.
@@ -227,12 +251,15 @@ func (l *line) send(ctx context.Context, batch []item) bool {
 
 // propose makes an entry of what applied state does not answer.
 func (l *line) propose(ctx context.Context, batch []item) bool {
-	rest := batch
-	if l.cfg.Groups.Current(l.group) {
-		rest = l.answer(batch)
-	}
+	rest := l.unanswered(batch)
 	if len(rest) == 0 {
 		return true
+	}
+	turn := l.turns.enter()
+	defer func() { l.turns.leave(turn, len(rest)) }()
+	if n := len(rest); n < quota.CommandsMax {
+		rest = l.more(rest[:n:n])
+		rest = append(rest[:n], l.unanswered(rest[n:])...)
 	}
 	entry := l.stamp(ctx, commands(rest))
 	answer, err := l.cfg.Groups.Propose(ctx, l.group, entry.AppendTo(nil))
@@ -252,6 +279,14 @@ func (l *line) propose(ctx context.Context, batch []item) bool {
 	})
 	l.tell(rest, results)
 	return true
+}
+
+// unanswered returns the items that need an entry; the others are told.
+func (l *line) unanswered(items []item) []item {
+	if l.cfg.Groups.Current(l.group) {
+		return l.answer(items)
+	}
+	return items
 }
 
 // answer tells the items that applied state has an answer for, and returns the
@@ -321,7 +356,9 @@ func (l *line) fail(items []item, err error) bool {
 			again = append(again, it)
 		}
 	}
-	if !l.putBack(again) {
+	if l.putBack(again) {
+		l.turns.came(len(again))
+	} else {
 		lost = append(lost, again...)
 	}
 	if len(lost) > 0 {

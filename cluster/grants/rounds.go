@@ -20,10 +20,10 @@ const (
 
 // rounds has the entries of a node's groups begin together: they share a database, so
 // one sync serves those that are there at the same time, and what comes meanwhile is
-// in fewer entries. A round is over when all its entries are. The next one begins at
-// once, or when as many commands came as the last one answered and left, but after half
-// its time at the latest: callers who ask again when they are answered are then all in
-// one round, not half of them in each of two.
+// in fewer entries. A round is over when all its entries are. The next one begins when as
+// many commands wait as waited then and were answered: callers who ask again when they are
+// answered are then all in one round, not half of them in each of two. If they don't come,
+// it begins after half the time that the last one took, and the following begin at once.
 type rounds struct {
 	waiting atomic.Int64 // commands in the lines' queues
 	want    atomic.Int64 // as many end the lingering; 0: nobody lingers
@@ -131,7 +131,7 @@ func (r *rounds) lingered() {
 	if want == 0 || r.current != nil {
 		return
 	}
-	if 2*r.waiting.Load() < want {
+	if 4*r.waiting.Load() < 3*want {
 		r.skip = lingerSkip
 	}
 	r.goOn()

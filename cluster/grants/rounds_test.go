@@ -1,0 +1,144 @@
+package grants
+
+import (
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// entered has n lines enter, and returns where the round of each is told.
+func entered(r *rounds, n int) <-chan *round {
+	in := make(chan *round, n)
+	for range n {
+		go func() { in <- r.enter() }()
+	}
+	synctest.Wait()
+	return in
+}
+
+func TestEntriesBeginTogetherWhenThoseThatAreUnderWayAreDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRounds()
+		first := r.enter() // nothing is under way
+		in := entered(r, 3)
+		if len(in) > 0 {
+			t.Fatal("a round began while another was under way")
+		}
+		time.Sleep(2 * time.Millisecond)
+		r.leave(first, 2)
+		if synctest.Wait(); len(in) > 0 {
+			t.Fatal("a round began before anybody could ask again")
+		}
+		r.came(1)
+		if synctest.Wait(); len(in) > 0 {
+			t.Fatal("a round began with half of those who had been answered")
+		}
+		r.came(1)
+		if synctest.Wait(); len(in) != 3 {
+			t.Fatalf("%d of 3 lines have begun", len(in))
+		}
+		if a, b, c := <-in, <-in, <-in; a != b || b != c || a == first {
+			t.Error("they are not in one round")
+		}
+	})
+}
+
+func TestARoundThatNobodyComesToBeginsAfterHalfTheTimeOfTheLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRounds()
+		m := r.enter()
+		time.Sleep(time.Millisecond)
+		r.leave(m, 4)
+		began := time.Now()
+		m = r.enter()
+		if took := time.Since(began); took != time.Millisecond/lingerPart {
+			t.Errorf("it began after %s", took)
+		}
+		for range lingerSkip { // it was in vain
+			r.leave(m, 4)
+			began = time.Now()
+			m = r.enter()
+			if took := time.Since(began); took != 0 {
+				t.Fatalf("it began after %s", took)
+			}
+		}
+		time.Sleep(time.Minute)
+		r.leave(m, 4)
+		began = time.Now()
+		m = r.enter()
+		if took := time.Since(began); took != lingerMax {
+			t.Errorf("it began after %s", took)
+		}
+		r.leave(m, 1)
+	})
+}
+
+func TestAnEntryThatHangsHoldsUpTheOthersOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRounds()
+		hangs := r.enter()
+		began := time.Now()
+		m := r.enter()
+		if took := time.Since(began); took != roundMax {
+			t.Errorf("it began after %s", took)
+		}
+		r.leave(m, 0)
+		time.Sleep(lingerMax)
+		began = time.Now()
+		m = r.enter()
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it began after %s", took)
+		}
+		r.leave(hangs, 7) // at last
+		in := entered(r, 1)
+		if len(in) > 0 {
+			t.Error("a round began while another was under way")
+		}
+		r.leave(m, 0)
+		<-in
+	})
+}
+
+// Whatever comes and goes, everybody gets a turn, and a round begins when the one before
+// is over.
+func TestEveryLineGetsItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRounds()
+		var lines sync.WaitGroup
+		var turns int
+		var mu sync.Mutex // guards turns and under
+		under := map[*round]int{}
+		count := func(m *round, by int) {
+			mu.Lock()
+			defer mu.Unlock()
+			if under[m] += by; under[m] == 0 {
+				delete(under, m)
+			}
+			if turns++; len(under) > 1 {
+				t.Errorf("%d rounds are under way", len(under))
+			}
+		}
+		for i := range uint64(8) {
+			lines.Go(func() {
+				rng := rand.New(rand.NewPCG(i, 1))
+				for range 300 {
+					n := 1 + rng.IntN(3)
+					r.came(n)
+					m := r.enter()
+					count(m, 1)
+					r.came(-n)
+					time.Sleep(time.Duration(rng.IntN(2000)) * time.Microsecond)
+					count(m, -1)
+					r.leave(m, n)
+					time.Sleep(time.Duration(rng.IntN(1000)) * time.Microsecond)
+				}
+			})
+		}
+		lines.Wait()
+		if turns != 2*8*300 || r.waiting.Load() != 0 {
+			t.Errorf("%d turns, %d wait", turns/2, r.waiting.Load())
+		}
+	})
+}
