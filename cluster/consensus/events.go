@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"io"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -22,7 +23,8 @@ type Events struct {
 	Refused func(remote string, err error)
 
 	// Log: raft has something to say about a group. The attributes are pairs of a
-	// string and a value. Debug is not told.
+	// string and a value. Debug is not told. While the node stops, it is all Info:
+	// leaders are replaced, and connections closed under raft; Handed tells what fails.
 	Log func(group uint32, severity Severity, msg string, attrs []any)
 }
 
@@ -54,11 +56,12 @@ func (e *Events) handed(group uint32, to Server, err error) {
 	}
 }
 
-// logger returns raft's logger of a group: it writes nothing and tells Events.Log.
-func (e *Events) logger(group uint32) hclog.Logger {
+// logger returns raft's logger of a group, which ends with the node: it writes nothing and
+// tells Events.Log.
+func (e *Events) logger(group uint32, ended *atomic.Bool) hclog.Logger {
 	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Level: hclog.Off, Output: io.Discard})
 	if e.Log != nil {
-		l.RegisterSink(&logSink{group: group, log: e.Log})
+		l.RegisterSink(&logSink{group: group, ended: ended, log: e.Log})
 	}
 	return l
 }
@@ -66,11 +69,15 @@ func (e *Events) logger(group uint32) hclog.Logger {
 // A logSink is one group's hclog.SinkAdapter.
 type logSink struct {
 	group uint32
+	ended *atomic.Bool
 	log   func(group uint32, severity Severity, msg string, attrs []any)
 }
 
 // Accept implements hclog.SinkAdapter.
 func (s *logSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
+	if s.ended.Load() {
+		level = min(level, hclog.Info)
+	}
 	switch {
 	case level >= hclog.Error:
 		s.log(s.group, Error, msg, args)

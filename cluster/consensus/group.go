@@ -28,6 +28,7 @@ type group struct {
 
 	changed chan struct{} // holds one: somebody else may lead
 	counts  counters
+	ended   atomic.Bool   // the node stops
 	settled atomic.Uint64 // the term of the last entry of ours that was applied; 0: one may be on its way
 
 	mu       sync.Mutex
@@ -57,7 +58,7 @@ func openGroup(cfg *Config, s *stream) (*group, error) {
 		return nil, fmt.Errorf("consensus: open log of group %d: %w", g.id, err)
 	}
 	g.log = log
-	logger := cfg.Events.logger(g.id)
+	logger := cfg.Events.logger(g.id, &g.ended)
 	trans := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: s, MaxPool: 3, Timeout: cfg.IOTimeout, Logger: logger, ServerAddressProvider: cfg.provider(),
 	})

@@ -146,6 +146,7 @@ func (n *Node) shutdown(ctx context.Context) error {
 	var handing sync.WaitGroup
 	for _, g := range n.groups {
 		g.refuse()
+		g.ended.Store(true)
 		handing.Go(func() { g.resign(ctx) })
 	}
 	handing.Wait()

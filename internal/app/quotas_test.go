@@ -49,6 +49,18 @@ func TestAQuotaSurvivesRestartsToTheUnit(t *testing.T) {
 	}
 }
 
+func TestAGracefulStopOfANodeWithQuotasWarnsOfNothing(t *testing.T) {
+	n := startNode(t, patientConfig(t, yearly(9)))
+	allow(t, n, "alice", true)
+	before := len(n.log.String())
+	if err := n.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if said := n.log.String()[before:]; strings.Contains(said, "level=WARN") || strings.Contains(said, "level=ERROR") {
+		t.Errorf("it says:\n%s", said)
+	}
+}
+
 func TestEachProcessHasATenureOfItsOwnWhateverTheOneBeforeAskedFor(t *testing.T) {
 	c := patientConfig(t, yearly(9))
 	for tenure := 1; tenure <= 3; tenure++ {
