@@ -130,6 +130,9 @@ func (h *history) check(t *testing.T, amount uint16) (porcupine.CheckResult, int
 	model := porcupine.Model{
 		Init: func() any { return counterState{} },
 		Step: func(state, input, output any) (bool, any) {
+			if c, ok := input.(call); ok {
+				return state.(counterState).call(amount, c, output.(told))
+			}
 			return state.(counterState).step(amount, input.(question), output.(reply))
 		},
 		Equal: func(a, b any) bool { return a.(counterState) == b.(counterState) },
@@ -139,7 +142,7 @@ func (h *history) check(t *testing.T, amount uint16) (porcupine.CheckResult, int
 	defer h.mu.Unlock()
 	answers, last := 0, int64(0)
 	for _, e := range h.events {
-		if last = max(last, e.Call); e.Output != (reply{}) {
+		if last = max(last, e.Call); e.Return != math.MaxInt64 {
 			answers++
 			last = max(last, e.Return)
 		}

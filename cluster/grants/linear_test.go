@@ -54,7 +54,9 @@ type exactCounter struct {
 	history
 
 	asked sync.Mutex
-	made  []question // spends and holds so far
+	made  []question          // spends and holds so far
+	named []call              // those of them that were made under an id of the caller's
+	other map[limiter.Key]int // the ids of those that were not, by the names that nodes gave them
 }
 
 // newArena starts three nodes. change, if any, puts something between them and what they
@@ -63,7 +65,7 @@ func newArena(t *testing.T, rng *rand.Rand, change func(*station)) *arena {
 	t.Helper()
 	a := &arena{network: consensustest.New()}
 	for i := range 4 {
-		a.counters = append(a.counters, &exactCounter{key: of(uint32(i%2), i)})
+		a.counters = append(a.counters, &exactCounter{key: of(uint32(i%2), i), other: map[limiter.Key]int{}})
 	}
 	for _, id := range []string{"a", "b", "c"} {
 		s := newStation(id)
@@ -170,11 +172,31 @@ func (a *arena) numbers() (asked []int64) {
 func (a *arena) unanswered(commands []quota.Command, asked []int64) {
 	for i := range commands {
 		for j, c := range a.counters {
-			if m := &commands[i]; m.Key == c.key {
-				c.add(-1, question{m.Op, int(m.Request.Hi) - 1, uint8(m.Cost)}, asked[j], reply{})
+			if m := &commands[i]; m.Key == c.key && (m.Cost > 0 || m.Op == quota.OpSettle) {
+				c.add(-1, question{m.Op, c.idOf(m.Request), uint8(m.Cost)}, asked[j], reply{})
 			}
 		}
 	}
+}
+
+// nameOf returns what the ledger knows the request with an id by.
+func nameOf(id int) limiter.Key { return limiter.Key{Hi: 2 * (uint64(id) + 1)} }
+
+// idOf returns the id of a request that is known by a name; one that a node made up is
+// given one.
+func (c *exactCounter) idOf(name limiter.Key) int {
+	if name == quota.Named(name) {
+		return int(name.Hi/2) - 1
+	}
+	c.asked.Lock()
+	defer c.asked.Unlock()
+	id, known := c.other[name]
+	if !known {
+		id = len(c.made)
+		c.made = append(c.made, question{})
+		c.other[name] = id
+	}
+	return id
 }
 
 func (a *arena) start(t *testing.T, i int) {
@@ -210,7 +232,7 @@ func (a *arena) cutPower(t *testing.T, i int) {
 func (a *arena) ask(node int, c *exactCounter, q question) (r reply, sent bool) {
 	command := quota.Command{
 		Op: q.op, Key: c.key, Window: quota.Window{Start: exactStart, End: exactWindow}, Version: 1, Limit: exactAmount,
-		Request: limiter.Key{Hi: uint64(q.id) + 1}, Cost: uint64(q.cost), Until: time.Now().Add(time.Hour).UnixMilli(),
+		Request: nameOf(q.id), Cost: uint64(q.cost), Until: time.Now().Add(time.Hour).UnixMilli(),
 	}
 	driver := a.alive[node].Load()
 	if driver == nil {
