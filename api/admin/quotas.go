@@ -82,22 +82,24 @@ func (s *Sources) getQuota(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// A QuotaAdjustment is the body of POST /v1/quotas/adjust. Its Domain, Attributes and
-// Limit reach one quota; a fingerprint can't be given.
-type QuotaAdjustment struct {
+// A QuotaCorrection is what the requests share that correct the amount of one counter for
+// its present period. Its Domain, Attributes and Limit reach one quota; a fingerprint
+// can't be given.
+type QuotaCorrection struct {
 	CounterSelection
-	By       int64   `json:"by"`                 // units to add to the amount of the present period; not 0
 	Revision *uint64 `json:"revision,omitempty"` // refused if the counter has another; nil: any
 	Reason   string  `json:"reason"`             // for the audit log
 }
 
-// A QuotaReset is the body of POST /v1/quotas/reset: what is used is waived, so that
-// all of the amount remains. Which quota is said as in a QuotaAdjustment.
-type QuotaReset struct {
-	CounterSelection
-	Revision *uint64 `json:"revision,omitempty"` // as in a QuotaAdjustment
-	Reason   string  `json:"reason"`             // for the audit log
+// A QuotaAdjustment is the body of POST /v1/quotas/adjust.
+type QuotaAdjustment struct {
+	QuotaCorrection
+	By int64 `json:"by"` // units to add to the amount of the present period; not 0
 }
+
+// A QuotaReset is the body of POST /v1/quotas/reset: what is used is waived, so that
+// all of the amount remains.
+type QuotaReset struct{ QuotaCorrection }
 
 // A QuotaAdjusted is the counter after a QuotaAdjustment or a QuotaReset.
 type QuotaAdjusted struct {

@@ -7,13 +7,8 @@ import (
 )
 
 func newQuotaAdjust() *cobra.Command {
-	var (
-		output   outputFormat
-		client   adminClient
-		choice   counterChoice
-		in       admin.QuotaAdjustment
-		revision uint64
-	)
+	var in admin.QuotaAdjustment
+	c := quotaCorrection{path: "/v1/quotas/adjust", body: &in, in: &in.QuotaCorrection}
 	cmd := &cobra.Command{
 		Use:   "adjust DOMAIN KEY=VALUE[,KEY=VALUE]... --by ±N --reason TEXT",
 		Short: "Add to the amount of one counter for its present period, or take from it",
@@ -32,37 +27,10 @@ revision), 3 server or network trouble.`,
 		Example: `  headgate quota adjust shop api_key=k1 --by +5000 --reason "bought a pack"
   headgate quota adjust shop api_key=k1 --limit plan --by -100 --revision 1 --reason "ticket 71"`,
 		Args: cobra.MinimumNArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			sel, err := choice.selection(args)
-			if err != nil {
-				return misuse(err)
-			}
-			in.CounterSelection = *sel
-			if cmd.Flags().Changed("revision") {
-				in.Revision = &revision
-			}
-			var out admin.QuotaAdjusted
-			if err := client.post(cmd.Context(), "/v1/quotas/adjust", &in, &out); err != nil {
-				return err
-			}
-			warn(cmd, out.Warnings)
-			if output == outputJSON {
-				return printed(printJSON(cmd.OutOrStdout(), out))
-			}
-			return printQuotas(cmd, &admin.Quotas{Quotas: []admin.Quota{out.Quota}}, output)
-		},
+		RunE: c.run,
 	}
-	f := cmd.Flags()
-	f.StringVar(&choice.limit, "limit", "", "only this limit's counter, by `name`")
-	f.Int64Var(&in.By, "by", 0, "`units` to add; negative: to take")
-	f.Uint64Var(&revision, "revision", 0, "refuse if the counter has another `revision`")
-	f.StringVar(&in.Reason, "reason", "", "why, for the audit log: one line of `text`")
-	for _, name := range []string{"by", "reason"} {
-		if err := cmd.MarkFlagRequired(name); err != nil {
-			panic(err) // the flag was added above
-		}
-	}
-	addAdmin(cmd, &client)
-	addOutput(cmd, &output)
+	cmd.Flags().Int64Var(&in.By, "by", 0, "`units` to add; negative: to take")
+	requireFlag(cmd, "by")
+	c.flags(cmd)
 	return cmd
 }

@@ -9,13 +9,14 @@ import (
 )
 
 func newQuotaReset() *cobra.Command {
-	var (
-		output   outputFormat
-		client   adminClient
-		choice   counterChoice
-		in       admin.QuotaReset
-		revision uint64
-	)
+	var in admin.QuotaReset
+	c := quotaCorrection{path: "/v1/quotas/reset", body: &in, in: &in.QuotaCorrection}
+	c.text = func(added int64) string {
+		if added == 0 {
+			return "all of it remains already"
+		}
+		return fmt.Sprintf("reset: %d units added", added)
+	}
 	cmd := &cobra.Command{
 		Use:   "reset DOMAIN KEY=VALUE[,KEY=VALUE]... --reason TEXT",
 		Short: "Let one counter have its whole amount again, for its present period",
@@ -34,41 +35,8 @@ and another revision), 3 server or network trouble.`,
 		Example: `  headgate quota reset shop api_key=k1 --reason "a loop in our own client"
   headgate quota reset shop api_key=k1 --limit plan --revision 1 --reason "ticket 72"`,
 		Args: cobra.MinimumNArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			sel, err := choice.selection(args)
-			if err != nil {
-				return misuse(err)
-			}
-			in.CounterSelection = *sel
-			if cmd.Flags().Changed("revision") {
-				in.Revision = &revision
-			}
-			var out admin.QuotaAdjusted
-			if err := client.post(cmd.Context(), "/v1/quotas/reset", &in, &out); err != nil {
-				return err
-			}
-			warn(cmd, out.Warnings)
-			if output == outputJSON {
-				return printed(printJSON(cmd.OutOrStdout(), out))
-			}
-			text := fmt.Sprintf("reset: %d units added", out.By)
-			if out.By == 0 {
-				text = "all of it remains already"
-			}
-			if _, err := fmt.Fprintln(cmd.OutOrStdout(), text); err != nil {
-				return printed(err)
-			}
-			return printQuotas(cmd, &admin.Quotas{Quotas: []admin.Quota{out.Quota}}, output)
-		},
+		RunE: c.run,
 	}
-	f := cmd.Flags()
-	f.StringVar(&choice.limit, "limit", "", "only this limit's counter, by `name`")
-	f.Uint64Var(&revision, "revision", 0, "refuse if the counter has another `revision`")
-	f.StringVar(&in.Reason, "reason", "", "why, for the audit log: one line of `text`")
-	if err := cmd.MarkFlagRequired("reason"); err != nil {
-		panic(err) // the flag was added above
-	}
-	addAdmin(cmd, &client)
-	addOutput(cmd, &output)
+	c.flags(cmd)
 	return cmd
 }

@@ -25,11 +25,9 @@ const (
 
 // A correction is a change of one counter's amount that an operator asks for.
 type correction struct {
-	sel      *admin.CounterSelection
-	by       int64   // units to add; a reset says how many it added
-	reset    bool    // what is used is waived, and nothing else added
-	revision *uint64 // that the counter must have; nil: any
-	reason   string
+	*admin.QuotaCorrection
+	by    int64 // units to add; a reset says how many it added
+	reset bool  // what is used is waived, and nothing else added
 }
 
 // errUnused is why a reset changes nothing.
@@ -41,23 +39,20 @@ func (v *quotaViews) adjust(who admin.Caller, in *admin.QuotaAdjustment) (*admin
 	if err := checkAdjustment(in); err != nil {
 		return nil, err
 	}
-	return v.correct(who, &correction{sel: &in.CounterSelection, by: in.By, revision: in.Revision, reason: in.Reason})
+	return v.correct(who, &correction{QuotaCorrection: &in.QuotaCorrection, by: in.By})
 }
 
 // reset waives what is used of one counter in its present period, so that as much
 // remains as if nothing was used, and writes that down.
 func (v *quotaViews) reset(who admin.Caller, in *admin.QuotaReset) (*admin.QuotaAdjusted, error) {
-	if in.Reason == "" {
-		return nil, badField("reason", "", "given: a reset is written down with one")
-	}
-	if err := checkReason(in.Reason); err != nil {
+	if err := needReason(in.Reason, "a reset"); err != nil {
 		return nil, err
 	}
-	return v.correct(who, &correction{sel: &in.CounterSelection, reset: true, revision: in.Revision, reason: in.Reason})
+	return v.correct(who, &correction{QuotaCorrection: &in.QuotaCorrection, reset: true})
 }
 
 func (v *quotaViews) correct(who admin.Caller, in *correction) (*admin.QuotaAdjusted, error) {
-	call, err := v.policies.match(in.sel, true)
+	call, err := v.policies.match(&in.CounterSelection, true)
 	if err != nil {
 		return nil, err
 	}
@@ -78,10 +73,10 @@ func (v *quotaViews) correct(who admin.Caller, in *correction) (*admin.QuotaAdju
 		action = quotaResetAction
 	}
 	out.Warnings = writeDown(v.log, v.audit, &audit.Record{
-		Time: v.now().Time().UTC(), Action: action, Domain: in.sel.Domain,
+		Time: v.now().Time().UTC(), Action: action, Domain: in.Domain,
 		Detail: fmt.Sprintf("%+d of %.80q, %s from %s: %+d in all, revision %d", in.by, ch.Limit.Name, ch.Key.Fingerprint(),
 			time.Unix(c.Window.Start, 0).UTC().Format(time.RFC3339), c.Correction+int64(c.Waived), c.Revision+1),
-		Reason: in.reason, User: who.User, Remote: who.Remote,
+		Reason: in.Reason, User: who.User, Remote: who.Remote,
 	})
 	return out, v.show(ch, c, out)
 }
@@ -90,10 +85,15 @@ func checkAdjustment(in *admin.QuotaAdjustment) error {
 	if in.By == 0 || in.By > limiter.AmountMax || in.By < -limiter.AmountMax {
 		return badField("by", strconv.FormatInt(in.By, 10), fmt.Sprintf("-%d to %d, and not 0", int64(limiter.AmountMax), int64(limiter.AmountMax)))
 	}
-	if in.Reason == "" {
-		return badField("reason", "", "given: an adjustment is written down with one")
+	return needReason(in.Reason, "an adjustment")
+}
+
+// needReason checks the reason of what is written down with one.
+func needReason(reason, what string) error {
+	if reason == "" {
+		return badField("reason", "", "given: "+what+" is written down with one")
 	}
-	return checkReason(in.Reason)
+	return checkReason(reason)
 }
 
 // commit does what in asks for, and returns the command that the ledger has applied.
@@ -127,8 +127,8 @@ func (v *quotaViews) adjustment(ch *limiter.Charge, in *correction) (c quota.Com
 		if err != nil {
 			return err
 		}
-		if in.revision != nil && *in.revision != seen.Revision {
-			return &admin.Refusal{Status: http.StatusConflict, Text: fmt.Sprintf("revision: %d: it is %d: somebody has adjusted it", *in.revision, seen.Revision)}
+		if in.Revision != nil && *in.Revision != seen.Revision {
+			return &admin.Refusal{Status: http.StatusConflict, Text: fmt.Sprintf("revision: %d: it is %d: somebody has adjusted it", *in.Revision, seen.Revision)}
 		}
 		c.Correction, c.Waived, c.Revision = seen.Correct, seen.Waived, seen.Revision
 		if in.reset {
