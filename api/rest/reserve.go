@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -43,20 +44,27 @@ func (c unitCosts) messages() (list []*headgatev1.UnitCost) {
 	return list
 }
 
-// A span is a number of seconds.
-type span float64
+// A span is a time in seconds, fractions too.
+type span time.Duration
 
 var errSpan = errors.New("lifetime_seconds: must be in [1e-9, 86400]")
 
-// message returns s as the native API has it.
-func (s *span) message() (*durationpb.Duration, error) {
+// UnmarshalJSON reads one.
+func (s *span) UnmarshalJSON(b []byte) error {
+	f, err := strconv.ParseFloat(string(b), 64)
+	if ns := math.Round(f * float64(time.Second)); err == nil && f >= 1e-9 && ns <= float64(limiter.LifetimeMax) {
+		*s = span(ns)
+		return nil
+	}
+	return errSpan
+}
+
+// message returns s as the native API has it, nil if it was not said.
+func (s *span) message() *durationpb.Duration {
 	if s == nil {
-		return nil, nil //nolint:nilnil // it was not said
+		return nil
 	}
-	if ns := math.Round(float64(*s) * float64(time.Second)); *s >= 1e-9 && ns <= float64(limiter.LifetimeMax) {
-		return durationpb.New(time.Duration(ns)), nil
-	}
-	return nil, &api.Fault{Reason: api.Malformed, Field: "body", Bound: errSpan.Error()}
+	return durationpb.New(time.Duration(*s))
 }
 
 // A reserve is the body of POST /v1/reserve: a ReserveRequest.
@@ -160,19 +168,14 @@ func (h *Handler) ask(ctx context.Context, method nativeMethod, in, out proto.Me
 // reserve answers POST /v1/reserve.
 func (h *Handler) reserve(w http.ResponseWriter, r *http.Request) {
 	var body reserve
-	err := h.readJSON(w, r, &body)
-	var lifetime *durationpb.Duration
-	if err == nil {
-		lifetime, err = body.Lifetime.message()
-	}
-	if err != nil {
+	if err := h.readJSON(w, r, &body); err != nil {
 		h.refuse(w, err)
 		return
 	}
 	var m headgatev1.ReserveResponse
 	x, err := h.ask(r.Context(), h.Native.Reserve, &headgatev1.ReserveRequest{
 		Domain: body.Domain, Attributes: body.Attributes, Id: []byte(body.ID), Cost: (*uint64)(body.Cost), Costs: body.Costs.messages(),
-		Lifetime: lifetime, Explain: body.Explain,
+		Lifetime: body.Lifetime.message(), Explain: body.Explain,
 	}, &m)
 	if err != nil {
 		h.refuse(w, err)
@@ -202,17 +205,12 @@ func (h *Handler) answerReserved(w http.ResponseWriter, x *api.Exchange, m *head
 // extend answers POST /v1/extend.
 func (h *Handler) extend(w http.ResponseWriter, r *http.Request) {
 	var body extend
-	err := h.readJSON(w, r, &body)
-	var lifetime *durationpb.Duration
-	if err == nil {
-		lifetime, err = body.Lifetime.message()
-	}
-	if err != nil {
+	if err := h.readJSON(w, r, &body); err != nil {
 		h.refuse(w, err)
 		return
 	}
 	var m headgatev1.ExtendResponse
-	x, err := h.ask(r.Context(), h.Native.Extend, &headgatev1.ExtendRequest{Domain: body.Domain, Id: []byte(body.ID), Lifetime: lifetime}, &m)
+	x, err := h.ask(r.Context(), h.Native.Extend, &headgatev1.ExtendRequest{Domain: body.Domain, Id: []byte(body.ID), Lifetime: body.Lifetime.message()}, &m)
 	if err != nil {
 		h.refuse(w, err)
 	} else {

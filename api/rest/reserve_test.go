@@ -104,6 +104,8 @@ func TestWhatIsWrongWithAReservationIsNamed(t *testing.T) {
 		{"longer than slots live", "/v1/reserve", strings.Replace(reserveBody, `"cost`, `"lifetime_seconds": 601, "cost`, 1), 400, "lifetime: 10m1s: at most 10m0s"},
 		{"a lifetime of nothing", "/v1/reserve", strings.Replace(reserveBody, `"cost`, `"lifetime_seconds": 0, "cost`, 1), 400, "lifetime_seconds: must be in [1e-9"},
 		{"an unknown field", "/v1/reserve", `{"domain": "llm", "peek": true}`, 400, "peek"},
+		{"a lifetime that is no number", "/v1/reserve", strings.Replace(reserveBody, `"cost`, `"lifetime_seconds": "9", "cost`, 1), 400, "lifetime_seconds: must be in [1e-9"},
+		{"a lifetime of more than a day", "/v1/extend", `{"domain": "llm", "id": "call 1", "lifetime_seconds": 86400.1}`, 400, "lifetime_seconds: must be in [1e-9, 86400]"},
 		{"extended for too long", "/v1/extend", `{"domain": "llm", "id": "call 1", "lifetime_seconds": 601}`, 400, "lifetime: 10m1s: at most 10m0s"},
 		{"extended for no time", "/v1/extend", `{"domain": "llm", "id": "call 1"}`, 400, "lifetime: must be a duration above 0"},
 		{"extended when it has ended", "/v1/extend", `{"domain": "llm", "id": "ended", "lifetime_seconds": 1}`, 409, "the reservation has ended"},
