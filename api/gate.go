@@ -142,7 +142,7 @@ func (x *Exchange) Fault() error {
 	case policy.NotRemembered:
 		return &Fault{
 			NotRemembered, "request_id", Quote(x.Req.RequestID),
-			"with charge: all_or_nothing an exact quota remembers ids only of calls that reach no other limit",
+			"with charge: all_or_nothing and several limits, an exact quota that is enforced and not any_of has to be among them",
 		}
 	case policy.CarriedRefused:
 		r := x.Req.Refusal()

@@ -67,7 +67,7 @@ type Call struct {
 	// that was given back: then the call is not decided.
 	Reused bool
 	// Ticket is the Decider's own: it names the call to the ledger if Request does
-	// not.
+	// not, or not alone.
 	Ticket Key
 
 	// Until says that what the call costs is not known yet: exact quotas hold what they

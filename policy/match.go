@@ -77,19 +77,26 @@ func (s *Snapshot) domainOf(r *Request) *domain {
 }
 
 // name says under which id exact quotas are to remember c. Where the denial of another
-// limit takes back what they charged, they can't.
+// limit takes back what they charged, one of them has to say what became of the call: one
+// that is enforced, and whose denial is enough.
 func name(h limiter.KeyHasher, r *Request, c *limiter.Call) Outcome {
 	c.Request = h.Key(r.RequestID)
 	charges := c.Charges()
 	if c.Mode == limiter.ChargeAll || len(charges) == 1 {
 		return Matched
 	}
+	o := Matched
 	for i := range charges {
-		if q := charges[i].Limit.Quota; q != nil && q.Exact {
-			return NotRemembered
+		l := charges[i].Limit
+		switch {
+		case l.Quota == nil || !l.Quota.Exact:
+		case l.Shadow || l.AnyOf:
+			o = NotRemembered
+		default:
+			return Matched
 		}
 	}
-	return Matched
+	return o
 }
 
 // hold says who is to hold the slots of c, and for how long.

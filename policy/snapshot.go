@@ -19,7 +19,7 @@ const (
 	TooManyCharges             // the request owes more than limiter.ChargesMax charges: an error
 	InvalidOverride            // the request carries a limit that is out of bounds: an error
 	LifetimeTooLong            // the request asks for slots that live longer than a limit of them says: an error
-	NotRemembered              // an exact quota can't remember the request's id, since another limit may take its charge back: an error
+	NotRemembered              // no exact quota can say what became of a call with the request's id, since none that is enforced denies it alone: an error
 	CarriedRefused             // no domain takes the limit that the request carries, see Request.Refusal: an error
 )
 

@@ -36,6 +36,9 @@ func Has(c *limiter.Call) bool {
 // charged before one is given back.
 func (h *Holdings) Decide(now limiter.Instant, c *limiter.Call) (done bool) {
 	c.Reused, c.Ticket = false, limiter.Key{}
+	if a := arbiter(c); a >= 0 && !h.one(now, c, a) {
+		return false
+	}
 	return h.from(now, c, 0)
 }
 
@@ -45,17 +48,20 @@ func (h *Holdings) from(now limiter.Instant, c *limiter.Call, i int) (done bool)
 		h.undo(now, c)
 		return true
 	}
-	list := c.Charges()
+	list, a := c.Charges(), arbiter(c)
 	others := i > 0 // there may be charges of other kinds
 	for ; i < len(list); i++ {
 		if list[i].Limit.Kind != limiter.KindQuota {
 			others = true
-		} else if !h.one(now, c, i) {
+		} else if i != a && !h.one(now, c, i) {
 			return false
 		}
 	}
 	if others {
-		h.cfg.Rest(now, c)
+		h.rest(now, c)
+	}
+	if a >= 0 && list[a].Op == limiter.OpCharge {
+		return h.conclude(now, c, a)
 	}
 	if c.Mode == limiter.AllOrNothing {
 		if v, _ := c.Verdict(); v == limiter.Denied {
@@ -71,9 +77,18 @@ func dead(c *limiter.Call, i int) bool {
 	if c.Mode != limiter.AllOrNothing {
 		return false
 	}
-	list := c.Charges()[:i]
-	for j := range list {
-		if l := list[j].Limit; l.Kind == limiter.KindQuota && list[j].Decision.Verdict == limiter.Denied && !l.Shadow && !l.AnyOf {
+	list := c.Charges()
+	denies := func(ch *limiter.Charge) bool {
+		return ch.Limit.Kind == limiter.KindQuota && ch.Decision.Verdict == limiter.Denied && !ch.Limit.Shadow && !ch.Limit.AnyOf
+	}
+	switch a := arbiter(c); {
+	case a == i: // it is asked first
+		return false
+	case a >= 0 && (sure(c) || denies(&list[a])):
+		return true
+	}
+	for j := range list[:i] {
+		if denies(&list[j]) {
 			return true
 		}
 	}
@@ -281,7 +296,7 @@ func (h *Holdings) undo(now limiter.Instant, c *limiter.Call) {
 			continue
 		}
 		if ch.Was < 0 {
-			h.undoExact(c, i)
+			h.undoExact(now, c, i)
 			continue
 		}
 		s := h.shard(ch.Key)

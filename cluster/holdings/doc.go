@@ -23,5 +23,6 @@
 // and says so by limiter.Degraded.
 //
 // See docs/adr/0016-quotas-in-memory.md, docs/adr/0020-exact-quotas.md,
-// docs/adr/0022-grants-ahead-of-need.md and docs/adr/0027-units-that-become-free.md.
+// docs/adr/0022-grants-ahead-of-need.md, docs/adr/0027-units-that-become-free.md and
+// docs/adr/0028-several-limits-under-one-id.md.
 package holdings

@@ -18,7 +18,8 @@ import (
 //
 // A charge with an id of the caller's is never taken back here: another call with this
 // id may have been told that it passed. If its answer is late or lost, the call is
-// denied, and may be charged: whoever asks again with the id hears which.
+// denied, and may be charged: whoever asks again with the id hears which. Where several
+// limits decide such a call together, see exact_once.go.
 type question struct {
 	h       *Holdings
 	call    *limiter.Call
@@ -35,7 +36,10 @@ func (h *Holdings) exact(now limiter.Instant, c *limiter.Call, i int, p *plan) (
 	if h.parked.Add(1) > h.cfg.ParkedMax {
 		return h.full(ch, limiter.Overload)
 	}
-	w := p.at(now)
+	w, a := p.at(now), arbiter(c)
+	if a == i {
+		c.Ticket.Hi = uint64(w.Start)
+	}
 	q := &question{h: h, call: c, i: i, plan: p, ends: w.End, command: quota.Command{
 		Op: quota.OpSpend, Key: ch.Key, Window: p.pool(w.Start),
 		Version: p.terms.Version, Limit: p.terms.Limit,
@@ -46,7 +50,7 @@ func (h *Holdings) exact(now limiter.Instant, c *limiter.Call, i int, p *plan) (
 		if c.Until != 0 {
 			q.command.Op, q.command.Until = quota.OpHold, millis(c.Until)
 		}
-	case ch.Op == limiter.OpGiveBack && named(c):
+	case ch.Op == limiter.OpGiveBack && named(c) && (a < 0 || a == i || sure(c)):
 		q.command.Request = request(c, i) // what was it charged?
 	}
 	if h.cfg.Submit(q.command, q.answered) != nil {
@@ -70,10 +74,10 @@ func (h *Holdings) count(key limiter.Key, change func(*tally)) {
 	s.mu.Unlock()
 }
 
-// named reports whether the charges of c are remembered under the caller's id. They
-// are not where another limit's denial takes them back.
+// named reports whether the charges of c are remembered under the caller's id. They are
+// not where another limit's denial takes them back, unless there is an arbiter.
 func named(c *limiter.Call) bool {
-	return c.Request != limiter.Key{} && (c.Mode == limiter.ChargeAll || len(c.Charges()) == 1)
+	return c.Request != limiter.Key{} && (c.Mode == limiter.ChargeAll || len(c.Charges()) == 1 || arbiter(c) >= 0)
 }
 
 // request returns the name under which the ledger remembers charge i of c.
@@ -83,6 +87,9 @@ func request(c *limiter.Call, i int) limiter.Key {
 			c.Ticket = quota.Unnamed(rand.Uint64(), rand.Uint64()) //nolint:gosec // they have to differ, and are no secret
 		}
 		return c.TicketOf(i)
+	}
+	if a := arbiter(c); a >= 0 {
+		return nameOf(c, a, i, c.Ticket.Lo>>1)
 	}
 	list := c.Charges()
 	before := uint64(0) // charges of the same counter
@@ -97,7 +104,12 @@ func request(c *limiter.Call, i int) limiter.Key {
 // answered is told the ledger's answer, and goes on with the call.
 func (q *question) answered(c *quota.Command, r quota.Result, err error) {
 	h, now := q.h, q.h.cfg.Now()
-	ch := &q.call.Charges()[q.i]
+	ch, next := &q.call.Charges()[q.i], q.i+1
+	if arbiter(q.call) == q.i {
+		next = 0
+		learn(q.call, r)
+		h.again(now, q.call, q.i)
+	}
 	switch {
 	case ch.Op == limiter.OpGiveBack:
 		if !q.giveBack(now, ch, c, r, err) {
@@ -112,7 +124,7 @@ func (q *question) answered(c *quota.Command, r quota.Result, err error) {
 	}
 	h.heard(q, err == nil)
 	h.parked.Add(-1)
-	if h.from(now, q.call, q.i+1) {
+	if h.from(now, q.call, next) {
 		q.call.Finish()
 	}
 }
@@ -143,7 +155,7 @@ func (q *question) charged(now limiter.Instant, ch *limiter.Charge, c *quota.Com
 			q.h.takeBack(*c)
 		}
 	case r.Code == quota.Differs, r.Code == quota.OK && r.Charged == 0 && c.Cost > 0:
-		q.call.Reused = true
+		q.other(ch, r)
 	case r.Code == quota.OK:
 		q.pass(now, ch, r)
 	case r.Code == quota.Exhausted:
@@ -155,12 +167,24 @@ func (q *question) charged(now limiter.Instant, ch *limiter.Charge, c *quota.Com
 	}
 }
 
+// other is told that the id stands for another charge, or for one that was given back.
+func (q *question) other(ch *limiter.Charge, r quota.Result) {
+	if r.Code == quota.OK && arbiter(q.call) >= 0 && !sure(q.call) {
+		q.fail(ch, limiter.Unavailable) // another who asked at the same time was denied
+		return
+	}
+	q.call.Reused = true
+}
+
 // pass allows a charge that the ledger has made.
 func (q *question) pass(now limiter.Instant, ch *limiter.Charge, r quota.Result) {
 	h, s := q.h, q.h.shard(ch.Key)
-	ch.Was = -limiter.Instant(q.command.Window.Start + 1)
+	ch.Was = wasOf(q.command.Window.Start)
 	k := q.counter(r)
 	k.allow(ch, now)
+	if sure(q.call) {
+		return // it was charged and told before
+	}
 	used := k.used()
 	before := used - min(used, ch.Cost)
 	s.mu.Lock()
@@ -185,7 +209,7 @@ func (q *question) giveBack(now limiter.Instant, ch *limiter.Charge, c *quota.Co
 			units = min(ch.Cost, q.command.Cost-r.Charged)
 		}
 		q.counter(r).allow(ch, now)
-	case r.Code == quota.Differs && r.Charged > 0: // it is known
+	case r.Code == quota.Differs && r.Charged > 0 && (sure(q.call) || arbiter(q.call) < 0): // it is known
 		q.command.Cost = r.Charged
 		settle := *c
 		settle.Op, settle.Cost = quota.OpSettle, r.Charged-min(r.Charged, ch.Cost)
@@ -221,27 +245,43 @@ func (q *question) look(now limiter.Instant, ch *limiter.Charge, r quota.Result)
 
 // undoExact has the ledger forget what c, which is denied, was charged. Under an id of
 // the caller's it stays charged: the call is not decided then, or was never charged.
-func (h *Holdings) undoExact(c *limiter.Call, i int) {
-	ch := &c.Charges()[i]
-	was := ch.Was
-	ch.Was = 0
-	if named(c) {
-		return
+func (h *Holdings) undoExact(now limiter.Instant, c *limiter.Call, i int) {
+	if !named(c) {
+		h.forgo(now, c, i)
 	}
-	p := h.plans.Load().find(ch.Limit)
-	if p == nil {
+}
+
+// forgo is undoExact whatever the charge is known under. If it has no Was, its answer did
+// not come, and it may be charged.
+func (h *Holdings) forgo(now limiter.Instant, c *limiter.Call, i int) {
+	ch := &c.Charges()[i]
+	p, was := h.plans.Load().find(ch.Limit), ch.Was
+	ch.Was = 0
+	switch {
+	case p == nil:
 		h.stuck.Add(ch.Cost)
 		return
+	case was == 0:
+		was = wasOf(p.at(now).Start)
+	default:
+		h.count(ch.Key, func(t *tally) { t.refunded += ch.Cost })
+		uncharge(ch, p)
 	}
-	h.count(ch.Key, func(t *tally) { t.refunded += ch.Cost })
 	spent := h.command(Held{Key: ch.Key, Was: was, Request: request(c, i)}, p)
 	spent.Cost = ch.Cost
 	h.takeBack(spent)
+}
+
+// uncharge has the decision of ch say what is left without it.
+func uncharge(ch *limiter.Charge, p *plan) {
 	ch.Decision.Remaining = min(ch.Decision.Remaining+ch.Cost, p.terms.Limit)
 	if ch.Decision.Remaining == p.terms.Limit {
 		ch.Decision.ResetAfter = 0
 	}
 }
+
+// wasOf returns the Was of what was charged in the window that begins at start.
+func wasOf(start int64) limiter.Instant { return -limiter.Instant(start + 1) }
 
 // takeBack tells the ledger that what spent has charged, whose call was denied, cost
 // nothing.

@@ -120,8 +120,9 @@ type node struct {
 	ledger *ledger
 	now    limiter.Instant
 	quotas []holdings.Quota
-	rest   limiter.Verdict // of charges of other kinds
-	done   int             // calls that were finished later
+	rest   limiter.Verdict            // of charges of other kinds
+	done   int                        // calls that were finished later
+	others [limiter.OpRelease + 1]int // charges of other kinds, by what they asked
 }
 
 func limit(amount uint64) *limiter.Limit {
@@ -159,6 +160,7 @@ func (n *node) restart(tb testing.TB, l *limiter.Limit, change func(*holdings.Co
 			for i := range c.Charges() {
 				if ch := &c.Charges()[i]; ch.Limit.Kind != limiter.KindQuota {
 					ch.Decision = limiter.Decision{Verdict: n.rest}
+					n.others[ch.Op]++
 				}
 			}
 		},

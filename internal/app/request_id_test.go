@@ -130,10 +130,46 @@ func overHTTP(t *testing.T, n *testNode) {
 	}
 }
 
-// TestARequestIDThatCantBeRememberedIsRefused: what all_or_nothing takes back, another
-// call with the id may have been told.
+// TestARequestIDIsDecidedOnceBesideOtherLimits: in all_or_nothing what passed passes again,
+// whatever the other limits say by then, and what they denied is charged nothing.
+func TestARequestIDIsDecidedOnceBesideOtherLimits(t *testing.T) {
+	both := yearly(9) + "    mode: exact\n  - {name: once, by: [user], window: 1/day}\n"
+	c := patientConfig(t, both)
+	n := startNode(t, c)
+	for _, step := range []struct {
+		id      string
+		restart bool
+		want    headgatev1.Verdict
+	}{
+		{"a", false, headgatev1.Verdict_VERDICT_ALLOWED},
+		{"a", false, headgatev1.Verdict_VERDICT_ALLOWED},
+		{"b", false, headgatev1.Verdict_VERDICT_DENIED},
+		{"b", true, headgatev1.Verdict_VERDICT_DENIED},
+		{"a", false, headgatev1.Verdict_VERDICT_ALLOWED},
+	} {
+		if step.restart {
+			if err := n.stop(); err != nil {
+				t.Fatal(err)
+			}
+			n = startNode(t, c)
+		}
+		r, err := n.client.Check(t.Context(), requestOf(step.id, 1))
+		if err != nil || r.GetVerdict() != step.want {
+			t.Errorf("%+v: %v, %v", step, r, err)
+		}
+		if q := quotaOf(t, n, "alice"); q.Used != 1 {
+			t.Errorf("%+v: %+v, want 1 unit charged", step, q)
+		}
+	}
+	if _, err := n.client.Check(t.Context(), requestOf("a", 2)); status.Code(err) != codes.AlreadyExists {
+		t.Errorf("another cost: %v", err)
+	}
+}
+
+// TestARequestIDThatCantBeRememberedIsRefused: a quota that denies nobody can't say what
+// became of a call.
 func TestARequestIDThatCantBeRememberedIsRefused(t *testing.T) {
-	both := yearly(9) + "    mode: exact\n  - {name: rate, by: [user], rate: 100/s}\n"
+	both := yearly(9) + "    mode: exact\n    shadow: true\n  - {name: rate, by: [user], rate: 100/s}\n"
 	n := startNode(t, patientConfig(t, both))
 	if _, err := n.client.Check(t.Context(), requestOf("a", 2)); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "request_id") {
 		t.Errorf("all_or_nothing: %v", err)
@@ -143,8 +179,8 @@ func TestARequestIDThatCantBeRememberedIsRefused(t *testing.T) {
 	}
 	n = startNode(t, patientConfig(t, both+"charge: all\n"))
 	for range 2 {
-		if r, err := n.client.Check(t.Context(), requestOf("a", 2)); err != nil || r.GetRemaining() != 7 {
-			t.Errorf("all: %v, %v, want 7 remaining", r, err)
+		if r, err := n.client.Check(t.Context(), requestOf("a", 2)); err != nil || r.GetVerdict() != headgatev1.Verdict_VERDICT_ALLOWED {
+			t.Errorf("all: %v, %v", r, err)
 		}
 	}
 }

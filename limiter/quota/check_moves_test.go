@@ -290,11 +290,31 @@ func (k *checker) outside(from *world) {
 			})
 		}
 	}
+	k.callers(from)
 	k.step(from, restore, 0, func(w *world) bool {
 		w.pools[0], w.gone[0] = Pool{}, true
 		k.applyTo(w, &Command{Op: OpFreeze, Window: windows(0)})
 		return true
 	})
+}
+
+// callers are what several attempts of one exact request do.
+func (k *checker) callers(from *world) {
+	c := Command{Op: OpSpend, Version: 1, Limit: k.s.limit, Request: limiter.Key{Lo: undecided}, Cost: undecidedCost}
+	k.step(from, attempt, 0, func(w *world) bool {
+		w.propose(c, 0, 0)
+		return true
+	})
+	for round, charged := range from.verdict.rounds {
+		for _, cost := range []uint64{0, undecidedCost} {
+			k.step(from, concluded, 0, func(w *world) bool {
+				c := c
+				c.Op, c.Cost, c.Round = OpConclude, cost, uint32(round)
+				w.propose(c, 0, 0)
+				return charged
+			})
+		}
+	}
 }
 
 // nextTime returns the next moment, in Unix seconds, at which something changes.

@@ -84,6 +84,11 @@ func scenarios() []scenario {
 			more:  budget{settle: 1, charge: 1, ask: 1, recall: 1, late: 1},
 		},
 		{
+			name: "exact calls that other limits decide, too", limit: 3, costs: []uint64{1}, windows: 1,
+			moves: budget{attempt: 1, concluded: 4, charge: 2, ask: 2},
+			more:  budget{concluded: 1, charge: 1, recall: 1, late: 1},
+		},
+		{
 			name: "moves to another node", limit: 2, costs: []uint64{1}, windows: 1, debtMax: 1,
 			moves: budget{charge: 2, ask: 2, hold: 1, recall: 1, post: 1, handOver: 2},
 			more:  budget{charge: 1, late: 1},
@@ -251,6 +256,23 @@ func TestTheCheckFindsBrokenMachines(t *testing.T) {
 				if c.Op == OpSettle && r.Code == OK && p.Exact.Charged > 0 {
 					p.Exact.Charged--
 				}
+				return r
+			}
+		}, "I1"},
+		{"what was kept is let go", "exact calls that other limits decide, too", func(m *machines) {
+			m.decide = func(p *Pool, at int64, c *Command, q *Request) Result {
+				if c.Op == OpConclude {
+					q.Sure = false
+				}
+				return genuine.decide(p, at, c, q)
+			}
+		}, "I1"},
+		{"what was let go is kept, in a later round", "exact calls that other limits decide, too", func(m *machines) {
+			m.decide = func(p *Pool, at int64, c *Command, q *Request) Result {
+				if c.Op == OpConclude && c.Cost > 0 && c.Round == q.Round && q.LetGo {
+					q.Sure = true
+				}
+				r := genuine.decide(p, at, c, q)
 				return r
 			}
 		}, "I1"},

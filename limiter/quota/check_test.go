@@ -74,25 +74,27 @@ func (s *scenario) deepen() {
 type move int
 
 const (
-	charge   move = iota // a charge is admitted
-	ask                  // an OpEnsure is proposed
-	recall               // the balance goes back
-	refund               // a unit is given back
-	hold                 // a unit is set aside, and later settled or cancelled
-	post                 // post-paid use of a unit
-	closeIt              // the holder leaves for good
-	lose                 // no answer comes any more
-	late                 // an answer comes later
-	takeover             // a new tenure begins; the old holder may not know
-	crash                // a holder's memory is lost
-	forget               // an idle holding is forgotten
-	handOver             // a holder's memory moves to another node, with its tenure
-	amend                // a holder hears of the second policy version
-	operator             // a correction is proposed: alternately up and down
-	tick                 // time goes on to the next thing that depends on it
-	begin                // an exact request is proposed: a spend, or a hold
-	settle               // and is settled
-	restore              // an old backup replaces the pool of the first window, and freezes it
+	charge    move = iota // a charge is admitted
+	ask                   // an OpEnsure is proposed
+	recall                // the balance goes back
+	refund                // a unit is given back
+	hold                  // a unit is set aside, and later settled or cancelled
+	post                  // post-paid use of a unit
+	closeIt               // the holder leaves for good
+	lose                  // no answer comes any more
+	late                  // an answer comes later
+	takeover              // a new tenure begins; the old holder may not know
+	crash                 // a holder's memory is lost
+	forget                // an idle holding is forgotten
+	handOver              // a holder's memory moves to another node, with its tenure
+	amend                 // a holder hears of the second policy version
+	operator              // a correction is proposed: alternately up and down
+	tick                  // time goes on to the next thing that depends on it
+	begin                 // an exact request is proposed: a spend, or a hold
+	settle                // and is settled
+	attempt               // an exact request is proposed whose call other limits decide, too
+	concluded             // and is kept, or let go
+	restore               // an old backup replaces the pool of the first window, and freezes it
 	movesEnd
 )
 
@@ -101,7 +103,7 @@ type budget [movesEnd]uint8
 func (m move) String() string {
 	return [...]string{
 		"charge", "ask", "recall", "refund", "hold", "post", "close", "lose", "late", "takeover", "crash",
-		"forget", "hand over", "amend", "operator", "tick", "begin", "settle", "restore",
+		"forget", "hand over", "amend", "operator", "tick", "begin", "settle", "attempt", "conclude", "restore",
 	}[m]
 }
 
@@ -137,6 +139,19 @@ type told struct {
 	cost    uint64
 }
 
+// A verdict is what the callers of an exact request know that is to be concluded: in
+// which rounds it was charged, and whether one of them was told that it passed.
+type verdict struct {
+	rounds [2]bool
+	passed bool
+}
+
+// undecided is the request that is concluded, and its cost.
+const (
+	undecided     = 2
+	undecidedCost = 2
+)
+
 type answer struct {
 	c Command
 	r Result
@@ -152,8 +167,9 @@ type world struct {
 	gone         [2]bool    // its pool was forgotten, or replaced by that of a backup
 	version      [2]uint64  // the highest that the log has told the pool
 	peak         [2]uint64  // the highest amount recorded, as the check saw it
-	requests     [2]Request // of exact mode, in the first window
-	told         [2]told
+	requests     [3]Request // of exact mode, in the first window
+	told         [2]told    // of the first two
+	verdict      verdict    // of the last
 	actors       []actor
 	bag          []Command
 	answers      []answer
@@ -316,6 +332,14 @@ func (w *world) encode(b []byte) []byte {
 	}
 	for i := range w.requests {
 		b = w.requests[i].AppendTo(b)
+	}
+	for _, is := range [...]bool{w.verdict.rounds[0], w.verdict.rounds[1], w.verdict.passed} {
+		b = append(b, 0)
+		if is {
+			b[len(b)-1] = 1
+		}
+	}
+	for i := range w.told {
 		number(w.told[i].charged, w.told[i].cost)
 		for _, is := range [...]bool{w.told[i].asked, w.told[i].settled} {
 			b = append(b, 0)
@@ -405,7 +429,7 @@ func (k *checker) idempotent(w *world, p *Pool, c *Command, r Result) {
 		return
 	}
 	again.Beside = p.Beside
-	request := w.requests[c.Request.Lo&1]
+	request := w.requests[c.Request.Lo]
 	var second Result
 	if c.Op.exact() {
 		second = k.decide(&again, 0, c, &request)
@@ -434,6 +458,10 @@ func (k *checker) delivered(w *world, c Command, r Result) {
 // hear tells the caller of an exact request about r. Once it has said what the
 // request cost, it does not count on more.
 func (w *world) hear(c *Command, r Result) {
+	if c.Request.Lo == undecided {
+		w.verdict.hear(c, r)
+		return
+	}
 	t := &w.told[c.Request.Lo]
 	switch {
 	case r.Code != OK || t.settled:
@@ -446,11 +474,25 @@ func (w *world) hear(c *Command, r Result) {
 	}
 }
 
+// hear tells a caller: that the request is charged and nothing more, or that it passed,
+// by its own conclusion or by that of somebody else in the same round.
+func (v *verdict) hear(c *Command, r Result) {
+	switch {
+	case r.Sure && (c.Op == OpSpend || c.Round == r.Round):
+		v.passed = true
+	case c.Op == OpSpend && r.Code == OK && int(r.Round) < len(v.rounds):
+		v.rounds[r.Round] = true
+	}
+}
+
 // admitted adds up what was admitted in a window. What callers of exact requests
 // were not told, they do not count on.
 func (w *world) admitted(i int) (n uint64) {
 	if i == 0 {
 		n = w.told[0].charged + w.told[1].charged
+		if w.verdict.passed {
+			n += undecidedCost
+		}
 	}
 	for j := range w.actors {
 		n += w.actors[j].truth[i].admitted()
@@ -518,6 +560,11 @@ func (k *checker) judgeStranding(from *world, i int) {
 			r, _ := k.applyTo(w, &c)
 			k.delivered(w, c, r)
 		}
+	}
+	if i == 0 { // who asks again, and is denied by another limit
+		last := Command{Op: OpConclude, Window: w.window(0), Request: limiter.Key{Lo: undecided}, Round: w.requests[undecided].Round}
+		r, _ := k.applyTo(w, &last)
+		k.delivered(w, last, r)
 	}
 	allowed := uint64(0)
 	for j := range w.actors {

@@ -40,6 +40,7 @@ func commands() []Command {
 		exactly(OpHold, func(c *Command) { c.Cost, c.Until = 9, 300 }),
 		exactly(OpSettle, func(c *Command) { c.Cost, c.MaxDebt, c.Credit = 9, 4, true }),
 		exactly(OpExtend, func(c *Command) { c.Until = 300 }),
+		exactly(OpConclude, func(c *Command) { c.Cost, c.Round = 9, 300 }),
 	}
 }
 
@@ -69,6 +70,7 @@ func TestFormatsAreStable(t *testing.T) {
 		"\x11" + head + policy + request + "\x09\xac\x02",
 		"\x12" + head + policy + request + "\x09\x04\x01",
 		"\x13" + head + policy + request + "\xac\x02",
+		"\x14" + head + policy + request + "\x09\xac\x02",
 	}
 	all := commands()
 	for i := range all {
@@ -99,12 +101,16 @@ func TestFormatsAreStable(t *testing.T) {
 	if got, want := string((&Group{time: 300, ahead: 400, frozen: 2}).AppendHead(nil)), "\x02\xac\x02\x02\x90\x03"; got != want {
 		t.Errorf("group whose leader's clock is ahead:\n got %q\nwant %q", got, want)
 	}
-	if got, want := string(Result{Exhausted, 1, 2, 3, 4, 5, 6, 7, 8}.AppendTo(nil)), "\x02\x01\x02\x03\x04\x05\x06\x07\x08"; got != want {
+	if got, want := string(Result{Exhausted, 1, 2, 3, 4, 5, 6, 7, 8, 9, true}.AppendTo(nil)), "\x02\x01\x02\x03\x04\x05\x06\x07\x08\x13"; got != want {
 		t.Errorf("result:\n got %q\nwant %q", got, want)
 	}
 	q := Request{Op: OpHold, Cost: 1, Charged: 2, Owed: 3, Changed: 4, Until: 300, Settled: true, Final: 5}
 	if got, want := string(q.AppendTo(nil)), "\x01\x11\x01\x02\x03\x04\xac\x02\x01\x05"; got != want {
 		t.Errorf("request:\n got %q\nwant %q", got, want)
+	}
+	q = Request{Op: OpSpend, Cost: 1, Charged: 1, Changed: 4, Sure: true, Round: 10}
+	if got, want := string(q.AppendTo(nil)), "\x01\x10\x01\x01\x00\x04\x00\xa4\x01\x00"; got != want {
+		t.Errorf("request that is sure:\n got %q\nwant %q", got, want)
 	}
 	h := Holding{known: 9, returned: 1, used: 2, held: 3, debt: 4, cleared: 1, free: 300, seen: 5_000_000, recent: 1, life: 6, state: asking | warm}
 	if got, want := string(h.AppendTo(nil, 8_000_000)), "\x01\x09\x01\x02\x03\x04\x01\xac\x02\x06\xc0\x11\x03\x80\x80\x80\xfc\x03"; got != want {
@@ -173,7 +179,7 @@ func TestBatchRoundTrip(t *testing.T) {
 }
 
 func operations() []Op {
-	return []Op{OpEnsure, OpReturn, OpClose, OpDebt, OpAdjust, OpFence, OpFreeze, OpSpend, OpHold, OpSettle, OpExtend}
+	return []Op{OpEnsure, OpReturn, OpClose, OpDebt, OpAdjust, OpFence, OpFreeze, OpSpend, OpHold, OpSettle, OpExtend, OpConclude}
 }
 
 func drawCommand(t *rapid.T) Command {
@@ -226,6 +232,8 @@ func drawCommand(t *rapid.T) Command {
 		c.Cost, c.MaxDebt, c.Credit = amount.Draw(t, "cost"), amount.Draw(t, "max debt"), rapid.Bool().Draw(t, "credit")
 	case OpExtend:
 		c.Until = until.Draw(t, "until")
+	case OpConclude:
+		c.Cost, c.Round = amount.Draw(t, "cost"), rapid.Uint32().Draw(t, "round")
 	default:
 	}
 	return c
@@ -247,7 +255,7 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		{"nothing", nil, ErrMalformed, "quota: malformed: version is missing"},
 		{"a newer format", append([]byte{3}, whole[1:]...), ErrVersion, "quota: unknown version: entry has version 3, known is 2"},
 		{"a clock beyond time", (&Batch{At: 1000 * TimeMax, Ahead: 1}).AppendTo(nil), ErrMalformed, "quota: malformed: ahead=1: must be at most 0"},
-		{"an unknown operation", []byte{2, 1, 0, 1, 99}, ErrMalformed, "command 0: quota: malformed: op=99: must be in [1, 7] or [16, 19]"},
+		{"an unknown operation", []byte{2, 1, 0, 1, 99}, ErrMalformed, "command 0: quota: malformed: op=99: must be in [1, 7] or [16, 20]"},
 		{"too many commands", []byte{1, 1, 0x81, 8}, ErrMalformed, "quota: malformed: count=1025: must be at most 1024"},
 		{"too many bytes", make([]byte, BatchBytesMax+1), ErrMalformed, "quota: malformed: entry of 262145 bytes: must be at most 262144"},
 		{"bytes after the last command", append(bytes.Clone(whole), 0), ErrMalformed, "quota: malformed: 1 bytes too many"},

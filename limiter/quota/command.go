@@ -47,6 +47,10 @@ const (
 	OpSettle Op = 18
 	// OpExtend moves the end of the OpHold of Request to Until, if that is later.
 	OpExtend Op = 19
+	// OpConclude says what becomes of the OpSpend of Request where that is not all that
+	// decides its call: with Cost 0 it is let go, otherwise it is kept. The first one
+	// counts. Who asks again for what was let go has a new Round of it.
+	OpConclude Op = 20
 )
 
 // String returns the operation's name.
@@ -74,6 +78,8 @@ func (o Op) String() string {
 		return "settle"
 	case OpExtend:
 		return "extend"
+	case OpConclude:
+		return "conclude"
 	default:
 		return "unknown"
 	}
@@ -106,13 +112,14 @@ type Command struct {
 	Revision   uint64 // OpAdjust: the pool's, before
 
 	Request limiter.Key // exact mode: a hash of the caller's request id
-	Cost    uint64      // OpSpend, OpHold, OpSettle, at most limiter.CostMax
+	Cost    uint64      // all but OpExtend, at most limiter.CostMax
 	Until   int64       // OpHold, OpExtend, in Unix milliseconds
 	Credit  bool        // OpSettle: a hold that is settled late for less is credited
+	Round   uint32      // OpConclude: of what is concluded
 }
 
 // exact reports whether the operation is one of exact mode.
-func (o Op) exact() bool { return o >= OpSpend && o <= OpExtend }
+func (o Op) exact() bool { return o >= OpSpend && o <= OpConclude }
 
 // ofGroup reports whether the operation concerns a group and no pool.
 func (o Op) ofGroup() bool { return o == OpFence || o == OpFreeze }
@@ -169,6 +176,8 @@ func (c *Command) appendExact(b []byte) []byte {
 		}
 		b = binary.AppendUvarint(b, c.Cost)
 		return binary.AppendUvarint(binary.AppendUvarint(b, c.MaxDebt), credit)
+	case OpConclude:
+		return binary.AppendUvarint(binary.AppendUvarint(b, c.Cost), uint64(c.Round))
 	default: // OpExtend
 		return binary.AppendUvarint(b, uint64(c.Until))
 	}
@@ -184,9 +193,9 @@ func (r *reader) command() (c Command) {
 	case OpFreeze:
 		c.Window = r.window()
 		return c
-	case OpEnsure, OpReturn, OpClose, OpDebt, OpAdjust, OpSpend, OpHold, OpSettle, OpExtend:
+	case OpEnsure, OpReturn, OpClose, OpDebt, OpAdjust, OpSpend, OpHold, OpSettle, OpExtend, OpConclude:
 	default:
-		r.fail("op=%d: must be in [%d, %d] or [%d, %d]", c.Op, OpEnsure, OpFreeze, OpSpend, OpExtend)
+		r.fail("op=%d: must be in [%d, %d] or [%d, %d]", c.Op, OpEnsure, OpFreeze, OpSpend, OpConclude)
 		return Command{}
 	}
 	c.Key, c.Window = r.key(), r.window()
@@ -233,6 +242,8 @@ func (r *reader) exact(c *Command) {
 	case OpSettle:
 		c.MaxDebt = r.uint("max debt", limiter.AmountMax)
 		c.Credit = r.uint("credit", 1) == 1
+	case OpConclude:
+		c.Round = uint32(r.uint("round", roundMax))
 	default:
 	}
 }

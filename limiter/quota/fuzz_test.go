@@ -116,7 +116,7 @@ func FuzzGroup(f *testing.F) {
 }
 
 func FuzzResult(f *testing.F) {
-	f.Add(Result{Exhausted, 1, 2, 3, 4, 5, 6, 7, 8}.AppendTo(nil))
+	f.Add(Result{Exhausted, 1, 2, 3, 4, 5, 6, 7, 8, 0, false}.AppendTo(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, rest, err := DecodeResult(b)
 		if err != nil {

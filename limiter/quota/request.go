@@ -13,6 +13,8 @@ const (
 	// rememberUnasked is the same for a spend that nobody can ask about again (see
 	// [Unnamed]): 30 seconds, in which its sender settles it if the answer was lost.
 	rememberUnasked = 30_000
+	// roundMax bounds [Request.Round].
+	roundMax = 1<<32 - 1
 	// holdMax bounds how long a hold lasts from when it was made or extended, in
 	// milliseconds: 24 hours.
 	holdMax = 24 * 3600 * 1000
@@ -44,6 +46,11 @@ type Request struct {
 	Settled bool
 	Final   uint64 // what it was settled with
 	Unasked bool   // an OpSpend that nobody repeats: see Unnamed
+
+	// What OpConclude made of an OpSpend. One that was let go may be made again, in the next
+	// round; one that is sure can't be let go any more.
+	LetGo, Sure bool
+	Round       uint32
 }
 
 // Kept returns until when q is remembered, in Unix milliseconds.
@@ -91,11 +98,13 @@ func (p *Pool) Decide(at int64, c *Command, q *Request) Result {
 		code, did = p.settle(at, c, q)
 	case OpExtend:
 		code, did = p.extend(at, c, q)
+	case OpConclude:
+		code, did = p.conclude(at, c, q)
 	default:
 	}
 	p.touch(at, changed || did)
 	r := p.result(code, c)
-	r.Charged, r.Owed = q.Charged, q.Owed
+	r.Charged, r.Owed, r.Round, r.Sure = q.Charged, q.Owed, q.Round, q.Sure
 	return r
 }
 
@@ -108,18 +117,23 @@ func (p *Pool) Foresee(at int64, c *Command, q Request) (Result, bool) {
 }
 
 func (p *Pool) begin(at int64, c *Command, q *Request) (Code, bool) {
+	round := uint32(0)
 	switch {
+	case q.LetGo && c.Op == OpSpend:
+		round = q.Round + 1
 	case q.Op == c.Op && q.Cost == c.Cost:
 		return OK, false // done before, whatever became of it
 	case q.Op != 0:
 		return Differs, false
+	}
+	switch {
 	case c.Op == OpSpend && c.Cost == 0:
 		return OK, false // it only looks, and leaves no record
 	case c.Cost > p.Free():
 		return Exhausted, false
 	}
 	p.Exact.Charged += c.Cost
-	*q = Request{Op: c.Op, Cost: c.Cost, Charged: c.Cost}
+	*q = Request{Op: c.Op, Cost: c.Cost, Charged: c.Cost, Round: round}
 	if c.Op == OpHold {
 		q.Until = min(c.Until, at+holdMax)
 	} else {
@@ -131,7 +145,7 @@ func (p *Pool) begin(at int64, c *Command, q *Request) (Code, bool) {
 
 func (p *Pool) settle(at int64, c *Command, q *Request) (Code, bool) {
 	switch {
-	case q.Op == 0:
+	case q.Op == 0 || q.LetGo:
 		return Unknown, false
 	case q.Settled && q.Final == c.Cost:
 		return OK, false
@@ -148,6 +162,29 @@ func (p *Pool) settle(at int64, c *Command, q *Request) (Code, bool) {
 		p.Exact.Charged -= q.Charged - c.Cost
 		q.Charged = c.Cost
 	}
+	return OK, true
+}
+
+// conclude keeps what a request is charged, or lets go of it.
+func (p *Pool) conclude(at int64, c *Command, q *Request) (Code, bool) {
+	keep := c.Cost > 0
+	switch {
+	case q.Op != OpSpend:
+		return Unknown, false
+	case c.Round != q.Round:
+		return Differs, false // that round was let go
+	case q.Sure || q.LetGo:
+		if q.Sure != keep {
+			return Differs, false
+		}
+		return OK, false
+	}
+	q.Sure, q.LetGo = keep, !keep
+	if q.LetGo {
+		p.Exact.Charged -= q.Charged
+		q.Charged = 0
+	}
+	q.change(at, p.Behind)
 	return OK, true
 }
 
@@ -181,23 +218,26 @@ func (p *Pool) extend(at int64, c *Command, q *Request) (Code, bool) {
 
 // Flags of a record.
 const (
-	flagSettled = 1
-	flagUnasked = 2
+	flagSettled = 1 << iota
+	flagUnasked
+	flagSure
+	flagLetGo
+	flagsEnd
 )
 
 // AppendTo appends the record to b as
 //
 //	version(1) op(1) cost charged owed changed until flags final
 //
-// where all from cost on are varints; flag 1 is Settled, 2 Unasked.
+// where all from cost on are varints; flag 1 is Settled, 2 Unasked, 4 Sure, 8 LetGo, and
+// what is above is Round.
 func (q *Request) AppendTo(b []byte) []byte {
 	b = append(b, format, byte(q.Op))
-	flags := uint64(0)
-	if q.Settled {
-		flags = flagSettled
-	}
-	if q.Unasked {
-		flags |= flagUnasked
+	flags := flagsEnd * uint64(q.Round)
+	for i, set := range [...]bool{q.Settled, q.Unasked, q.Sure, q.LetGo} {
+		if set {
+			flags |= flagSettled << i
+		}
 	}
 	for _, v := range [...]uint64{q.Cost, q.Charged, q.Owed, uint64(q.Changed), uint64(q.Until), flags, q.Final} {
 		b = binary.AppendUvarint(b, v)
@@ -218,8 +258,9 @@ func DecodeRequest(b []byte) (Request, error) {
 	q.Owed = r.uint("owed", limiter.AmountMax)
 	q.Changed = int64(r.uint("changed", 1000*TimeMax))
 	q.Until = int64(r.uint("until", 1000*TimeMax))
-	flags := r.uint("flags", flagSettled|flagUnasked)
+	flags := r.uint("flags", flagsEnd*roundMax+flagsEnd-1)
 	q.Settled, q.Unasked = flags&flagSettled != 0, flags&flagUnasked != 0
+	q.Sure, q.LetGo, q.Round = flags&flagSure != 0, flags&flagLetGo != 0, uint32(flags/flagsEnd)
 	q.Final = r.uint("final", limiter.CostMax)
 	if err := r.end(); err != nil {
 		return Request{}, err

@@ -20,6 +20,7 @@ func TestExactMode(t *testing.T) {
 	credited := settle(1)
 	credited.Credit = true
 	extend := func(until int64) Command { c := by(OpExtend, 0); c.Until = until; return c }
+	conclude := func(cost uint64, round uint32) Command { c := by(OpConclude, cost); c.Round = round; return c }
 	grant := Command{Op: OpEnsure, Holder: owner, Version: 1, Limit: 10, Floor: 5}
 	type exact struct {
 		at            int64
@@ -125,6 +126,33 @@ func TestExactMode(t *testing.T) {
 			{1, by(OpSpend, 0), Differs, 4, 0, 6},
 			{2, settle(1), OK, 1, 0, 9},
 			{3, by(OpSpend, 0), Differs, 1, 0, 9},
+		}},
+		{"what is let go frees its units, and is made again in the next round", []exact{
+			{0, spend, OK, 4, 0, 6},
+			{1, conclude(0, 0), OK, 0, 0, 10},
+			{2, conclude(0, 0), OK, 0, 0, 10},
+			{3, conclude(4, 0), Differs, 0, 0, 10},
+			{4, by(OpSpend, 0), OK, 0, 0, 10},
+			{5, settle(4), Unknown, 0, 0, 10},
+			{6, by(OpSpend, 11), Exhausted, 0, 0, 10},
+			{7, by(OpSpend, 5), OK, 5, 0, 5},
+			{8, conclude(0, 0), Differs, 5, 0, 5},
+			{9, conclude(4, 0), Differs, 5, 0, 5},
+			{10, conclude(5, 1), OK, 5, 0, 5},
+		}},
+		{"what is kept is not let go, and can be given back", []exact{
+			{0, spend, OK, 4, 0, 6},
+			{1, conclude(4, 0), OK, 4, 0, 6},
+			{2, conclude(4, 0), OK, 4, 0, 6},
+			{3, conclude(0, 0), Differs, 4, 0, 6},
+			{4, spend, OK, 4, 0, 6},
+			{5, settle(1), OK, 1, 0, 9},
+			{6, spend, OK, 1, 0, 9},
+		}},
+		{"only a spend is concluded", []exact{
+			{0, conclude(4, 0), Unknown, 0, 0, 10},
+			{1, hold, OK, 4, 0, 6},
+			{2, conclude(0, 0), Unknown, 4, 0, 6},
 		}},
 		{"both modes share the amount", []exact{
 			{0, grant, OK, 0, 0, 5},

@@ -63,6 +63,10 @@ type Result struct {
 	// Charged and Owed are what the request of an exact command is charged, and
 	// what of it did not fit.
 	Charged, Owed uint64
+	// Round is how often what the request was charged had been let go before, and Sure
+	// says that it will not be any more: see [OpConclude].
+	Round uint32
+	Sure  bool
 }
 
 // AppendTo appends r to b in a form that says where it ends.
@@ -71,7 +75,11 @@ func (r Result) AppendTo(b []byte) []byte {
 	for _, v := range [...]uint64{r.Granted, r.Returned, r.Free, r.Limit, r.Debt, r.Revision, r.Charged, r.Owed} {
 		b = binary.AppendUvarint(b, v)
 	}
-	return b
+	sure := uint64(0)
+	if r.Sure {
+		sure = 1
+	}
+	return binary.AppendUvarint(b, uint64(r.Round)<<1|sure)
 }
 
 // DecodeResult reads the Result that b starts with and returns what follows it.
@@ -86,6 +94,8 @@ func DecodeResult(b []byte) (res Result, rest []byte, err error) {
 	res.Free, res.Limit = r.units("free"), r.units("limit")
 	res.Debt, res.Revision = r.units("debt"), r.units("revision")
 	res.Charged, res.Owed = r.units("charged"), r.units("owed")
+	round := r.uint("round", roundMax<<1|1)
+	res.Round, res.Sure = uint32(round>>1), round&1 == 1
 	if r.err != nil {
 		return Result{}, nil, r.err
 	}

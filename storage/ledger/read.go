@@ -100,7 +100,7 @@ func (l *Ledger) request(n requestName) (q quota.Request, found bool, err error)
 func begins(o quota.Op) bool { return o == quota.OpSpend || o == quota.OpHold }
 
 // exact reports whether the operation is one of exact mode.
-func exact(o quota.Op) bool { return o >= quota.OpSpend && o <= quota.OpExtend }
+func exact(o quota.Op) bool { return o >= quota.OpSpend && o <= quota.OpConclude }
 
 // beside returns what the windows around that of c use, as use tells it.
 func beside(c *quota.Command, use func(poolName) (uint64, error)) (uint64, error) {

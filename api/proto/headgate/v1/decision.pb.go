@@ -358,10 +358,10 @@ type CheckRequest struct {
 	// same id is charged once by each counter, however often it is asked, also across
 	// crashes: who got no answer asks again. With another cost, or after all of it was given back, the answer
 	// is ALREADY_EXISTS. With `give_back` it names the call that is given back; exact
-	// quotas credit nothing without it. No other limit remembers it. In a domain with
-	// `charge: all_or_nothing`, a call that reaches an exact quota and another limit is
-	// FAILED_PRECONDITION: what it is charged may be taken back. Only a keyed hash of the
-	// id is kept. Peek looks at nothing but its length.
+	// quotas credit nothing without it. No other limit remembers it; but in a domain with
+	// `charge: all_or_nothing`, a call that has passed charges them nothing again. There one of
+	// its exact quotas has to be enforced, and not `any_of`, or the call is
+	// FAILED_PRECONDITION. Only a keyed hash of the id is kept. Peek looks at nothing but its length.
 	RequestId []byte `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// What the call costs the limits that count a named unit (`unit: tokens` in a policy):
 	// they are charged this instead of `cost`. At most 16, each unit once.
