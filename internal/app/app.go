@@ -65,25 +65,26 @@ type node struct {
 	startedAt time.Time
 	state     atomic.Int32
 
-	data     *dataDir
-	clock    *clock.Clock
-	table    *table.Table
-	router   cluster.Router
-	reserved *reservations.Reservations
-	quotas   *quotas
-	saved    savedTable
-	policies *policies
-	modes    *modes
-	counters *counters
-	control  *controlPlane // nil: none
-	metrics  *obs.Metrics
-	rest     *rest.Handler
-	server   *rpc.Server
-	doors    []*door
-	grpcTLS  *encryptedPort // nil: cleartext
-	webTLS   *encryptedPort
-	convert  chan struct{} // counters may wait for a conversion; room for one
-	reread   chan struct{} // a signal asks to read all files again; room for one
+	data      *dataDir
+	clock     *clock.Clock
+	collector *collector // nil: Go's own variables say
+	table     *table.Table
+	router    cluster.Router
+	reserved  *reservations.Reservations
+	quotas    *quotas
+	saved     savedTable
+	policies  *policies
+	modes     *modes
+	counters  *counters
+	control   *controlPlane // nil: none
+	metrics   *obs.Metrics
+	rest      *rest.Handler
+	server    *rpc.Server
+	doors     []*door
+	grpcTLS   *encryptedPort // nil: cleartext
+	webTLS    *encryptedPort
+	convert   chan struct{} // counters may wait for a conversion; room for one
+	reread    chan struct{} // a signal asks to read all files again; room for one
 }
 
 // Run runs a node until ctx ends or a signal says so, and stops it gracefully:
@@ -97,7 +98,7 @@ func Run(ctx context.Context, o Options) error {
 		n.Log = obs.NewLogger(os.Stderr, o.Config.Log.Level, o.Config.Log.Format)
 	}
 	n.startedAt = n.clock.Now().Time()
-	tuneGC(&o.Config.Runtime, n.Log)
+	n.collector = newCollector(&o.Config.Runtime, n.Log)
 	data, err := openDataDir(o.Config.DataDir)
 	if err != nil {
 		return err

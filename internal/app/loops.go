@@ -27,6 +27,7 @@ const (
 // startLoops starts what runs beside the doors until ctx ends.
 func (n *node) startLoops(ctx context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { n.clock.Follow(ctx) })
+	wg.Go(func() { n.collector.run(ctx) })
 	wg.Go(func() { n.sweep(ctx) })
 	wg.Go(func() { n.quotas.tend(ctx) })
 	wg.Go(func() { n.expireReservations(ctx) })

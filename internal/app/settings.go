@@ -2,9 +2,6 @@ package app
 
 import (
 	"fmt"
-	"log/slog"
-	"os"
-	"runtime/debug"
 
 	"github.com/headgate/headgate/api"
 	"github.com/headgate/headgate/api/rls"
@@ -71,16 +68,5 @@ func onUnknownDomain(setting string) policy.Outcome {
 		return policy.UnknownDomainError
 	default:
 		return policy.UnknownDomainAllow
-	}
-}
-
-// tuneGC sets the collector unless the operator did by Go's own variables.
-func tuneGC(c *config.Runtime, log *slog.Logger) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(c.GCPercent)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" && c.MemoryLimit > 0 {
-		debug.SetMemoryLimit(int64(c.MemoryLimit))
-		log.Debug("soft memory limit", slog.String("bytes", c.MemoryLimit.String()))
 	}
 }

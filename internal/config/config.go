@@ -203,6 +203,7 @@ type Reservations struct {
 // Runtime tunes Go's garbage collector.
 type Runtime struct {
 	GCPercent   int   `yaml:"gc_percent" min:"10" max:"10000" doc:"Garbage collection target in percent of the live heap. Ignored if GOGC is set."`
+	GCHeadroom  Bytes `yaml:"gc_headroom" min:"0" max:"16TiB" doc:"Memory that the garbage collector leaves unused at most, if that is less than gc_percent of the live heap; but never less than the live heap itself. 0: no bound. Ignored if GOGC is set."`
 	MemoryLimit Bytes `yaml:"memory_limit" min:"0" max:"16TiB" doc:"Soft memory limit of the process: near it the garbage collector works harder. 0: none. Ignored if GOMEMLIMIT is set."`
 }
 
@@ -267,7 +268,7 @@ func Default() Config {
 		Shutdown: Shutdown{DrainDelay: 5 * time.Second, Timeout: 25 * time.Second},
 		Metrics:  Metrics{Path: "/metrics", LimitsMax: 1_000},
 		Log:      Log{Level: "info", Format: "text"},
-		Runtime:  Runtime{GCPercent: 400},
+		Runtime:  Runtime{GCPercent: 400, GCHeadroom: 256 * MiB},
 	}
 }
 
