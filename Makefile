@@ -13,7 +13,9 @@ FUZZREST ?= $(FUZZTIME)
 HISTORIES ?= 80
 # `make soak-crash` and `make soak-kills`: 186 crashes a history; SEED has other ones made up.
 SOAK_HISTORIES ?= 550
+SOAK_CRASHES ?= 100000
 SOAK_KILLS ?= 200
+SOAK_RUNS ?= 1000
 SEED ?= 0
 PYTHON   ?= python3
 ENVOY_VERSION := 1.40.0
@@ -230,18 +232,21 @@ soak-keys: ## 100 M keys on one node (6 GB)
 bench-text bench-flat bench-scale bench-rss bench-longest soak-keys:
 	cd bench/compare && go run . $(patsubst soak-%,soak,$(@:bench-%=%))
 
+PARTS ?= crash kills days histories keys
+
 .PHONY: soak
-soak: soak-keys soak-crash soak-kills soak-days ## All that takes long: the four below and above
+soak: ## All that takes long, the five below and above (PARTS=... for some): stops at what fails, ends with a table
+	@.ci/soak $(PARTS)
 
 .PHONY: soak-crash
 soak-crash: ## 100,000 power cuts: the stores, and a quota with all that keeps it
 	@go test -count=1 -timeout 5h -v -run 'Crash|Disk' $(CRASHED) -histories $(SOAK_HISTORIES) -seed $(SEED) | \
 	  awk '{ print } match($$0, /Crashes:[0-9]+/) { n += substr($$0, RSTART+8, RLENGTH-8) } \
-	    END { print n+0 " crashes; at least 100000 are asked for"; exit n < 100000 }'
+	    END { print n+0 " crashes; at least $(SOAK_CRASHES) are asked for"; exit n < $(SOAK_CRASHES) }'
 
 .PHONY: soak-kills
-soak-kills: ## A real node killed 200 times under load, on a real disk
-	go test -count=1 -timeout 1h -v -run TestKilledAgainAndAgain ./cmd/headgate -kills $(SOAK_KILLS)
+soak-kills: ## A real node killed 200 times under load, on a real disk, and 200 times with exact quotas
+	go test -count=1 -timeout 1h -v -run TestKilledAgainAndAgain ./cmd/headgate -kills $(SOAK_KILLS) -exact-kills $(SOAK_KILLS)
 
 .PHONY: soak-days
 soak-days: ## Seven simulated days of 100,000 daily quotas: the store stays as large as it is
@@ -249,7 +254,7 @@ soak-days: ## Seven simulated days of 100,000 daily quotas: the store stays as l
 
 .PHONY: soak-histories
 soak-histories: ## 2,000 histories of exact mode over three nodes, compared with one counter, and 100 of windows
-	go test -count=1 -timeout 2h -v -run 'TestExact|NoWindow' ./cluster/grants -histories 1000 -seed $(SEED)
+	go test -count=1 -timeout 2h -v -run 'TestExact|NoWindow' ./cluster/grants -histories $(SOAK_RUNS) -seed $(SEED)
 
 .PHONY: bench-hop
 bench-hop: ## A grant that three nodes commit over TCP, at the leader and one hop away

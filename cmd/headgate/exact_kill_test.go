@@ -84,7 +84,7 @@ func TestKilledAgainAndAgainAnExactQuotaIsExact(t *testing.T) {
 		known[limit] = &ledgerOfClients{admitted: map[string]uint64{}, open: map[string]uint64{}}
 	}
 	lost := 0
-	for round := range max(2, *kills/5) {
+	for round := range *exactKills {
 		v.start()
 		client, closeClient := v.client()
 		for limit, l := range known {
@@ -126,7 +126,7 @@ func TestKilledAgainAndAgainAnExactQuotaIsExact(t *testing.T) {
 			t.Errorf("%s: %d units were admitted, and %d when asked again", limit, before, l.sum())
 		}
 		charged(t, client, limit, amounts[limit], l)
-		t.Logf("%s: %d requests admitted, %d units", limit, len(l.admitted), l.sum())
+		t.Logf("exact %s: %d requests admitted, %d units, in %d kills", limit, len(l.admitted), l.sum(), *exactKills)
 	}
 	if known["tiny"].sum() == 0 || known["much"].sum() == 0 || lost == 0 {
 		t.Errorf("%d requests got no answer: the test shows nothing", lost)

@@ -24,7 +24,10 @@ import (
 	headgatev1 "github.com/headgate/headgate/api/proto/headgate/v1"
 )
 
-var kills = flag.Int("kills", 20, "how often the node of the kill test is killed")
+var (
+	kills      = flag.Int("kills", 20, "how often the node of the kill test is killed")
+	exactKills = flag.Int("exact-kills", 4, "the same of the kill test of exact mode")
+)
 
 // killPolicy has a quota that is soon used up, one that lasts for some kills, and
 // one that lasts.
