@@ -1,6 +1,7 @@
 package holdings_test
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -129,42 +130,12 @@ func (r *ledgerRush) pass(d time.Duration) {
 }
 
 func (r *ledgerRush) actions() map[string]func(*rapid.T) {
-	one := func(t *rapid.T) sent { return r.ledger.take(rapid.IntRange(0, r.ledger.waiting()-1).Draw(t, "which")) }
-	some := func(do func(*rapid.T)) func(*rapid.T) {
-		return func(t *rapid.T) {
-			if r.ledger.waiting() == 0 {
-				t.Skip("nothing waits")
-			}
-			do(t)
-		}
-	}
-	answer := some(func(t *rapid.T) {
-		s := one(t)
-		s.done(&s.c, r.ledger.apply(s.c), nil)
-	})
-	return map[string]func(*rapid.T){
-		"":                 r.check,
-		"charge":           func(t *rapid.T) { r.ask(t, limiter.OpCharge, 0) },
-		"charge with id":   func(t *rapid.T) { r.ask(t, limiter.OpCharge, 3) },
-		"and again":        func(t *rapid.T) { r.ask(t, limiter.OpCharge, 3) },
-		"give back":        func(t *rapid.T) { r.ask(t, limiter.OpGiveBack, 3) },
-		"answer":           answer,
-		"answer some more": answer,
-		"answer is lost": some(func(t *rapid.T) {
-			s := one(t)
-			r.ledger.apply(s.c)
-			s.done(&s.c, quota.Result{}, errLost)
-		}),
-		"command is lost, or applied later": some(func(t *rapid.T) {
-			s := one(t)
-			s.done(&s.c, quota.Result{}, errLost)
-			_ = r.ledger.submit(s.c, func(*quota.Command, quota.Result, error) {})
-		}),
-		"applied twice": some(func(t *rapid.T) {
-			s := one(t)
-			r.ledger.apply(s.c)
-			s.done(&s.c, r.ledger.apply(s.c), nil)
-		}),
+	actions := map[string]func(*rapid.T){
+		"":               r.check,
+		"charge":         func(t *rapid.T) { r.ask(t, limiter.OpCharge, 0) },
+		"charge with id": func(t *rapid.T) { r.ask(t, limiter.OpCharge, 3) },
+		"and again":      func(t *rapid.T) { r.ask(t, limiter.OpCharge, 3) },
+		"give back":      func(t *rapid.T) { r.ask(t, limiter.OpGiveBack, 3) },
 		"wait": func(t *rapid.T) {
 			r.now = r.now.Add(time.Duration(rapid.Int64Range(0, int64(20*time.Second)).Draw(t, "wait")))
 			r.note()
@@ -183,6 +154,9 @@ func (r *ledgerRush) actions() map[string]func(*rapid.T) {
 			r.Install(r.version, r.quotas)
 		},
 	}
+	maps.Copy(actions, r.ledger.faults())
+	actions["answer some more"] = actions["answer"]
+	return actions
 }
 
 // TestNoHistoryOfAnExactQuotaAdmitsTooMuchOrForgets: callers know of at most the

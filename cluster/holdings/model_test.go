@@ -1,6 +1,7 @@
 package holdings_test
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -8,7 +9,6 @@ import (
 
 	"github.com/headgate/headgate/cluster/holdings"
 	"github.com/headgate/headgate/limiter"
-	"github.com/headgate/headgate/limiter/quota"
 )
 
 const modelKeys = 3
@@ -80,16 +80,7 @@ func (r *rush) ask(t *rapid.T, op limiter.Op) {
 }
 
 func (r *rush) actions() map[string]func(*rapid.T) {
-	one := func(t *rapid.T) sent { return r.ledger.take(rapid.IntRange(0, r.ledger.waiting()-1).Draw(t, "which")) }
-	some := func(do func(*rapid.T)) func(*rapid.T) {
-		return func(t *rapid.T) {
-			if r.ledger.waiting() == 0 {
-				t.Skip("nothing waits")
-			}
-			do(t)
-		}
-	}
-	return map[string]func(*rapid.T){
+	actions := map[string]func(*rapid.T){
 		"":       r.check,
 		"charge": func(t *rapid.T) { r.ask(t, limiter.OpCharge) },
 		"again":  func(t *rapid.T) { r.ask(t, limiter.OpCharge) },
@@ -100,25 +91,6 @@ func (r *rush) actions() map[string]func(*rapid.T) {
 			r.Decide(r.now, r.call(limiter.OpGiveBack, key, cost))
 			r.admitted[[2]int64{int64(key), r.day()}] -= r.Stats().Refunded - before
 		},
-		"answer": some(func(t *rapid.T) {
-			s := one(t)
-			s.done(&s.c, r.ledger.apply(s.c), nil)
-		}),
-		"answer is lost": some(func(t *rapid.T) {
-			s := one(t)
-			r.ledger.apply(s.c)
-			s.done(&s.c, quota.Result{}, errLost)
-		}),
-		"command is lost, or applied later": some(func(t *rapid.T) {
-			s := one(t)
-			s.done(&s.c, quota.Result{}, errLost)
-			_ = r.ledger.submit(s.c, func(*quota.Command, quota.Result, error) {})
-		}),
-		"applied twice": some(func(t *rapid.T) {
-			s := one(t)
-			r.ledger.apply(s.c)
-			s.done(&s.c, r.ledger.apply(s.c), nil)
-		}),
 		"wait": func(t *rapid.T) {
 			r.now = r.now.Add(time.Duration(rapid.Int64Range(0, int64(20*time.Second)).Draw(t, "wait")))
 			r.note()
@@ -142,6 +114,8 @@ func (r *rush) actions() map[string]func(*rapid.T) {
 			r.Install(r.version, r.quotas)
 		},
 	}
+	maps.Copy(actions, r.ledger.faults())
+	return actions
 }
 
 func TestNoHistoryAdmitsTooMuch(t *testing.T) {

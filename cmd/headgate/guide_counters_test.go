@@ -1,37 +1,12 @@
 package main
 
-import (
-	"os"
-	"path/filepath"
-	"strings"
-	"testing"
-
-	"github.com/rogpeppe/go-internal/testscript"
-)
+import "testing"
 
 // TestTheGuideOfCountersIsTrue runs docs/guides/counters.md against a node with
 // the policy that the page shows.
 func TestTheGuideOfCountersIsTrue(t *testing.T) {
-	text, err := os.ReadFile("../../docs/guides/counters.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const onTheNode = `headgate() {
+	runGuideOnNode(t, "docs/guides/counters.md", "counters.txtar", `headgate() {
 		if [ "$1" = check ]; then command headgate "$@" --server "$GRPC"; else command headgate "$@" --admin "$ADMIN"; fi
 	}
-`
-	testscript.Run(t, testscript.Params{
-		Files:               []string{filepath.Join("testdata/guide", "counters.txtar")},
-		RequireExplicitExec: true,
-		Setup: func(e *testscript.Env) error {
-			e.Values[scriptNode{}] = new(scriptNode)
-			_, policy, _ := strings.Cut(string(text), "```yaml\n")
-			policy, _, _ = strings.Cut(policy, "```")
-			return os.WriteFile(filepath.Join(e.WorkDir, "shop.yaml"), []byte(policy), 0o600)
-		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"node": startNode, "stopnode": stopNode,
-			"guide": func(ts *testscript.TestScript, _ bool, _ []string) { runBlocks(ts, onTheNode, string(text)) },
-		},
-	})
+`)
 }

@@ -45,6 +45,30 @@ func runGuide(t *testing.T, page, script string) {
 	})
 }
 
+// runGuideOnNode is runGuide for a page whose first block of YAML is the policy of the node
+// that the script runs; wrap is a shell function, headgate, that says where that listens.
+func runGuideOnNode(t *testing.T, page, script, wrap string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../..", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Files:               []string{filepath.Join("testdata/guide", script)},
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Values[scriptNode{}] = new(scriptNode)
+			_, policy, _ := strings.Cut(string(text), "```yaml\n")
+			policy, _, _ = strings.Cut(policy, "```")
+			return os.WriteFile(filepath.Join(e.WorkDir, "shop.yaml"), []byte(policy), 0o600)
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"node": startNode, "stopnode": stopNode,
+			"guide": func(ts *testscript.TestScript, _ bool, _ []string) { runBlocks(ts, wrap, string(text)) },
+		},
+	})
+}
+
 var guideBlock = regexp.MustCompile("(?ms)^```(sh|text)\n(.*?)^```$")
 
 // runBlocks runs the commands of a page after those of setup.
