@@ -23,6 +23,33 @@ import (
 	"github.com/headgate/headgate/storage/raftlog"
 )
 
+// diskStores opens the log of a group, which is synced to db, and its snapshots below dir.
+func diskStores(db *storage.DB, dir string) func(group uint32) (consensus.Stores, error) {
+	return func(g uint32) (consensus.Stores, error) {
+		snapshots, err := raft.NewFileSnapshotStoreWithLogger(filepath.Join(dir, "snapshots", strconv.Itoa(int(g))), 2, hclog.NewNullLogger())
+		if err != nil {
+			return consensus.Stores{}, err
+		}
+		log, err := raftlog.Open(db, storage.Group(g), snapshots)
+		return consensus.Stores{Log: log, Stable: log, Snapshots: snapshots}, err
+	}
+}
+
+// askFor submits c and waits for the answer, which is to be as right says. told has room for
+// one error.
+func askFor(d *grants.Driver, c quota.Command, told chan error, right func(*quota.Result) bool) error {
+	err := d.Submit(c, func(_ *quota.Command, r quota.Result, err error) {
+		if err == nil && !right(&r) {
+			err = errors.New(r.Code.String())
+		}
+		told <- err
+	})
+	if err != nil {
+		return err
+	}
+	return <-told
+}
+
 // onDisk starts a lone voter whose logs are synced to dir; its ledger is in memory.
 func onDisk(b *testing.B, dir string) (*consensus.Node, *grants.Driver, func()) {
 	b.Helper()
@@ -34,15 +61,8 @@ func onDisk(b *testing.B, dir string) (*consensus.Node, *grants.Driver, func()) 
 	node, err := consensus.Start(consensus.Config{
 		ID: "a", Addr: "a", Groups: quota.Groups, Listener: n.Listen("a"), Dial: n.Dialer("a"),
 		Bootstrap: []consensus.Server{{ID: "a", Addr: "a"}},
-		Stores: func(g uint32) (consensus.Stores, error) {
-			snapshots, err := raft.NewFileSnapshotStoreWithLogger(filepath.Join(dir, "snapshots", strconv.Itoa(int(g))), 2, hclog.NewNullLogger())
-			if err != nil {
-				return consensus.Stores{}, err
-			}
-			log, err := raftlog.Open(db, storage.Group(g), snapshots)
-			return consensus.Stores{Log: log, Stable: log, Snapshots: snapshots}, err
-		},
-		FSM: func(g uint32) (raft.FSM, error) { return ls[g], nil },
+		Stores:    diskStores(db, dir),
+		FSM:       func(g uint32) (raft.FSM, error) { return ls[g], nil },
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -89,16 +109,7 @@ func BenchmarkEnsureOnDisk(b *testing.B) {
 							Op: quota.OpEnsure, Key: k, Window: window, Version: 1, Limit: 1 << 40,
 							Holder: quota.Holder{Partition: k.Partition(), Tenure: 1}, Floor: n, Target: n,
 						}
-						err := d.Submit(c, func(_ *quota.Command, r quota.Result, err error) {
-							if err == nil && (r.Code != quota.OK || r.Granted != n) {
-								err = errors.New(r.Code.String())
-							}
-							told <- err
-						})
-						if err == nil {
-							err = <-told
-						}
-						if err != nil {
+						if err := askFor(d, c, told, func(r *quota.Result) bool { return r.Code == quota.OK && r.Granted == n }); err != nil {
 							b.Error(err)
 							return
 						}

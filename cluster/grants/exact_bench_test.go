@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
 	"github.com/headgate/headgate/cluster/consensus"
@@ -21,7 +20,6 @@ import (
 	"github.com/headgate/headgate/limiter/quota"
 	"github.com/headgate/headgate/storage"
 	"github.com/headgate/headgate/storage/ledger"
-	"github.com/headgate/headgate/storage/raftlog"
 )
 
 // A voter is a node on a disk, with all that a decision of exact mode goes through but
@@ -70,16 +68,11 @@ func startVoter(members []consensus.Server, i int, at net.Listener, dir string) 
 			return new(net.Dialer).DialContext(ctx, "tcp", addr)
 		},
 		SpreadInterval: 200 * time.Millisecond,
-		Stores: func(g uint32) (consensus.Stores, error) {
-			snapshots, err := raft.NewFileSnapshotStoreWithLogger(filepath.Join(dir, strconv.Itoa(int(g))), 2, hclog.NewNullLogger())
-			if err != nil {
-				return consensus.Stores{}, err
-			}
+		Stores: func(g uint32) (s consensus.Stores, err error) {
 			if v.ledger[g], err = ledger.Open(ledger.Config{DB: db, Group: storage.Group(g)}); err != nil {
-				return consensus.Stores{}, err
+				return s, err
 			}
-			log, err := raftlog.Open(db, storage.Group(g), snapshots)
-			return consensus.Stores{Log: log, Stable: log, Snapshots: snapshots}, err
+			return diskStores(db, dir)(g)
 		},
 		FSM: func(g uint32) (raft.FSM, error) { return v.ledger[g], nil },
 	})
@@ -161,16 +154,7 @@ func spend(b *testing.B, d *grants.Driver, clients int) {
 					Op: quota.OpSpend, Key: of(uint32(i%quota.Groups), int(i%10_000)), Window: window, Version: 1, Limit: 1 << 40,
 					Request: limiter.Key{Hi: uint64(i)}, Cost: 1,
 				}
-				err := d.Submit(c, func(_ *quota.Command, r quota.Result, err error) {
-					if err == nil && r.Code != quota.OK {
-						err = errors.New(r.Code.String())
-					}
-					told <- err
-				})
-				if err == nil {
-					err = <-told
-				}
-				if err != nil {
+				if err := askFor(d, c, told, func(r *quota.Result) bool { return r.Code == quota.OK }); err != nil {
 					b.Error(err)
 					return
 				}
