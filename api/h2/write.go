@@ -2,6 +2,7 @@ package h2
 
 import (
 	"encoding/binary"
+	"runtime"
 	"strconv"
 
 	"github.com/headgate/headgate/api/h2/hpack"
@@ -66,6 +67,7 @@ func (c *conn) flushSoon() {
 	}
 	c.soon = true
 	c.srv.handlers.Go(func() {
+		runtime.Gosched() // whoever is about to answer something of this connection does
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.soon = false
