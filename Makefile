@@ -309,6 +309,12 @@ bench-etcd: build bin/etcd ## Exact decisions of a node beside puts of etcd, on 
 	@mkdir -p tmp
 	cd $(ETCD) && go vet . && go run . -headgate $(CURDIR)/bin/headgate -etcd $(CURDIR)/bin/etcd -dir $(CURDIR)/tmp
 
+.PHONY: bench-etcd-three
+bench-etcd-three: bin/etcd ## The same with three nodes of each, on one disk (2 minutes, and 1 to build)
+	@mkdir -p tmp
+	go build -trimpath -o bin/voter ./internal/voter
+	cd $(ETCD) && go run . -nodes 3 -voter $(CURDIR)/bin/voter -etcd $(CURDIR)/bin/etcd -dir $(CURDIR)/tmp
+
 ##@ Clean up
 
 .PHONY: clean

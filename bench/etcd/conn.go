@@ -64,9 +64,9 @@ type stream struct {
 	answer []byte // with gRPC's prefix
 }
 
-// dial connects to a server, to have inFlight requests under way at most.
-func dial(p *server, inFlight int) (*conn, error) {
-	nc, err := net.DialTimeout("tcp", p.addr, time.Second)
+// dial connects to addr, to have inFlight requests of a method under way at most.
+func dial(addr, method string, inFlight int) (*conn, error) {
+	nc, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func dial(p *server, inFlight int) (*conn, error) {
 		places *= 2
 	}
 	c := &conn{
-		nc: nc, br: bufio.NewReaderSize(nc, 4*frameMax), path: p.method, nextID: 1,
+		nc: nc, br: bufio.NewReaderSize(nc, 4*frameMax), path: method, nextID: 1,
 		inFlight: inFlight, streams: make([]stream, places), window: 65_535,
 	}
 	c.out = append(c.out, preface...)

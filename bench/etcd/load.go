@@ -33,7 +33,7 @@ func (s *settings) measure(p *server, callers int) (result, error) {
 	conns := make([]*conn, len(all))
 	for i := range all {
 		all[i] = client{p: p, messages: messages, next: i * s.keys / len(all), stop: &stop}
-		c, err := dial(p, (callers+len(all)-1-i)/len(all))
+		c, err := dial(p.members[i%len(p.members)].addr, p.method, (callers+len(all)-1-i)/len(all))
 		if err != nil {
 			return result{}, err
 		}

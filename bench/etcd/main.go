@@ -2,11 +2,12 @@
 // both are one entry of a replicated log, synced to the same disk before the answer.
 //
 //	go run . -headgate BINARY -etcd BINARY [-clients 64,512] [-connections 8] [-keys 10000]
-//	         [-rounds 5] [-duration 5s] [-dir DIR]
+//	         [-rounds 5] [-duration 5s] [-dir DIR] [-nodes 3 -voter BINARY]
 //
 // Clients ask in a closed loop over loopback, by a small client of unary gRPC calls with
 // messages that are made once: what differs is the server, which they share the machine
-// with. Rounds alternate; a figure is the median of the rounds, a ratio that of the
+// with. With -nodes 3 each is three members, and the connections are spread over them: of
+// Headgate they are internal/voter, nodes with all but what a cluster is not yet. Rounds alternate; a figure is the median of the rounds, a ratio that of the
 // rounds' ratios.
 package main
 
@@ -23,16 +24,18 @@ import (
 )
 
 type settings struct {
-	headgate, etcd, dir       string
-	clients                   string
-	connections, keys, rounds int
-	duration                  time.Duration
-	mode                      string
+	headgate, voter, etcd, dir       string
+	clients                          string
+	connections, keys, rounds, nodes int
+	duration                         time.Duration
+	mode                             string
 }
 
 func main() {
 	var s settings
 	flag.StringVar(&s.headgate, "headgate", "", "Headgate's binary")
+	flag.StringVar(&s.voter, "voter", "", "internal/voter's binary, for several nodes")
+	flag.IntVar(&s.nodes, "nodes", 1, "members of each")
 	flag.StringVar(&s.etcd, "etcd", "", "etcd's binary; none: only Headgate is measured")
 	flag.StringVar(&s.dir, "dir", "", "where both keep their data: a directory of a real disk; empty: where temporary files are")
 	flag.StringVar(&s.clients, "clients", "64,512", "how many ask at once, each with one request in flight")
@@ -63,7 +66,7 @@ func (s *settings) run(ctx context.Context) (err error) {
 		defer theirs.stop()
 		servers = append(servers, theirs)
 	}
-	fmt.Printf("%d keys, %d connections, %d × %v each, %d CPUs, clients included\n", s.keys, s.connections, s.rounds, s.duration, runtime.NumCPU())
+	fmt.Printf("%d nodes, %d keys, %d connections, %d × %v each, %d CPUs, clients included\n", s.nodes, s.keys, s.connections, s.rounds, s.duration, runtime.NumCPU())
 	for text := range strings.SplitSeq(s.clients, ",") {
 		clients, err := strconv.Atoi(text)
 		if err != nil || clients < 1 {

@@ -90,6 +90,7 @@ func Table() []Layer {
 		{Path: "internal/certs"},
 		{Path: "internal/certs/certstest"},
 		{Path: "internal/stock", Shell: true, Ours: []string{"api", "api/rls", "api/rpc", "internal/clock", "internal/config", "internal/obs", lim, "limiter/table", pol}},
+		{Path: "internal/voter", Shell: true, Ours: []string{"api", "api/rpc", "cluster", "cluster/*", "internal/clock", "internal/config", "internal/obs", lim, "limiter/*", pol, "storage", "storage/*"}},
 		{Path: "internal/dropin", Ours: []string{"internal/config"}},
 		{Path: "internal/xds", Times: true, Ours: []string{pol}},
 		{Path: "internal/xds/xdstest", Times: true, Ours: []string{pol}},
