@@ -294,7 +294,9 @@ func (l *line) unanswered(items []item) []item {
 func (l *line) answer(batch []item) (rest []item) {
 	rest = batch[:0]
 	for _, it := range batch {
-		if it.ahead { // who asks has heard that there are units: it takes an entry
+		// Who asks ahead of need has heard that there are units: it takes an entry. What
+		// corrects a charge has to come behind it, which may be in the same entry.
+		if op := it.command.Op; it.ahead || op == quota.OpSettle || op == quota.OpExtend {
 			rest = append(rest, it)
 			continue
 		}

@@ -68,7 +68,6 @@ func (l *Ledger) apply(entries []*raft.Log, answers []any) error {
 	}
 	l.mu.Lock()
 	l.group, l.head, l.stats = w.group, w.head, w.stats
-	w.tell(&l.known)
 	l.mu.Unlock()
 	if l.config.Grown != nil && len(w.grown) > 0 {
 		l.config.Grown(w.grown)

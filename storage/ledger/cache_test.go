@@ -227,6 +227,51 @@ func TestWhatIsInMemoryIsWhatIsWritten(t *testing.T) {
 	}
 }
 
+// spend charges a request on a counter of 100 units.
+func spend(key, id, cost uint64) quota.Command {
+	c := ensure(now, key, 0).Commands[0]
+	return quota.Command{
+		Op: quota.OpSpend, Key: c.Key, Window: c.Window, Version: 1, Limit: 100,
+		Request: quota.Named(limiter.Key{Lo: id}), Cost: cost,
+	}
+}
+
+// Who asks again with the id of a charge that took the last units hears that it is charged, or
+// goes through the log: also while the entry is written, and nothing more.
+func TestARequestIsKnownBeforeItsChargeIsSeen(t *testing.T) {
+	b := mustOpen(t, vfs.NewMem())
+	l := b.ledger
+	l.Apply(log(1, ensure(now, 2, 1))) // which opens the window
+	c := spend(1, 1, 100)
+	w := &l.work
+	w.group, w.head, w.stats = l.group, l.head, l.stats
+	w.head.applied = 2
+	w.entry = quota.Batch{At: now, Commands: []quota.Command{c}}
+	if _, err := w.commands(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.write(); err != nil { // from here on others see the pool
+		t.Fatal(err)
+	}
+	if r, ok, err := l.Answer(&c); err != nil || ok && r.Code != quota.OK {
+		t.Errorf("charged, and told %+v, %v, %v", r, ok, err)
+	}
+}
+
+func TestALookNeedsNoEntry(t *testing.T) {
+	b := mustOpen(t, vfs.NewMem())
+	b.ledger.Apply(log(1, &quota.Batch{At: now, Commands: []quota.Command{spend(1, 1, 10)}}))
+	look := spend(1, 0, 0)
+	look.Request = limiter.Key{}
+	if r, ok, err := b.ledger.Answer(&look); err != nil || !ok || r.Free != 90 {
+		t.Errorf("%+v, %v, %v", r, ok, err)
+	}
+	asks := spend(1, 1, 0) // what it was charged
+	if r, ok, err := b.ledger.Answer(&asks); err != nil || !ok || r.Charged != 10 {
+		t.Errorf("%+v, %v, %v", r, ok, err)
+	}
+}
+
 // Answers come from other goroutines than the one that applies.
 func TestAnswersThatAreAskedMeanwhileChangeNothing(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))

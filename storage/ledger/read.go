@@ -40,7 +40,7 @@ func (l *Ledger) Answer(c *quota.Command) (r quota.Result, ok bool, err error) {
 		r, ok = p.Answer(c)
 		return r, ok, nil
 	}
-	if begins(c.Op) && c.Cost <= p.Free() && requests < quota.RequestsMax {
+	if begins(c.Op) && !looks(c) && c.Cost <= p.Free() && requests < quota.RequestsMax {
 		// It will be decided by its entry, which looks the request up. That it was made
 		// before is rare, and then costs an entry that changes nothing.
 		return quota.Result{}, false, nil
@@ -98,6 +98,9 @@ func (l *Ledger) request(n requestName) (q quota.Request, found bool, err error)
 
 // begins reports whether the operation makes a request.
 func begins(o quota.Op) bool { return o == quota.OpSpend || o == quota.OpHold }
+
+// looks reports whether c only asks.
+func looks(c *quota.Command) bool { return c.Op == quota.OpSpend && c.Cost == 0 }
 
 // exact reports whether the operation is one of exact mode.
 func exact(o quota.Op) bool { return o >= quota.OpSpend && o <= quota.OpConclude }

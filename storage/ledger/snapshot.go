@@ -119,7 +119,10 @@ func (l *Ledger) restoreFrom(from io.Reader, anew bool) (*tally, error) {
 	if err := l.config.DB.Commit(w.batch, pebble.Sync); err != nil {
 		return nil, err
 	}
-	return &w.tally, l.load()
+	if err := l.load(); err != nil {
+		return nil, l.stop(err) // what is in memory is of the state that is gone
+	}
+	return &w.tally, nil
 }
 
 // A restorer writes the records of a snapshot to the state that does not count.

@@ -181,22 +181,25 @@ func (w *work) write() error {
 	if err := errors.Join(w.fill(b), w.sweep(b), w.purge(b), w.writeHead(b)); err != nil {
 		return errors.Join(err, b.Close())
 	}
+	// Who reads a pool as this leaves it has to find the requests that it counts, and who
+	// reads a request has to know of it as long as it is there.
+	w.ledger.know(w.made, (*known).add)
 	if err := w.ledger.config.DB.Commit(b, pebble.NoSync); err != nil {
 		return err
 	}
+	w.ledger.know(w.deleted, (*known).remove)
 	if w.ledger.pools.wrote(w.pools); w.purged {
 		w.ledger.pools.clear()
 	}
 	return nil
 }
 
-// tell has k know which requests have a record now.
-func (w *work) tell(k *known) {
-	for _, h := range w.deleted {
-		k.remove(h)
-	}
-	for _, h := range w.made {
-		k.add(h)
+// know adds requests to those that have a record, or removes them.
+func (l *Ledger) know(hashes []uint64, change func(*known, uint64)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, h := range hashes {
+		change(&l.known, h)
 	}
 }
 
