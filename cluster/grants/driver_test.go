@@ -134,7 +134,7 @@ func TestAnExhaustedPoolMakesNoEntries(t *testing.T) {
 				t.Fatalf("%+v", a)
 			}
 		}
-		if s := d.Stats()[0]; s.Entries != 1 || s.Applied != 1000 || s.Ends[quota.OpEnsure] != [...]uint64{1, 1000, 0, 0} {
+		if s := d.Stats()[0]; s.Entries != 1 || s.Applied != 1000 || s.Ends[quota.OpEnsure] != [...]uint64{1, 1000, 0, 0, 0} {
 			t.Errorf("stats %+v", s)
 		}
 		stop(t, d)
@@ -223,7 +223,7 @@ func TestWhatFailsForLongIsToldSo(t *testing.T) {
 		if !slices.Equal(failed, []string{"0 1 true", "0 1 true"}) {
 			t.Errorf("events %q", failed)
 		}
-		if s := d.Stats()[0]; s.Lost != 2 || s.Again == 0 || s.Entries != 1 || s.Ends[quota.OpEnsure] != [...]uint64{1, 0, 0, 1} {
+		if s := d.Stats()[0]; s.Lost != 2 || s.Again == 0 || s.Entries != 1 || s.Ends[quota.OpEnsure] != [...]uint64{1, 0, 0, 1, 0} {
 			t.Errorf("stats %+v", s)
 		}
 		stop(t, d)

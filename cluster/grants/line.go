@@ -237,6 +237,9 @@ func (l *line) rest(ctx context.Context, d time.Duration) {
 // send brings a batch to where the group is led and reports whether that went
 // well. Every item is told.
 func (l *line) send(ctx context.Context, batch []item) bool {
+	if batch = l.timely(batch); len(batch) == 0 {
+		return true
+	}
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.Timeout)
 	defer cancel()
 	if l.cfg.Groups.Leads(l.group) {
@@ -259,7 +262,7 @@ func (l *line) propose(ctx context.Context, batch []item) bool {
 	defer func() { l.turns.leave(turn, len(rest)) }()
 	if n := len(rest); n < quota.CommandsMax {
 		rest = l.more(rest[:n:n])
-		rest = append(rest[:n], l.unanswered(rest[n:])...)
+		rest = append(rest[:n], l.unanswered(l.timely(rest[n:]))...)
 	}
 	entry := l.stamp(ctx, commands(rest))
 	answer, err := l.cfg.Groups.Propose(ctx, l.group, entry.AppendTo(nil))

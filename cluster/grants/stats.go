@@ -33,6 +33,7 @@ const (
 	EndExhausted             // there were too few units
 	EndRefused               // any other code of the ledger
 	EndUnanswered            // whether it was done is not known
+	EndLate                  // it was not sent: nobody waited for it any more
 	endCount
 )
 
@@ -48,6 +49,8 @@ func (e End) String() string {
 		return "exhausted"
 	case EndRefused:
 		return "refused"
+	case EndLate:
+		return "late"
 	default:
 		return "unanswered"
 	}

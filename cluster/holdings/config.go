@@ -23,7 +23,8 @@ const (
 type Config struct {
 	// Submit queues a command for the ledger and returns at once. done is called
 	// once if it returned nil, from any goroutine that holds no lock of Holdings:
-	// with the answer, or with an error if none will come.
+	// with the answer, or with an error if none will come; quota.ErrLate if c was not sent
+	// before its Deadline.
 	Submit func(c quota.Command, done func(*quota.Command, quota.Result, error)) error
 
 	// Gather is Submit for a command that no call waits for: it may wait a while for

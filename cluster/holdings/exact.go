@@ -1,6 +1,7 @@
 package holdings
 
 import (
+	"errors"
 	"math/rand/v2"
 
 	"github.com/headgate/headgate/limiter"
@@ -52,6 +53,9 @@ func (h *Holdings) exact(now limiter.Instant, c *limiter.Call, i int, p *plan) (
 		}
 	case ch.Op == limiter.OpGiveBack && named(c) && (a < 0 || a == i || sure(c)):
 		q.command.Request = request(c, i) // what was it charged?
+	}
+	if ch.Op != limiter.OpGiveBack { // that is done whether or not somebody waits for it
+		q.command.Deadline = c.Deadline
 	}
 	if h.cfg.Submit(q.command, q.answered) != nil {
 		return h.full(ch, limiter.Unavailable)
@@ -151,7 +155,7 @@ func (q *question) charged(now limiter.Instant, ch *limiter.Charge, c *quota.Com
 	switch {
 	case err != nil || q.late(now):
 		q.fail(ch, limiter.Unavailable)
-		if !known && (err != nil || r.Code == quota.OK) {
+		if !known && !errors.Is(err, quota.ErrLate) && (err != nil || r.Code == quota.OK) {
 			q.h.takeBack(*c)
 		}
 	case r.Code == quota.Differs, r.Code == quota.OK && r.Charged == 0 && c.Cost > 0:
@@ -287,7 +291,7 @@ func wasOf(start int64) limiter.Instant { return -limiter.Instant(start + 1) }
 // nothing.
 func (h *Holdings) takeBack(spent quota.Command) {
 	c := spent
-	c.Op, c.Cost = quota.OpSettle, 0
+	c.Op, c.Cost, c.Deadline = quota.OpSettle, 0, 0
 	h.ask(c, 1, func(_ quota.Result, ok bool) {
 		if !ok {
 			h.stuck.Add(spent.Cost)

@@ -189,6 +189,37 @@ func TestAnAnswerThatDoesNotCome(t *testing.T) {
 	}
 }
 
+// TestWhatWasNotSentIsNotTakenBack: a command whose caller has been answered is not sent, but
+// for what has to be done all the same.
+func TestWhatWasNotSentIsNotTakenBack(t *testing.T) {
+	n := newNode(t, exactLimit(100), nil)
+	ask := func(op limiter.Op) *limiter.Call {
+		c := under(7, n.call(op, 1, 5))
+		if op == limiter.OpCharge {
+			c.Request = limiter.Key{}
+		}
+		c.Deadline = n.now.Add(time.Millisecond)
+		n.Decide(n.now, c)
+		return c
+	}
+	c := ask(limiter.OpCharge)
+	s := n.ledger.take(0)
+	n.now = n.now.Add(time.Second)
+	s.done(&s.c, quota.Result{}, quota.ErrLate)
+	if d := c.Charges()[0].Decision; s.c.Deadline != c.Deadline || d.Degraded != limiter.Unavailable || n.ledger.waiting() != 0 {
+		t.Errorf("deadline %d of %d, %+v, %d commands wait", s.c.Deadline, c.Deadline, d, n.ledger.waiting())
+	}
+	ask(limiter.OpGiveBack)
+	ask(limiter.OpCharge)
+	n.now = n.now.Add(time.Second)
+	back, charge := n.ledger.take(0), n.ledger.take(0)
+	charge.done(&charge.c, n.ledger.apply(charge.c), nil) // too late: it is taken back
+	settle := n.ledger.take(0)
+	if back.c.Deadline != 0 || settle.c.Op != quota.OpSettle || settle.c.Deadline != 0 {
+		t.Errorf("a give-back has deadline %d, %v has %d", back.c.Deadline, settle.c.Op, settle.c.Deadline)
+	}
+}
+
 func TestWhatTheLedgerDoesNotHearOfIsCounted(t *testing.T) {
 	n := newNode(t, exactLimit(100), nil)
 	n.Decide(n.now, n.call(limiter.OpCharge, 1, 5))

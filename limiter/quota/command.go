@@ -2,6 +2,7 @@ package quota
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"github.com/headgate/headgate/limiter"
 )
@@ -116,7 +117,15 @@ type Command struct {
 	Until   int64       // OpHold, OpExtend, in Unix milliseconds
 	Credit  bool        // OpSettle: a hold that is settled late for less is credited
 	Round   uint32      // OpConclude: of what is concluded
+
+	// Deadline is when nobody waits for the answer any more, on the sender's clock; 0:
+	// never. It stays with the sender, who then does not send the command: see [ErrLate].
+	Deadline limiter.Instant
 }
+
+// ErrLate means that a command was not sent, since its Deadline was over: it has not been
+// done, and will not be.
+var ErrLate = errors.New("quota: the command was not sent before its deadline")
 
 // exact reports whether the operation is one of exact mode.
 func (o Op) exact() bool { return o >= OpSpend && o <= OpConclude }
