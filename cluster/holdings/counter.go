@@ -27,7 +27,8 @@ type counter struct {
 	heard     bool  // the ledger has said what is free
 	prepared  bool  // that of the next window was asked ahead for
 	gathers   bool  // what was asked for ahead of need may not be sent yet
-	_         [18]byte
+	closes    bool  // it was idle, and the ledger is being told so: then it begins anew if calls wait
+	_         [17]byte
 }
 
 // parked is a call whose charge i needs units.

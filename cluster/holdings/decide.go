@@ -126,6 +126,11 @@ func (h *Holdings) one(now limiter.Instant, c *limiter.Call, i int) (done bool) 
 
 // park has a call wait for units, or denies its charge if too many do.
 func (h *Holdings) park(s *shard, k *counter, w parked) bool {
+	if h.leaving.Load() {
+		s.tally.failed++
+		unavailable(&w.call.Charges()[w.i], limiter.Unavailable)
+		return false
+	}
 	if h.parked.Add(1) > h.cfg.ParkedMax {
 		h.parked.Add(-1)
 		s.tally.refused++
@@ -143,14 +148,19 @@ func (h *Holdings) tell(s *shard, now limiter.Instant, k *counter) {
 	if k.plan.postPaid { // of others Tend tells
 		owed = h.owed(k)
 	}
-	key, hurry := k.key, k.gathers && len(k.waiting) > 0
-	k.gathers = (k.gathers && !hurry) || (need.any && !need.urgent)
+	at, hurry := k.place, (k.gathers || k.closes) && len(k.waiting) > 0
+	gathers := need.any && !need.urgent
+	k.gathers = (k.gathers && !hurry) || gathers
 	s.mu.Unlock()
 	if need.any || owed.any {
 		h.submit(need, owed)
 	}
-	if hurry && h.cfg.Hurry != nil {
-		h.cfg.Hurry(key)
+	switch {
+	case h.cfg.Hurry == nil:
+	case hurry:
+		h.cfg.Hurry(at.key)
+	case gathers:
+		h.overtaken(at)
 	}
 }
 
@@ -221,6 +231,8 @@ func (h *Holdings) spend(s *shard, now limiter.Instant, k *counter, ch *limiter.
 	case outcome == quota.Exceeded:
 		k.deny(ch, now)
 		return true
+	case k.closes:
+		return false
 	default:
 		unavailable(ch, limiter.Unavailable)
 		return true
@@ -334,6 +346,9 @@ func (h *Holdings) answered(c *quota.Command, r quota.Result, err error) {
 		k.gathers = false
 		hopeless := err != nil || (r.Code != quota.OK && r.Code != quota.Exhausted)
 		ready = h.serve(s, now, k, hopeless)
+	}
+	if c.Op == quota.OpClose {
+		ready = h.closed(s, now, k, err == nil)
 	}
 	if err == nil {
 		h.tell(s, now, k)

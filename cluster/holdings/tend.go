@@ -22,6 +22,9 @@ func (h *Holdings) Tend(now limiter.Instant) {
 	s := &h.shards[uint32(h.tended.Add(1))%shardCount]
 	for _, p := range h.tend(s, now) {
 		h.submit(p)
+		if c := &p.command; c.Op == quota.OpClose && h.cfg.Hurry != nil {
+			h.overtaken(place{c.Key, c.Window.Start})
+		}
 	}
 }
 
@@ -46,6 +49,7 @@ func (h *Holdings) tend(s *shard, now limiter.Instant) (proposals []proposal) {
 		case forget && k.holding.Forgettable() && (over || k.holding.Reported()):
 			h.forget(s, k.place)
 		case forget:
+			k.closes = true
 			proposals = append(proposals, h.propose(k, k.holding.Close(&k.plan.terms)))
 		default:
 			proposals = append(proposals, h.due(k, now)...)

@@ -193,7 +193,9 @@ func (s *quotaStore) takeTenure(ctx context.Context, ahead uint64) (uint64, erro
 
 // propose has a group apply a command that concerns no pool.
 func (s *quotaStore) propose(ctx context.Context, group uint32, c quota.Command) error {
-	entry := quota.Batch{At: s.ledgers[group].Time(), Commands: []quota.Command{c}} // it moves no time
+	l := s.ledgers[group]
+	at := l.Time()
+	entry := quota.Batch{At: at, Ahead: max(0, l.Clock()-at), Commands: []quota.Command{c}} // it moves neither time nor clock
 	answer, err := s.groups.Propose(ctx, group, entry.AppendTo(nil))
 	if err == nil {
 		err, _ = answer.(error)

@@ -176,3 +176,28 @@ func takeSnapshot(db *storage.DB, path string, group int, members raft.Configura
 	}
 	return logs.DeleteRange(first, last.Index)
 }
+
+// TestATenureMovesNeitherTimeNorClock: a group whose time is behind its clock has the same
+// windows open after a node has taken its tenure.
+func TestATenureMovesNeitherTimeNorClock(t *testing.T) {
+	s, err := openQuotaStore(t.TempDir(), slog.New(slog.DiscardHandler), new(quotaGrowth))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.lead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	entry := quota.Batch{At: 1_800_000_000_000, Ahead: 86_400_000}
+	if _, err := s.groups.Propose(t.Context(), 0, entry.AppendTo(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.takeTenure(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if at, clock := s.ledgers[0].Time(), s.ledgers[0].Clock(); at != entry.At || clock != entry.At+entry.Ahead {
+		t.Errorf("the time is %d, want %d, the clock %d, want %d", at, entry.At, clock, entry.At+entry.Ahead)
+	}
+	if err := s.close(context.WithoutCancel(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -56,7 +56,7 @@ func (h *Holding) Need(now limiter.Instant, want, waiting uint64, t *Terms) (Com
 		if goal := max(want, waiting, size); goal > balance {
 			target += goal - balance
 		}
-	case h.is(warm) && balance <= size/lowPart && (h.free > 0 || !h.is(exhausted)):
+	case h.is(warm) && now.Sub(h.seen) < t.Idle && balance <= size/lowPart && (h.free > 0 || !h.is(exhausted)):
 		floor++
 		target += size
 	case !h.is(outdated):
