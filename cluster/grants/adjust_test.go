@@ -26,6 +26,7 @@ func TestAnAdjustmentThatIsSentAgainIsDoneOnce(t *testing.T) {
 		}
 		g.set(func(g *groups) { g.fails = nil })
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		for revision, a := range told {
 			if a.err != nil || a.r.Code != quota.OK {
 				t.Errorf("revision %d: %+v", revision, a)
