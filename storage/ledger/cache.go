@@ -48,13 +48,16 @@ func (c *cache) fill(writes uint64, n poolName, p *quota.Pool) {
 	}
 }
 
-// wrote keeps the pools of entries that were applied.
+// wrote keeps the pools that entries have changed. Those that they only read are here
+// already, or gone since for want of room.
 func (c *cache) wrote(pools map[poolName]*heldPool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.writes++
 	for n, p := range pools {
-		c.put(n, &p.pool)
+		if p.changed {
+			c.put(n, &p.pool)
+		}
 	}
 }
 

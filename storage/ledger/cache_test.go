@@ -45,11 +45,14 @@ func TestACacheKeepsNothingThatWasReadBeforeAWrite(t *testing.T) {
 	if ok {
 		t.Fatal("an empty cache has a pool")
 	}
-	c.wrote(map[poolName]*heldPool{nameOf(1): {pool: quota.Pool{Version: 8}}})
+	c.wrote(map[poolName]*heldPool{nameOf(1): {pool: quota.Pool{Version: 8}, changed: true}, nameOf(3): {}})
 	c.fill(writes, nameOf(1), &quota.Pool{Version: 7})
 	c.fill(writes, nameOf(2), &quota.Pool{Version: 7})
 	if _, ok := c.get(nameOf(1), &p); !ok || p.Version != 8 {
 		t.Errorf("%v: %+v, want what was written", ok, p)
+	}
+	if _, ok := c.get(nameOf(3), &p); ok {
+		t.Error("a pool that was only read takes the place of others")
 	}
 	writes, ok = c.get(nameOf(2), &p)
 	if ok {
@@ -106,6 +109,9 @@ func TestKnownIsAMultiset(t *testing.T) {
 		hash := rapid.OneOf(rapid.Uint64Range(1, 40), rapid.Map(rapid.Uint64Range(1, 40), func(v uint64) uint64 { return v<<32 | 63 }))
 		for range rapid.IntRange(0, 400).Draw(rt, "steps") {
 			h := hash.Draw(rt, "hash")
+			if slots := k.fitted(rapid.IntRange(0, 40).Draw(rt, "more")); slots != nil {
+				k.slots = slots
+			}
 			if at := slices.Index(model, h); at >= 0 && rapid.Bool().Draw(rt, "remove") {
 				k.remove(h)
 				model = slices.Delete(model, at, at+1)
@@ -144,6 +150,7 @@ func TestAKnownShrinksAndGivesUpAtItsBound(t *testing.T) {
 	for i := range uint64(knownMax) {
 		k.remove(hash(i))
 	}
+	k.slots = k.fitted(0)
 	if len(k.slots) != knownSlotsMin || k.n != 0 || k.has(hash(1)) {
 		t.Fatalf("%d slots for %d", len(k.slots), k.n)
 	}

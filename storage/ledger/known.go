@@ -11,7 +11,7 @@ const knownSlotsMin = 64
 
 // A known tells that a request has no record, without a look into the database: almost
 // every one is new. It has a hash of each that has one, in open addressing: of 8 bytes, in at
-// least twice and at most 16 times as many slots. It may be wrong only about one that it has.
+// least twice as many slots, at most 16 times after fitted. It may be wrong only about one that it has.
 // The zero known is that of no request.
 type known struct {
 	slots []uint64 // a power of two of them, or none; 0: free
@@ -61,7 +61,7 @@ func (k *known) add(h uint64) {
 		*k = known{lost: true}
 		return
 	case 2*(k.n+1) > len(k.slots):
-		k.resize(max(knownSlotsMin, 2*len(k.slots)))
+		k.slots = k.fitted(1)
 	}
 	k.insert(h)
 	k.n++
@@ -94,17 +94,27 @@ func (k *known) remove(h uint64) {
 		}
 	}
 	k.slots[hole] = 0
-	if len(k.slots) > knownSlotsMin && 16*k.n < len(k.slots) {
-		k.resize(len(k.slots) / 4)
-	}
 }
 
-func (k *known) resize(slots int) {
-	all := k.slots
-	k.slots = make([]uint64, max(slots, knownSlotsMin))
-	for _, h := range all {
+// fitted returns slots with what k has and room for more, nil if those of k are right.
+// It changes nothing: a million take some 10 ms, in which others may read k.
+func (k *known) fitted(more int) []uint64 {
+	n, size := min(k.n+more, knownMax), len(k.slots)
+	for size > knownSlotsMin && 16*n < size {
+		size /= 4
+	}
+	size = max(size, knownSlotsMin)
+	for size < 2*n {
+		size *= 2
+	}
+	if k.lost || size == len(k.slots) || n == 0 && k.slots == nil {
+		return nil
+	}
+	to := known{slots: make([]uint64, size)}
+	for _, h := range k.slots {
 		if h != 0 {
-			k.insert(h)
+			to.insert(h)
 		}
 	}
+	return to.slots
 }

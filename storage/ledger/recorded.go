@@ -27,7 +27,8 @@ type recorded struct {
 
 const (
 	// recordedWindows and recordedBytes bound it. Beyond them it forgets the window that ends
-	// first. A pool takes 12 bits: 5 million of a group, 40 of all.
+	// first, and of one that was too large it has nothing any more. A pool takes 12 bits: 5
+	// million of a group, 40 of all.
 	recordedWindows = 1024
 	recordedBytes   = 8 << 20
 	// scanMax is how many records are read at once that were there before.
@@ -54,7 +55,7 @@ func (r *recorded) begin(w quota.Window) *filter {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.windows) >= recordedWindows {
-		r.forgetFirst()
+		r.forget(r.first(func(*filter) bool { return true }))
 	}
 	if r.windows == nil {
 		r.windows = map[quota.Window]*filter{}
@@ -67,26 +68,28 @@ func (r *recorded) begin(w quota.Window) *filter {
 // add tells it of a pool that has a record, or will have one before anybody hears of it.
 func (r *recorded) add(n poolName) {
 	f := r.windows[n.window]
-	if f == nil || f.has(n.key) {
+	if f == nil || f.large || f.has(n.key) {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bytes += f.add(n.key)
 	for r.bytes > recordedBytes {
-		r.forgetFirst()
+		w := r.first(func(f *filter) bool { return f.parts != nil })
+		r.forget(w)
+		r.windows[w] = &filter{large: true} // or it would be read again, and forgotten again
 	}
 }
 
-// forgetFirst forgets the window that ends first. Its caller has the lock.
-func (r *recorded) forgetFirst() {
-	var first quota.Window
-	for w := range r.windows {
-		if first.End == 0 || w.End < first.End {
+// first returns the window that ends first of those with such a filter. Its caller has
+// the lock.
+func (r *recorded) first(such func(*filter) bool) (first quota.Window) {
+	for w, f := range r.windows {
+		if such(f) && (first.End == 0 || w.End < first.End) {
 			first = w
 		}
 	}
-	r.forget(first)
+	return first
 }
 
 func (r *recorded) forget(w quota.Window) {
@@ -110,7 +113,7 @@ func (r *recorded) purge(now int64) {
 func (w *work) meet(window quota.Window) error {
 	r := &w.ledger.recorded
 	f := r.windows[window]
-	if w.scanned || f != nil && f.whole {
+	if w.scanned || f != nil && (f.whole || f.large) {
 		return nil
 	}
 	w.scanned = true
@@ -127,7 +130,7 @@ func (w *work) meet(window quota.Window) error {
 		return err
 	}
 	valid := it.First()
-	for count := 0; valid && count < scanMax; count++ {
+	for count := 0; valid && count < scanMax && !r.windows[window].large; count++ {
 		key := it.Key()
 		r.add(poolName{parseID(key[len(key)-idBytes:]), window})
 		valid = it.Next()
@@ -151,6 +154,7 @@ func (w *work) meet(window quota.Window) error {
 type filter struct {
 	parts []part
 	room  int    // how many more the last part takes
+	large bool   // there was no room for it, and nothing is in it
 	whole bool   // it has all records of its window,
 	next  []byte // or those before this key, and all that were written since it began
 }

@@ -112,8 +112,12 @@ func TestWhatIsKnownIsBounded(t *testing.T) {
 			t.Fatalf("%d bytes of at most %d, %d counted", held, recordedBytes, r.bytes)
 		}
 	}
-	if r.windows[day(20)] != nil || r.windows[day(26)] == nil {
+	if f := r.windows[day(20)]; f == nil || !f.large || r.windows[day(26)].large {
 		t.Error("the window that ends first did not give way")
+	}
+	held := r.bytes
+	if r.add(poolName{limiter.Key{Hi: 1, Lo: 1}, day(20)}); r.bytes != held || r.absent(poolName{window: day(20)}) {
+		t.Error("a window for which there was no room is begun again")
 	}
 	r.purge(kept(day(26)))
 	if r.windows[day(26)] != nil || r.windows[day(27)] == nil {

@@ -183,6 +183,7 @@ func (w *work) write() error {
 	}
 	// Who reads a pool as this leaves it has to find the requests that it counts, and who
 	// reads a request has to know of it as long as it is there.
+	w.ledger.fit(len(w.made))
 	w.ledger.know(w.made, (*known).add)
 	if err := w.ledger.config.DB.Commit(b, pebble.NoSync); err != nil {
 		return err
@@ -192,6 +193,18 @@ func (w *work) write() error {
 		w.ledger.pools.clear()
 	}
 	return nil
+}
+
+// fit gives the requests that have a record room for more, or less of it, while others
+// read it: only who applies changes it.
+func (l *Ledger) fit(more int) {
+	slots := l.known.fitted(more)
+	if slots == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.known.slots = slots
 }
 
 // know adds requests to those that have a record, or removes them.
