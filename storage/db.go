@@ -276,16 +276,12 @@ func (d *DB) write(b *pebble.Batch, opts *pebble.WriteOptions) <-chan error {
 }
 
 // NewIter returns an iterator over what is in the store now, in [lower, upper).
-func (d *DB) NewIter(o *pebble.IterOptions) (*pebble.Iterator, error) {
+func (d *DB) NewIter(o *pebble.IterOptions) (*Iterator, error) {
 	if d.health.hasFailed() {
 		return nil, d.health.refusal()
 	}
-	return d.pebble.NewIter(o)
+	return d.iterator(d.pebble.NewIter(o))
 }
-
-// NewSnapshot returns a view of the store as it is now. Close it soon: while it
-// is open, what is overwritten takes room.
-func (d *DB) NewSnapshot() *pebble.Snapshot { return d.pebble.NewSnapshot() }
 
 // Metrics returns what Pebble measures, fsync latency and stalls included.
 func (d *DB) Metrics() *pebble.Metrics { return d.pebble.Metrics() }

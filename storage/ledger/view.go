@@ -14,16 +14,17 @@ import (
 // A view is a group's state at one moment.
 type view struct {
 	group    storage.Group
-	snapshot *pebble.Snapshot
+	snapshot *storage.Snapshot
 	state    byte
 }
 
 // look returns the state as it is now; close it.
 func (l *Ledger) look() (*view, error) {
-	if err := l.config.DB.Err(); errors.Is(err, storage.ErrFailed) {
+	snapshot, err := l.config.DB.NewSnapshot()
+	if err != nil {
 		return nil, err
 	}
-	v := &view{group: l.config.Group, snapshot: l.config.DB.NewSnapshot()}
+	v := &view{group: l.config.Group, snapshot: snapshot}
 	value, closer, err := v.snapshot.Get(stateKey(v.group))
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
