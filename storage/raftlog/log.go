@@ -98,9 +98,13 @@ func (l *Log) deleted(low, high uint64) {
 }
 
 // GetLog reads the entry with the index into entry, or returns exactly
-// raft.ErrLogNotFound.
+// raft.ErrLogNotFound. See before for the one before the first.
 func (l *Log) GetLog(index uint64, entry *raft.Log) error {
-	if first, last := l.bounds(); index == 0 || index < first || index > last {
+	first, last := l.bounds()
+	if index > 0 && (last == 0 || index+1 == first) {
+		return l.before(index, entry)
+	}
+	if index == 0 || index < first || index > last {
 		return raft.ErrLogNotFound
 	}
 	found, err := l.db.Get(l.entryKey(index), func(value []byte) error {

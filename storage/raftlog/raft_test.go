@@ -3,6 +3,7 @@ package raftlog_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"syscall"
@@ -101,6 +102,23 @@ func (g gappy) DeleteRange(low, high uint64) error { return g.log.DeleteRange(lo
 // gets a snapshot of eight and one more entry.
 func goesOn(t *testing.T, stable raft.StableStore, logs raft.LogStore, snapshots raft.SnapshotStore, term uint64) bool {
 	t.Helper()
+	f := follow(t, 10, stable, logs, snapshots)
+	f.install(8, term)
+	return f.append(8, term, 9)
+}
+
+// A follower is a real one, to which a test plays the leader of term 2.
+type follower struct {
+	t       *testing.T
+	addr    raft.ServerAddress
+	leader  *raft.InmemTransport
+	header  raft.RPCHeader
+	members raft.Configuration
+}
+
+// follow starts a follower with so many entries, of term 1.
+func follow(t *testing.T, entries uint64, stable raft.StableStore, logs raft.LogStore, snapshots raft.SnapshotStore) *follower {
+	t.Helper()
 	addr, trans := raft.NewInmemTransport("follower")
 	leaderAddr, leader := raft.NewInmemTransport("leader")
 	trans.Connect(leaderAddr, leader)
@@ -112,7 +130,7 @@ func goesOn(t *testing.T, stable raft.StableStore, logs raft.LogStore, snapshots
 	if err := raft.BootstrapCluster(c, logs, stable, snapshots, trans, members); err != nil {
 		t.Fatal(err)
 	}
-	for i := uint64(2); i <= 10; i++ {
+	for i := uint64(2); i <= entries; i++ {
 		if err := logs.StoreLog(&raft.Log{Index: i, Term: 1, Data: []byte("old")}); err != nil {
 			t.Fatal(err)
 		}
@@ -121,30 +139,74 @@ func goesOn(t *testing.T, stable raft.StableStore, logs raft.LogStore, snapshots
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := r.Shutdown().Error(); err != nil {
 			t.Error(err)
 		}
-	}()
-
+	})
 	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte("leader"), Addr: []byte(leaderAddr)}
+	return &follower{t: t, addr: addr, leader: leader, header: header, members: members}
+}
+
+// install sends a snapshot that ends with an entry of a term.
+func (f *follower) install(index, term uint64) {
+	f.t.Helper()
 	var installed raft.InstallSnapshotResponse
-	err = leader.InstallSnapshot("follower", addr, &raft.InstallSnapshotRequest{
-		RPCHeader: header, SnapshotVersion: 1, Term: 2, LastLogIndex: 8, LastLogTerm: term,
-		Configuration: raft.EncodeConfiguration(members), ConfigurationIndex: 1, Size: 4,
+	err := f.leader.InstallSnapshot("follower", f.addr, &raft.InstallSnapshotRequest{
+		RPCHeader: f.header, SnapshotVersion: 1, Term: 2, LastLogIndex: index, LastLogTerm: term,
+		Configuration: raft.EncodeConfiguration(f.members), ConfigurationIndex: 1, Size: 4,
 	}, &installed, bytes.NewReader([]byte("snap")))
 	if err != nil || !installed.Success {
-		t.Fatal(installed, err)
+		f.t.Fatal(installed, err)
+	}
+}
+
+// append sends entries of term 2 up to last, after one of a term, and returns whether they
+// are accepted.
+func (f *follower) append(prev, term, last uint64) bool {
+	f.t.Helper()
+	var entries []*raft.Log
+	for i := prev + 1; i <= last; i++ {
+		entries = append(entries, &raft.Log{Index: i, Term: 2, Data: []byte("new")})
 	}
 	var appended raft.AppendEntriesResponse
-	err = leader.AppendEntries("follower", addr, &raft.AppendEntriesRequest{
-		RPCHeader: header, Term: 2, PrevLogEntry: 8, PrevLogTerm: term,
-		Entries: []*raft.Log{{Index: 9, Term: 2, Data: []byte("new")}},
+	err := f.leader.AppendEntries("follower", f.addr, &raft.AppendEntriesRequest{
+		RPCHeader: f.header, Term: 2, PrevLogEntry: prev, PrevLogTerm: term, Entries: entries,
 	}, &appended)
 	if err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	return appended.Success
+}
+
+// What follows a snapshot may have to be sent again, if the answer was lost: also if the
+// snapshot is sent again first.
+func TestAFollowerTakesWhatFollowsASnapshotASecondTime(t *testing.T) {
+	for name, entries := range map[string]uint64{"the snapshot is far ahead": 3, "it ends behind the last entry": 7} {
+		for _, again := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, and is sent again: %v", name, again), func(t *testing.T) {
+				snapshots := raft.NewInmemSnapshotStore()
+				log := openLog(t, vfs.NewMem(), snapshots)
+				f := follow(t, entries, log, cached(log), snapshots)
+				f.install(8, 2)
+				if !f.append(8, 2, 10) {
+					t.Fatal("what follows is refused")
+				}
+				if again {
+					f.install(8, 2)
+				}
+				if !f.append(8, 2, 11) || !f.append(11, 2, 12) {
+					t.Fatal("what follows is refused the second time")
+				}
+				for i := uint64(9); i <= 12; i++ {
+					var e raft.Log
+					if err := log.GetLog(i, &e); err != nil || e.Term != 2 || string(e.Data) != "new" {
+						t.Errorf("entry %d: %+v, %v", i, e, err)
+					}
+				}
+			})
+		}
+	}
 }
 
 // blank is a state machine without a state.
