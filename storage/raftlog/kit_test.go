@@ -65,12 +65,17 @@ func TestNoErrorOfTheDiskLosesAnEntryOrAVote(t *testing.T) {
 
 func crash(t *testing.T, plan storagetest.Plan) {
 	t.Helper()
+	crashSubject(t, storagetest.LogSubject(open), plan)
+}
+
+func crashSubject(t *testing.T, subject storagetest.Subject[storagetest.Logs], plan storagetest.Plan) {
+	t.Helper()
 	start := time.Now()
 	plan.Seed += *seed << 8
 	if testing.Short() {
 		plan.Histories = (plan.Histories + 4) / 5
 	}
-	report, err := storagetest.Crash(storagetest.LogSubject(open), plan)
+	report, err := storagetest.Crash(subject, plan)
 	if err != nil {
 		t.Fatal(err)
 	}

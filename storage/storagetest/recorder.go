@@ -41,7 +41,36 @@ type Recorder struct {
 }
 
 // FS returns the disk, watched.
-func (r *Recorder) FS() vfs.FS { return errorfs.Wrap(reuse{r.disk, &r.reusing}, r) }
+func (r *Recorder) FS() vfs.FS { return watched{errorfs.Wrap(reuse{r.disk, &r.reusing}, r), r} }
+
+// watched also watches the files that are reused, as Pebble does its logs: errorfs
+// gives them out bare.
+type watched struct {
+	*errorfs.FS
+	r *Recorder
+}
+
+// ReuseForWrite is that of the disk, watched.
+func (w watched) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	file, err := w.FS.ReuseForWrite(from, to, category)
+	if err != nil {
+		return nil, err
+	}
+	return errorfs.WrapFile(file, reused{w.r, to}), nil
+}
+
+// reused asks the recorder about the operations on one file: errorfs.WrapFile leaves
+// its path out, and without one it would be taken for the root directory.
+type reused struct {
+	*Recorder
+	path string
+}
+
+// MaybeError is that of the recorder.
+func (f reused) MaybeError(op errorfs.Op) error {
+	op.Path = f.path
+	return f.Recorder.MaybeError(op)
+}
 
 // reuse is a disk whose ReuseForWrite is not cloned halfway: it takes a lock for
 // reading twice, and a clone that waits in between would wait for ever.
