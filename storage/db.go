@@ -248,31 +248,40 @@ func (d *DB) Commit(b *pebble.Batch, opts *pebble.WriteOptions) error {
 		_ = b.Close()
 		return err
 	}
-	// Pebble never returns from a commit that it can't finish: see Fatalf. It may
-	// even hold up those after it, so what writes is a goroutine that may be left behind.
+	if opts.GetSync() {
+		return d.await("commit", d.syncs.add(d, b))
+	}
+	return d.apart("commit", func() error {
+		err := b.Commit(opts)
+		return errors.Join(err, b.Close())
+	})
+}
+
+// apart has do done by a goroutine that is left behind if the store fails: what Pebble
+// can't finish never returns, and may keep a lock that do needs (see Fatalf).
+func (d *DB) apart(action string, do func() error) error {
+	if d.health.hasFailed() {
+		return d.health.refusal()
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer d.health.ended(action)
+		done <- do()
+	}()
+	return d.await(action, done)
+}
+
+// await returns the outcome of an action, unless the store fails first.
+func (d *DB) await(action string, done <-chan error) error {
 	select {
-	case err := <-d.write(b, opts):
+	case err := <-done:
 		if err != nil {
-			return fmt.Errorf("storage: commit: %w", err)
+			return fmt.Errorf("storage: %s: %w", action, err)
 		}
 		return nil
 	case <-d.health.failed:
 		return d.health.refusal()
 	}
-}
-
-// write has b written, and returns where its outcome is told.
-func (d *DB) write(b *pebble.Batch, opts *pebble.WriteOptions) <-chan error {
-	if opts.GetSync() {
-		return d.syncs.add(d, b)
-	}
-	done := make(chan error, 1)
-	go func() {
-		defer d.health.ended("commit")
-		err := b.Commit(opts)
-		done <- errors.Join(err, b.Close())
-	}()
-	return done
 }
 
 // NewIter returns an iterator over what is in the store now, in [lower, upper).

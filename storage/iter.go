@@ -1,10 +1,6 @@
 package storage
 
-import (
-	"fmt"
-
-	"github.com/cockroachdb/pebble/v2"
-)
+import "github.com/cockroachdb/pebble/v2"
 
 // An Iterator is Pebble's. Its Close does not wait for a store that has failed.
 type Iterator struct {
@@ -13,7 +9,7 @@ type Iterator struct {
 }
 
 // Close releases what i holds. It returns what went wrong while i was used.
-func (i *Iterator) Close() error { return i.db.release("close iterator", i.Iterator.Close) }
+func (i *Iterator) Close() error { return i.db.apart("close iterator", i.Iterator.Close) }
 
 // A Snapshot is Pebble's: a view of the store at one moment. Neither its Close nor that
 // of its iterators waits for a store that has failed.
@@ -26,7 +22,7 @@ type Snapshot struct {
 // is open, what is overwritten takes room. ErrFailed means that there is none.
 func (d *DB) NewSnapshot() (*Snapshot, error) {
 	made := make(chan *pebble.Snapshot, 1)
-	if err := d.release("snapshot", func() error { made <- d.pebble.NewSnapshot(); return nil }); err != nil {
+	if err := d.apart("snapshot", func() error { made <- d.pebble.NewSnapshot(); return nil }); err != nil {
 		return nil, err
 	}
 	return &Snapshot{<-made, d}, nil
@@ -38,33 +34,11 @@ func (s *Snapshot) NewIter(o *pebble.IterOptions) (*Iterator, error) {
 }
 
 // Close releases what s holds.
-func (s *Snapshot) Close() error { return s.db.release("close snapshot", s.Snapshot.Close) }
+func (s *Snapshot) Close() error { return s.db.apart("close snapshot", s.Snapshot.Close) }
 
 func (d *DB) iterator(i *pebble.Iterator, err error) (*Iterator, error) {
 	if err != nil {
 		return nil, err
 	}
 	return &Iterator{i, d}, nil
-}
-
-// release does what may need a lock that Pebble never gives back if it failed with it
-// (see Fatalf): then what does it is left behind.
-func (d *DB) release(action string, do func() error) error {
-	if d.health.hasFailed() {
-		return d.health.refusal()
-	}
-	done := make(chan error, 1)
-	go func() {
-		defer d.health.ended(action)
-		done <- do()
-	}()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("storage: %s: %w", action, err)
-		}
-		return nil
-	case <-d.health.failed:
-		return d.health.refusal()
-	}
 }
