@@ -95,7 +95,7 @@ type record struct {
 	place        int             // in the queue; −1: not in it
 	state        state
 	late         bool // it was ended after its deadline
-	domain       *domain
+	domain       *Counts
 	legs         []Leg
 	made, settle []byte // the answers
 }
@@ -111,12 +111,12 @@ type Book struct {
 	bounds  Bounds
 	records map[limiter.Key]*record
 	queue   queue
-	domains map[string]*domain
+	domains map[string]*Counts
 }
 
 // New returns a Book of at most so many reservations.
 func New(b Bounds) *Book {
-	return &Book{bounds: b, records: map[limiter.Key]*record{}, domains: map[string]*domain{"": {}}}
+	return &Book{bounds: b, records: map[limiter.Key]*record{}, domains: map[string]*Counts{"": {}}}
 }
 
 // Begin enters a reservation that is to be decided: the caller ends with Keep or

@@ -43,17 +43,14 @@ type Stats struct {
 func (b *Book) Stats() Stats {
 	s := Stats{Domains: make(map[string]Counts, len(b.domains))}
 	for name, d := range b.domains {
-		s.Domains[name] = d.Counts
-		s.add(&d.Counts)
+		s.Domains[name] = *d
+		s.add(d)
 	}
 	return s
 }
 
-// A domain has the figures of its reservations.
-type domain struct{ Counts }
-
-// domain returns that of name, if need be made now.
-func (b *Book) domain(name string) *domain {
+// domain returns the figures of the domain name, if need be made now.
+func (b *Book) domain(name string) *Counts {
 	d := b.domains[name]
 	if d != nil {
 		return d
@@ -61,7 +58,7 @@ func (b *Book) domain(name string) *domain {
 	if len(b.domains) >= domainsMax && !b.foldDomains() {
 		return b.domains[""]
 	}
-	d = new(domain)
+	d = new(Counts)
 	b.domains[name] = d
 	return d
 }
@@ -72,7 +69,7 @@ func (b *Book) foldDomains() bool {
 	rest := b.domains[""]
 	for name, d := range b.domains {
 		if d.Records == 0 && d != rest {
-			rest.add(&d.Counts)
+			rest.add(d)
 			delete(b.domains, name)
 		}
 	}
@@ -80,7 +77,7 @@ func (b *Book) foldDomains() bool {
 }
 
 // room returns Done if d may have one more reservation, and else why not.
-func (b *Book) room(d *domain, alone bool) Outcome {
+func (b *Book) room(d *Counts, alone bool) Outcome {
 	switch {
 	case len(b.records) >= b.bounds.Max:
 		return Full
