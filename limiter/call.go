@@ -44,6 +44,9 @@ type Charge struct {
 	Decision Decision // set by the Decider
 }
 
+// Ends reports whether the denial of ch alone denies its call: see [Limit.DeniesAlone].
+func (ch *Charge) Ends() bool { return ch.Decision.Verdict == Denied && ch.Limit.DeniesAlone() }
+
 // A Call is what a gateway asked in one request: its charges and, once
 // decided, their decisions. Calls are pooled: Reset before use. A Call has one
 // owner at a time: the edge until it calls Decide, then, if Decide returned

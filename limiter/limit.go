@@ -178,6 +178,13 @@ func (l *Limit) Init(s Spec) error {
 	return nil
 }
 
+// DeniesAlone reports whether a call that l denies is denied, whatever its other limits
+// say: l is enforced, and none of several of which one is enough.
+func (l *Limit) DeniesAlone() bool { return !l.Shadow && !l.AnyOf }
+
+// Exact reports whether l is a quota that is spent in exact mode.
+func (l *Limit) Exact() bool { return l.Quota != nil && l.Quota.Exact }
+
 // Capacity returns how many units a fresh counter admits at once: a rate's
 // burst, a window's amount, what a pace queues within MaxWait, the largest uint64 for an unlimited limit, 0 for
 // the zero Limit.

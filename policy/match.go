@@ -87,13 +87,12 @@ func name(h limiter.KeyHasher, r *Request, c *limiter.Call) Outcome {
 	}
 	o := Matched
 	for i := range charges {
-		l := charges[i].Limit
-		switch {
-		case l.Quota == nil || !l.Quota.Exact:
-		case l.Shadow || l.AnyOf:
-			o = NotRemembered
-		default:
+		switch l := charges[i].Limit; {
+		case !l.Exact():
+		case l.DeniesAlone():
 			return Matched
+		default:
+			o = NotRemembered
 		}
 	}
 	return o

@@ -106,7 +106,7 @@ func quotaModeWords() []string { return []string{"escrow", "exact"} }
 
 // QuotaMode returns how a quota is spent, as a policy spells it.
 func QuotaMode(l *limiter.Limit) string {
-	if l.Quota != nil && l.Quota.Exact {
+	if l.Exact() {
 		return quotaModeWords()[1]
 	}
 	return quotaModeWords()[0]

@@ -78,17 +78,14 @@ func dead(c *limiter.Call, i int) bool {
 		return false
 	}
 	list := c.Charges()
-	denies := func(ch *limiter.Charge) bool {
-		return ch.Limit.Kind == limiter.KindQuota && ch.Decision.Verdict == limiter.Denied && !ch.Limit.Shadow && !ch.Limit.AnyOf
-	}
 	switch a := arbiter(c); {
 	case a == i: // it is asked first
 		return false
-	case a >= 0 && (sure(c) || denies(&list[a])):
+	case a >= 0 && (sure(c) || list[a].Ends()):
 		return true
 	}
 	for j := range list[:i] {
-		if denies(&list[j]) {
+		if list[j].Limit.Kind == limiter.KindQuota && list[j].Ends() {
 			return true
 		}
 	}

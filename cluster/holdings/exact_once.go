@@ -33,8 +33,7 @@ func arbiter(c *limiter.Call) int {
 	}
 	list := c.Charges()
 	for i := range list {
-		l := list[i].Limit
-		if l.Quota == nil || !l.Quota.Exact || l.Shadow || l.AnyOf {
+		if l := list[i].Limit; !l.Exact() || !l.DeniesAlone() {
 			continue
 		}
 		if list[i].Op == limiter.OpGiveBack || list[i].Op == limiter.OpCharge && list[i].Cost > 0 {
@@ -239,7 +238,7 @@ func (e *ending) letGo(c *quota.Command) {
 		uncharge(ch, e.plan)
 	}
 	for i := range list {
-		if q := list[i].Limit.Quota; i != e.arbiter && q != nil && q.Exact && list[i].Op == limiter.OpCharge && list[i].Cost > 0 {
+		if i != e.arbiter && list[i].Limit.Exact() && list[i].Op == limiter.OpCharge && list[i].Cost > 0 {
 			h.forgo(now, call, i)
 		}
 	}

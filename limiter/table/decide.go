@@ -75,12 +75,6 @@ func elsewhere(ch *limiter.Charge) bool {
 	return ch.Limit.Kind == limiter.KindQuota
 }
 
-// ends reports whether the denial of ch is one of a call of which nothing may stay
-// charged.
-func ends(ch *limiter.Charge) bool {
-	return ch.Decision.Verdict == limiter.Denied && !ch.Limit.Shadow && !ch.Limit.AnyOf
-}
-
 // hold returns the shard of p, locked; held, if another, is unlocked first.
 func (t *Table) hold(held *shard, p limiter.Partition) *shard {
 	s := t.shard(p)
@@ -101,7 +95,7 @@ func (t *Table) decideAtomic(now limiter.Instant, c *limiter.Call) {
 	for i := range charges {
 		ch := &charges[i]
 		if elsewhere(ch) {
-			if ends(ch) && i < denied {
+			if ch.Ends() && i < denied {
 				denied = i + 1
 			}
 			continue
@@ -119,7 +113,7 @@ func (t *Table) decideAtomic(now limiter.Instant, c *limiter.Call) {
 		if i >= denied {
 			continue
 		}
-		if ends(ch) {
+		if ch.Ends() {
 			denied = i + 1
 		}
 	}
