@@ -7,8 +7,8 @@
 // Clients ask in a closed loop over loopback, by a small client of unary gRPC calls with
 // messages that are made once: what differs is the server, which they share the machine
 // with. With -nodes 3 each is three members, and the connections are spread over them: of
-// Headgate they are internal/voter, nodes with all but what a cluster is not yet. Rounds alternate; a figure is the median of the rounds, a ratio that of the
-// rounds' ratios.
+// Headgate they are internal/voter, nodes with all but what a cluster is not yet. Rounds
+// alternate; a figure is the median of the rounds, a ratio that of the rounds' ratios.
 package main
 
 import (

@@ -3,13 +3,11 @@ package grants_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -312,24 +310,10 @@ func (h *history) note(client int, c call, asked int64, r told, at int64) {
 // calls has clients call three nodes through the arena's trouble, in simulated time.
 func calls(t *testing.T, seed uint64, change func(*station), fault func(submit) submit) (counters []*exactCounter) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		rng := rand.New(rand.NewPCG(seed, 7))
-		f := newFront(t, newArena(t, rng, change), fault)
-		ctx, cancel := context.WithCancel(t.Context())
-		var clients sync.WaitGroup
-		for id := range exactClients {
-			own := rand.New(rand.NewPCG(rng.Uint64(), 0))
-			clients.Go(func() { f.client(ctx, id, own) })
-		}
-		f.trouble(t, rng, 6)
-		cancel()
-		clients.Wait()
-		for i := range f.stations {
-			f.stop(t, i)
-		}
-		counters = f.counters
+	return inTrouble(t, rand.NewPCG(seed, 7), change, func(t *testing.T, a *arena) client {
+		t.Helper()
+		return newFront(t, a, fault).client
 	})
-	return counters
 }
 
 // TestExactCallsAreThoseOfOneCounter is TestExactDecisionsAreThoseOfOneCounter for calls
@@ -337,25 +321,10 @@ func calls(t *testing.T, seed uint64, change func(*station), fault func(submit) 
 // and looks, some of which the caller gives up before they are answered. What is denied
 // for want of an answer may have been charged, and may be taken back if it had no id.
 func TestExactCallsAreThoseOfOneCounter(t *testing.T) {
-	n := uint64(*histories)
-	if testing.Short() {
-		n = (n + 4) / 5
-	}
-	for seed := *firstSeed; seed < *firstSeed+n; seed++ {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			answers := 0
-			for i, c := range calls(t, seed, nil, nil) {
-				result, n := c.check(t, exactAmount)
-				if answers += n; result != porcupine.Ok {
-					t.Errorf("counter %d: %s: no counter of %d answers so:\n%v", i, result, exactAmount, c)
-				}
-			}
-			if answers < 80 {
-				t.Errorf("only %d answers", answers)
-			}
-			t.Logf("%d answers", answers)
-		})
-	}
+	areOfOneCounter(t, func(t *testing.T, seed uint64) []*exactCounter {
+		t.Helper()
+		return calls(t, seed, nil, nil)
+	})
 }
 
 // TestTheCheckOfExactCallsFindsBrokenNodes plants faults between holdings and the log, and
@@ -428,15 +397,7 @@ func TestTheCheckOfExactCallsFindsBrokenNodes(t *testing.T) {
 		}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			for seed := range uint64(8) {
-				for i, c := range calls(t, seed, tc.plant, tc.fault) {
-					if result, _ := c.check(t, exactAmount); result == porcupine.Illegal {
-						t.Logf("seed %d shows it at counter %d", seed, i)
-						return
-					}
-				}
-			}
-			t.Error("nobody noticed")
+			areNoticed(t, func(seed uint64) []*exactCounter { return calls(t, seed, tc.plant, tc.fault) })
 		})
 	}
 }

@@ -35,8 +35,8 @@ type item struct {
 }
 
 // A line is one group's queue and the goroutine that empties it: one entry is
-// under way, and the next one gathers; it begins with those of the other lines. While nobody waits for any of it, it gathers
-// for a while even if none is under way.
+// under way, and the next one gathers; it begins with those of the other lines. While
+// nobody waits for any of it, it gathers for a while even if none is under way.
 type line struct {
 	cfg   *Config
 	group uint32

@@ -341,17 +341,27 @@ func (a *arena) trouble(t *testing.T, rng *rand.Rand, rounds int) {
 	}
 }
 
-// run has clients ask through all that, in simulated time.
+// run has clients ask commands through all that, in simulated time.
 func run(t *testing.T, seed uint64, change func(*station)) (counters []*exactCounter) {
 	t.Helper()
+	return inTrouble(t, rand.NewPCG(seed, 1), change, func(_ *testing.T, a *arena) client { return a.client })
+}
+
+// A client asks until ctx ends.
+type client = func(ctx context.Context, id int, rng *rand.Rand)
+
+// inTrouble has clients of an arena ask while all that happens.
+func inTrouble(t *testing.T, source *rand.PCG, change func(*station), of func(*testing.T, *arena) client) (counters []*exactCounter) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		rng := rand.New(rand.NewPCG(seed, 1))
+		rng := rand.New(source)
 		a := newArena(t, rng, change)
+		ask := of(t, a)
 		ctx, cancel := context.WithCancel(t.Context())
 		var clients sync.WaitGroup
 		for id := range exactClients {
 			own := rand.New(rand.NewPCG(rng.Uint64(), 0))
-			clients.Go(func() { a.client(ctx, id, own) })
+			clients.Go(func() { ask(ctx, id, own) })
 		}
 		a.trouble(t, rng, 6)
 		cancel()
@@ -370,6 +380,15 @@ func run(t *testing.T, seed uint64, change func(*station)) (counters []*exactCou
 // of them heard, and when, is what one counter would answer that is asked one question
 // at a time: at most the amount, and each request once.
 func TestExactDecisionsAreThoseOfOneCounter(t *testing.T) {
+	areOfOneCounter(t, func(t *testing.T, seed uint64) []*exactCounter {
+		t.Helper()
+		return run(t, seed, nil)
+	})
+}
+
+// areOfOneCounter checks histories from the first seed on.
+func areOfOneCounter(t *testing.T, history func(t *testing.T, seed uint64) []*exactCounter) {
+	t.Helper()
 	n := uint64(*histories)
 	if testing.Short() {
 		n = (n + 4) / 5
@@ -377,7 +396,7 @@ func TestExactDecisionsAreThoseOfOneCounter(t *testing.T) {
 	for seed := *firstSeed; seed < *firstSeed+n; seed++ {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			answers := 0
-			for i, c := range run(t, seed, nil) {
+			for i, c := range history(t, seed) {
 				result, n := c.check(t, exactAmount)
 				if answers += n; result != porcupine.Ok {
 					t.Errorf("counter %d: %s: no counter of %d answers so:\n%v", i, result, exactAmount, c)
@@ -478,15 +497,21 @@ func TestTheCheckOfExactModeFindsBrokenNodes(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			for seed := range uint64(8) {
-				for i, c := range run(t, seed, tc.plant) {
-					if result, _ := c.check(t, exactAmount); result == porcupine.Illegal {
-						t.Logf("seed %d shows it at counter %d", seed, i)
-						return
-					}
-				}
-			}
-			t.Error("nobody noticed")
+			areNoticed(t, func(seed uint64) []*exactCounter { return run(t, seed, tc.plant) })
 		})
 	}
+}
+
+// areNoticed checks that one of a few histories is of no counter.
+func areNoticed(t *testing.T, history func(seed uint64) []*exactCounter) {
+	t.Helper()
+	for seed := range uint64(8) {
+		for i, c := range history(seed) {
+			if result, _ := c.check(t, exactAmount); result == porcupine.Illegal {
+				t.Logf("seed %d shows it at counter %d", seed, i)
+				return
+			}
+		}
+	}
+	t.Error("nobody noticed")
 }

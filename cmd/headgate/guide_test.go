@@ -27,11 +27,33 @@ func TestGuideFromGubernatorWorksAsWritten(t *testing.T) {
 // the lines that the blocks after them (text) promise, in order; … is any text.
 func runGuide(t *testing.T, page, script string) {
 	t.Helper()
+	_, params := guideOf(t, page, script, "")
+	testscript.Run(t, params)
+}
+
+// runGuideOnNode is runGuide for a page whose first block of YAML is the policy of the node
+// that the script runs; wrap is a shell function, headgate, that says where that listens.
+func runGuideOnNode(t *testing.T, page, script, wrap string) {
+	t.Helper()
+	text, params := guideOf(t, page, script, wrap)
+	params.Setup = func(e *testscript.Env) error {
+		e.Values[scriptNode{}] = new(scriptNode)
+		_, policy, _ := strings.Cut(text, "```yaml\n")
+		policy, _, _ = strings.Cut(policy, "```")
+		return os.WriteFile(filepath.Join(e.WorkDir, "shop.yaml"), []byte(policy), 0o600)
+	}
+	params.Cmds["node"], params.Cmds["stopnode"] = startNode, stopNode
+	testscript.Run(t, params)
+}
+
+// guideOf returns the text of a page, and what runs its script.
+func guideOf(t *testing.T, page, script, wrap string) (string, testscript.Params) {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join("../..", page))
 	if err != nil {
 		t.Fatal(err)
 	}
-	testscript.Run(t, testscript.Params{
+	return string(text), testscript.Params{
 		Files:               []string{filepath.Join("testdata/guide", script)},
 		RequireExplicitExec: true,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -39,34 +61,10 @@ func runGuide(t *testing.T, page, script string) {
 				if neg || len(args) > 0 {
 					ts.Fatalf("usage: guide")
 				}
-				runBlocks(ts, "", string(text))
+				runBlocks(ts, wrap, string(text))
 			},
 		},
-	})
-}
-
-// runGuideOnNode is runGuide for a page whose first block of YAML is the policy of the node
-// that the script runs; wrap is a shell function, headgate, that says where that listens.
-func runGuideOnNode(t *testing.T, page, script, wrap string) {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("../..", page))
-	if err != nil {
-		t.Fatal(err)
 	}
-	testscript.Run(t, testscript.Params{
-		Files:               []string{filepath.Join("testdata/guide", script)},
-		RequireExplicitExec: true,
-		Setup: func(e *testscript.Env) error {
-			e.Values[scriptNode{}] = new(scriptNode)
-			_, policy, _ := strings.Cut(string(text), "```yaml\n")
-			policy, _, _ = strings.Cut(policy, "```")
-			return os.WriteFile(filepath.Join(e.WorkDir, "shop.yaml"), []byte(policy), 0o600)
-		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"node": startNode, "stopnode": stopNode,
-			"guide": func(ts *testscript.TestScript, _ bool, _ []string) { runBlocks(ts, wrap, string(text)) },
-		},
-	})
 }
 
 var guideBlock = regexp.MustCompile("(?ms)^```(sh|text)\n(.*?)^```$")
