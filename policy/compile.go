@@ -28,6 +28,8 @@ type Options struct {
 	// PrefetchQuota is told of the keys of quotas in the place of Prefetch, and must
 	// not block or allocate either. Nil: Prefetch is told.
 	PrefetchQuota func(limiter.Key)
+
+	slotsFrom int // in the place of slotsFrom, for tests; 0: slotsFrom
 }
 
 // Compile makes a Snapshot of documents, at most one for each domain. There is
@@ -49,6 +51,7 @@ func Compile(docs []*Document, opts Options) (*Snapshot, Problems) {
 			continue
 		}
 		b := newBuilder(doc, nil, &rep)
+		b.slotsFrom = cmp.Or(opts.slotsFrom, slotsFrom)
 		d := b.build()
 		d.prefetch = opts.Prefetch
 		if slices.ContainsFunc(b.limits, func(l *limiter.Limit) bool { return l.Kind == limiter.KindQuota }) {
@@ -117,6 +120,7 @@ type builder struct {
 	namedAt   map[string]place  // names that must be distinct
 	ids       map[limiter.LimitID]place
 	unindexed int // conditions that are tried one by one
+	slotsFrom int // how many texts a table of rules has that may have slots
 }
 
 // A place is a term of a document.
@@ -268,7 +272,7 @@ func (b *builder) terms(i int, anyBroken bool) []term {
 		}
 		b.ids[spec.ID] = at
 		terms[j].id = spec.ID
-		if b.domain.replacing {
+		if b.domain.replacing && (t.Name != "" || len(t.Replaces) > 0) {
 			terms[j].names = &termNames{b.names[t.Name], b.replaces(at, t, anyBroken)}
 		}
 		terms[j].limit = b.limit(spec, at, rule, selector)

@@ -18,12 +18,14 @@ type lead struct {
 	address                [16]byte // the value, if the attribute's rules are about networks
 }
 
-// far reports whether there are so many records that it is worth to ask for one:
-// fewer stay in the processor's second cache.
-func (t *textTable) far() bool { return len(t.records) >= 4096 }
+// farFrom is from how many places on it is worth to ask for one: fewer stay in the
+// processor's second cache.
+const farFrom = 4096
+
+func (t *textTable) far() bool { return t.size >= farFrom }
 
 // tagsFar is far for the tags.
-func (t *textTable) tagsFar() bool { return len(t.records) >= 1<<18 }
+func (t *textTable) tagsFar() bool { return t.size >= 1<<18 }
 
 // Foresee starts fetching what Match will read of the rules that r fits, and
 // does not wait for it. Rules are far apart in memory if there are many, and a
@@ -45,7 +47,7 @@ func (s *Snapshot) Foresee(r *Request) (more bool) {
 		d.selectors.lookLater(r)
 		return false
 	}
-	d.selectors.look(r, true)
+	d.selectors.look(r, byTags)
 	if d.tree.far {
 		for i := range r.descriptors[:r.nd] {
 			d.tree.foresee(r, r.descriptors[i].Entries)
@@ -56,9 +58,9 @@ func (s *Snapshot) Foresee(r *Request) (more bool) {
 }
 
 // look makes the leads of all entries of r and asks for the records that they
-// point to. If there is time until they are needed, leads for which tags must be
-// fetched are left for lookLater.
-func (x *selectors) look(r *Request, early bool) {
+// point to. If they are not wanted at once, leads for which tags must be fetched are
+// left for lookLater.
+func (x *selectors) look(r *Request, how search) {
 	r.later = false
 	if len(x.byAttr) == 0 {
 		return
@@ -66,24 +68,28 @@ func (x *selectors) look(r *Request, early bool) {
 	n := 0
 	for i := range r.descriptors[:r.nd] {
 		d := &r.descriptors[i]
-		attrs := r.attrs[n : n+len(d.Entries)]
+		attrs, leads := r.attrs[n:n+len(d.Entries)], r.leads[n:n+len(d.Entries)]
+		n += len(d.Entries)
 		if d.Override != nil { // it comes instead of the rules
 			clear(attrs)
-		} else {
-			x.attributes(d.Entries, attrs)
+			continue
 		}
-		for j := range attrs {
-			if attrs[j] == 0 {
+		for j := range d.Entries {
+			e := &d.Entries[j]
+			attr, known := x.attrs[string(e.Key)]
+			// Only the first of several entries with one key counts.
+			if !known || attrIndexOf(attrs[:j], attr) >= 0 {
+				attrs[j] = 0
 				continue
 			}
-			at, l := &x.byAttr[attrs[j]-1], &r.leads[n+j]
-			if l.later = early && at.askForTags(d.Entries[j].Value); l.later {
+			attrs[j] = attr + 1
+			at, l := &x.byAttr[attr], &leads[j]
+			if l.later = how == byTags && at.askForTags(e.Value); l.later {
 				r.later = true
 			} else {
-				at.look(l, d.Entries[j].Value)
+				at.look(l, e.Value, how)
 			}
 		}
-		n += len(d.Entries)
 	}
 }
 
@@ -95,19 +101,8 @@ func (x *selectors) lookLater(r *Request) {
 	r.later = false
 	for i := range r.entries[:r.ne] {
 		if attr, l := r.attrs[i], &r.leads[i]; attr != 0 && l.later {
-			x.byAttr[attr-1].look(l, r.entries[i].Value)
+			x.byAttr[attr-1].look(l, r.entries[i].Value, byTags)
 			l.later = false
-		}
-	}
-}
-
-// attributes sets attrs to the attributes of a descriptor's entries.
-func (x *selectors) attributes(entries []Entry, attrs []uint32) {
-	for i := range entries {
-		attrs[i] = 0
-		// Only the first of several entries with one key counts.
-		if attr, known := x.attrs[string(entries[i].Key)]; known && attrIndexOf(attrs[:i], attr) < 0 {
-			attrs[i] = attr + 1
 		}
 	}
 }
@@ -143,14 +138,14 @@ func attrIndexOf(attrs []uint32, attr uint32) int {
 }
 
 // look makes the lead of a value.
-func (x *attrIndex) look(l *lead, value []byte) {
+func (x *attrIndex) look(l *lead, value []byte, how search) {
 	l.exact, l.prefix, l.network = 0, 0, 0
-	if len(x.exact.records) > 0 {
-		l.exact = x.exact.lead(value)
+	if len(x.exact.tags) > 0 {
+		l.exact = x.exact.lead(value, how)
 	}
 	if len(x.prefixes.lengths) > 0 {
 		var length int
-		l.prefix, length = x.prefixes.lead(value)
+		l.prefix, length = x.prefixes.lead(value, how)
 		l.length = uint16(length)
 	}
 	if len(x.ipv4.lengths)+len(x.ipv6.lengths) == 0 {
@@ -168,7 +163,7 @@ func (x *attrIndex) look(l *lead, value []byte) {
 		copy(l.address[:], v4[:])
 	}
 	var bits int
-	l.network, bits = t.lead(l.addressBytes())
+	l.network, bits = t.lead(l.addressBytes(), how)
 	l.bits = uint8(bits)
 }
 
@@ -181,12 +176,12 @@ func (l *lead) addressBytes() []byte {
 
 // lead returns 1 + the index of the first record with the tag of text, and asks
 // for it; 0 if there is none.
-func (t *textTable) lead(text []byte) uint32 { return t.ask(t.look(text, false)) }
+func (t *textTable) lead(text []byte, how search) uint32 { return t.ask(t.look(text, how)) }
 
 // lead is the textTable's for the longest key or waymark that value begins with,
 // and returns its length, too.
-func (t *prefixTable) lead(value []byte) (at uint32, length int) {
-	i, length := t.search(value, false)
+func (t *prefixTable) lead(value []byte, how search) (at uint32, length int) {
+	i, length := t.search(value, how)
 	return t.table.ask(i), length
 }
 
@@ -194,9 +189,23 @@ func (t *prefixTable) lead(value []byte) (at uint32, length int) {
 // index.
 func (t *textTable) ask(i int) uint32 {
 	if t.far() && i >= 0 {
-		prefetch.Line(uintptr(unsafe.Pointer(&t.records[i]))) //nolint:gosec // only ever prefetched
+		if t.slots == nil {
+			prefetch.Line(uintptr(unsafe.Pointer(&t.records[i]))) //nolint:gosec // only ever prefetched
+		} else {
+			prefetch.Line(uintptr(unsafe.Pointer(&t.slots[i]))) //nolint:gosec // as above
+		}
 	}
 	return uint32(i + 1)
+}
+
+// guess asks for the places where a search that begins at one mostly ends, together
+// with the tags that say so.
+func (t *textTable) guess(at int) {
+	if t.slots == nil {
+		prefetch.LineAndPair(uintptr(unsafe.Pointer(&t.tags[at])), uintptr(unsafe.Pointer(&t.records[at]))) //nolint:gosec // only ever prefetched
+	} else {
+		prefetch.LineAndPair(uintptr(unsafe.Pointer(&t.tags[at])), uintptr(unsafe.Pointer(&t.slots[at]))) //nolint:gosec // as above
+	}
 }
 
 // foresee asks for what the last entry leads to; the way to it is gone.
@@ -205,7 +214,7 @@ func (t *tree) foresee(r *Request, entries []Entry) {
 	if last < 0 || last >= t.depth {
 		return
 	}
-	s, node := step{text: r.edge}, t.root
+	s, node := step{text: r.edge, room: &r.rule}, t.root
 	ok := true
 	for i := 0; i < last && ok; i++ {
 		if ok = s.take(t, node, entries[i]); ok {

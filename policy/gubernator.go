@@ -168,7 +168,7 @@ func newCarriers(docs []*Document, rep *report) carriers {
 			}
 		}
 	}
-	c.prefixes = newPrefixTable(false, prefixes)
+	c.prefixes = newPrefixTable(false, prefixes, noSlots)
 	return c
 }
 
@@ -179,8 +179,10 @@ func (c *carriers) find(name []byte) string {
 	}
 	if len(c.domains) > 0 {
 		walk := c.prefixes.walk(name)
-		if r := walk.next(); r != nil {
-			return c.domains[r.rule.limit]
+		if i := walk.next(); i >= 0 {
+			var room compactRule
+			r, _ := c.prefixes.table.rule(i, &room)
+			return c.domains[r.limit]
 		}
 	}
 	return c.all

@@ -3,4 +3,4 @@
 package policy
 
 // askForHugePages does nothing here.
-func askForHugePages([]textRecord) {}
+func askForHugePages[T textRecord | textSlot]([]T) {}

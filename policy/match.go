@@ -35,7 +35,7 @@ func (s *Snapshot) Match(r *Request, c *limiter.Call) Outcome {
 	if r.foreseen {
 		d.selectors.lookLater(r)
 	} else {
-		d.selectors.look(r, false)
+		d.selectors.look(r, hasty)
 	}
 	r.foreseen = false // for the next match r may say something else
 	for i, entry := 0, 0; i < r.nd; i++ {
@@ -221,7 +221,7 @@ func (m *matching) tree() bool {
 		return true
 	}
 	key, node := m.startKey(), t.root
-	s := step{text: m.req.edge}
+	s := step{text: m.req.edge, room: &m.req.rule}
 	for i := range m.desc.Entries {
 		e := m.desc.Entries[i]
 		ok := s.take(t, node, e)
@@ -269,15 +269,15 @@ func (m *matching) attribute(x *attrIndex, l *lead, value []byte) bool {
 		return false
 	}
 	if l.exact != 0 {
-		r := &x.exact.records[l.exact-1]
-		if !x.exact.has(r, value) {
-			r = x.exact.find(value)
+		at := int(l.exact) - 1
+		if !x.exact.has(at, value) {
+			at = x.exact.find(value)
 		}
-		if r != nil && !m.record(r) {
+		if at >= 0 && !m.place(&x.exact, at) {
 			return false
 		}
 	}
-	if l.prefix != 0 && !m.records(x.prefixes.walkFrom(value, int(l.prefix)-1, int(l.length))) {
+	if l.prefix != 0 && !m.walk(x.prefixes.walkFrom(value, int(l.prefix)-1, int(l.length))) {
 		return false
 	}
 	if l.network == 0 {
@@ -287,25 +287,35 @@ func (m *matching) attribute(x *attrIndex, l *lead, value []byte) bool {
 	if l.v6 {
 		t = &x.ipv6
 	}
-	return m.records(t.walkFrom(l.addressBytes(), int(l.network)-1, int(l.bits)))
+	return m.walk(t.walkFrom(l.addressBytes(), int(l.network)-1, int(l.bits)))
 }
 
-// records tries the rules of a walk.
-func (m *matching) records(w prefixWalk) bool {
-	for r := w.next(); r != nil; r = w.next() {
-		if !m.record(r) {
+// walk tries the rules of a walk.
+func (m *matching) walk(w prefixWalk) bool {
+	for at := w.next(); at >= 0; at = w.next() {
+		if !m.place(&w.table.table, at) {
 			return false
 		}
 	}
 	return true
 }
 
-// record tries the rules of a record.
-func (m *matching) record(r *textRecord) bool {
-	if r.kind == manyRules {
-		return m.rules(span{r.rule.by, r.rule.next})
+// place tries the rules of a place.
+func (m *matching) place(t *textTable, at int) bool {
+	if t.slots == nil {
+		r := &t.records[at]
+		return m.found(&r.rule, r.kind)
 	}
-	return m.rule(&r.rule)
+	var room compactRule
+	return m.found(t.rule(at, &room))
+}
+
+// found tries what a place says.
+func (m *matching) found(r *compactRule, kind recordKind) bool {
+	if kind == manyRules {
+		return m.rules(span{r.by, r.next})
+	}
+	return m.rule(r)
 }
 
 // rules tries the rules of a span.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -265,15 +266,39 @@ func randomRequest(t *rapid.T, domain string, text *rapid.Generator[string]) *Re
 	return r
 }
 
+// crowded is from how many texts on tables have slots in tests.
+const crowded = 64
+
+// crowd adds plain rules to doc, so many that the tables of the attributes, of which
+// there is an address, and that of the tree have slots.
+func crowd(doc *Document, address string, attrs ...string) {
+	add := func(i int, rule LimitRule) {
+		rule.Terms = []Term{{Kind: limiter.KindRate, Amount: uint64(i + 1), Every: time.Second}}
+		doc.Rules = append(doc.Rules, rule)
+	}
+	for i := range crowded + 40 {
+		text := fmt.Sprintf("crowd-%d", i)
+		for _, attr := range attrs {
+			add(i, LimitRule{When: []Condition{{attr, Matcher{Values: []string{text, text + "."}}}}})
+			add(i, LimitRule{When: []Condition{{attr, Matcher{Kind: MatchPrefix, Values: []string{text + "/"}}}}})
+		}
+		add(i, LimitRule{When: []Condition{{address, Matcher{Kind: MatchCIDR, Values: []string{fmt.Sprintf("172.16.%d.0/24", i)}}}}})
+		add(i, LimitRule{Descriptor: []EntryPattern{{Key: attrs[0], Value: text}}})
+	}
+}
+
 func TestTheIndexesAgreeWithTryingEveryRule(t *testing.T) {
 	texts := rapid.SampledFrom([]string{
 		"a", "b", "c", "ab", "abc", "a_b", "b_c", "a_b_c", "a_", "a*", "10.1.2.3", "10.1.9.9", "10.9.9.9",
-		"::ffff:10.1.2.3", "2001:db8::1", "2001:db8:1::1", "fe80::1%eth0", "a\nb",
+		"::ffff:10.1.2.3", "2001:db8::1", "2001:db8:1::1", "fe80::1%eth0", "a\nb", "crowd-7/x", "172.16.5.5",
 	})
-	inPolicy := texts.Filter(func(s string) bool { return s != "a*" })
+	inPolicy := texts.Filter(func(s string) bool { return s != "a*" && s != "crowd-7/x" })
 	rapid.Check(t, func(t *rapid.T) {
 		doc := withoutClashes(t, randomDocument(t, inPolicy))
-		s, problems := Compile([]*Document{doc}, Options{})
+		if rapid.IntRange(0, 3).Draw(t, "crowded") == 0 {
+			crowd(doc, "b", "a", "ab")
+		}
+		s, problems := Compile([]*Document{doc}, Options{slotsFrom: crowded})
 		if len(problems) > 0 {
 			t.Fatal(problems)
 		}

@@ -143,8 +143,17 @@ func FuzzMatch(f *testing.F) {
 	f.Add([]byte("path\x00/api/x/b\x00remote_address\x0010.1.2.3\x00plan\x00free\x00user\x00vip"))
 	f.Add([]byte("path\x00/search\x00user\x00u\x01path\x00/img/a\x01path\x00/xzy"))
 	f.Add([]byte("remote_address\x002001:db8::1\x00remote_address\x00::ffff:10.0.0.1"))
-	s := compiled(f, everything)
+	f.Add([]byte("path\x00crowd-7\x00remote_address\x00172.16.9.9\x01user\x00crowd-8/x\x01plan\x00crowd-9."))
 	docs, _ := Parse([]Source{{"x", []byte(everything)}})
+	more, _ := Parse([]Source{{"x", []byte(everything)}})
+	crowd(more[0], "remote_address", "path", "plan", "user")
+	var snapshots [2]*Snapshot
+	for i, docs := range [][]*Document{docs, more} {
+		var problems Problems
+		if snapshots[i], problems = Compile(docs, Options{slotsFrom: crowded}); len(problems) > 0 {
+			f.Fatal(problems)
+		}
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if len(text) > 1<<12 {
 			return
@@ -158,17 +167,19 @@ func FuzzMatch(f *testing.F) {
 				r.AddEntry(words[0], words[1])
 			}
 		}
-		var c, foreseen limiter.Call
-		outcome := s.Match(r, &c)
-		s.Foresee(r)
-		if o := s.Match(r, &foreseen); o != outcome || !slices.Equal(foreseen.Charges(), c.Charges()) {
-			t.Fatalf("foreseen: outcome %d, %v; else %d, %v", o, foreseen.Charges(), outcome, c.Charges())
-		}
-		want := modelMatch(docs[0], r)
-		replaced := slices.ContainsFunc(want, func(m modelCharge) bool { return strings.HasPrefix(m.counter, "7.") })
-		want = slices.DeleteFunc(want, func(m modelCharge) bool { return replaced && strings.HasPrefix(m.counter, "6.") })
-		if outcome == Matched && len(c.Charges()) != len(want) {
-			t.Fatalf("%d charges, want %v", len(c.Charges()), want)
+		for i, s := range snapshots {
+			var c, foreseen limiter.Call
+			outcome := s.Match(r, &c)
+			s.Foresee(r)
+			if o := s.Match(r, &foreseen); o != outcome || !slices.Equal(foreseen.Charges(), c.Charges()) {
+				t.Fatalf("foreseen: outcome %d, %v; else %d, %v", o, foreseen.Charges(), outcome, c.Charges())
+			}
+			want := modelMatch([]*Document{docs[0], more[0]}[i], r)
+			replaced := slices.ContainsFunc(want, func(m modelCharge) bool { return strings.HasPrefix(m.counter, "7.") })
+			want = slices.DeleteFunc(want, func(m modelCharge) bool { return replaced && strings.HasPrefix(m.counter, "6.") })
+			if outcome == Matched && len(c.Charges()) != len(want) {
+				t.Fatalf("%d charges, want %v", len(c.Charges()), want)
+			}
 		}
 	})
 }

@@ -36,8 +36,10 @@ func (o *overrides) find(value []byte) uint32 {
 		}
 	}
 	walk := o.prefixes.walk(value)
-	if r := walk.next(); r != nil {
-		return o.limits[r.rule.limit]
+	if i := walk.next(); i >= 0 {
+		var room compactRule
+		r, _ := o.prefixes.table.rule(i, &room)
+		return o.limits[r.limit]
 	}
 	for i := range o.globs {
 		if o.globs[i].glob.matches(value) {
@@ -82,7 +84,7 @@ func (b *builder) overrides(s limiter.Spec, at place, rule *LimitRule, selector 
 			}
 		}
 	}
-	o.prefixes = newPrefixTable(false, prefixes)
+	o.prefixes = newPrefixTable(false, prefixes, noSlots)
 	return o
 }
 

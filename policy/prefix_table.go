@@ -35,8 +35,9 @@ type prefixKey struct {
 // networkKeyMax is the size of the largest key that stands for a network.
 const networkKeyMax = 1 + 16
 
-// newPrefixTable returns the table of keys, which are distinct.
-func newPrefixTable(networks bool, keys []prefixKey) prefixTable {
+// newPrefixTable returns the table of keys, which are distinct. With slotsFrom of
+// them or more it may have slots.
+func newPrefixTable(networks bool, keys []prefixKey, slotsFrom int) prefixTable {
 	t := prefixTable{bits: networks}
 	// A key comes after those that it begins with, and keys that begin alike
 	// stand together.
@@ -56,7 +57,7 @@ func newPrefixTable(networks bool, keys []prefixKey) prefixTable {
 	for i := range keys {
 		m.add(&keys[i])
 	}
-	t.table = newTextTable(m.entries)
+	t.table = newTextTable(m.entries, slotsFrom)
 	return t
 }
 
@@ -134,25 +135,24 @@ func networkKey(address []byte, bits int, room *[networkKeyMax]byte) []byte {
 	return room[:1+n]
 }
 
-// verified returns the record of the longest key or waymark that value begins
-// with, or nil, where a search that trusted the tags has found the record at, of
-// a length.
-func (t *prefixTable) verified(value []byte, at, length int) *textRecord {
+// verified returns the place of the longest key or waymark that value begins with,
+// or −1, and its length, where a search that trusted the tags has found the place
+// at, for a length.
+func (t *prefixTable) verified(value []byte, at, length int) (int, int) {
 	if at < 0 {
-		return nil
+		return at, length
 	}
 	var room [networkKeyMax]byte
-	if r := &t.table.records[at]; t.table.has(r, t.key(value, length, &room)) {
-		return r
+	if t.table.has(at, t.key(value, length, &room)) {
+		return at, length
 	}
-	at, _ = t.search(value, true)
-	return t.table.at(at)
+	return t.search(value, sure)
 }
 
-// search bisects the lengths and returns the index of the record of the longest
-// key or waymark that value begins with, and its length, or −1. Unless it must be
-// sure, the index may be that of another record.
-func (t *prefixTable) search(value []byte, sure bool) (at, length int) {
+// search bisects the lengths and returns the place of the longest key or waymark
+// that value begins with, or −1, and its length. Unless it is sure, the place may be
+// another key's.
+func (t *prefixTable) search(value []byte, how search) (at, length int) {
 	units := len(value)
 	if t.bits {
 		units *= 8
@@ -162,7 +162,7 @@ func (t *prefixTable) search(value []byte, sure bool) (at, length int) {
 	for low, high := 0, len(t.lengths); low < high; {
 		i := int(uint(low+high) / 2)
 		if l := int(t.lengths[i]); l <= units {
-			if found := t.table.look(t.key(value, l, &room), sure); found >= 0 {
+			if found := t.table.look(t.key(value, l, &room), how); found >= 0 {
 				at, length, low = found, l, i+1
 				continue
 			}
@@ -174,38 +174,48 @@ func (t *prefixTable) search(value []byte, sure bool) (at, length int) {
 
 // A prefixWalk visits the keys that a value begins with, longest first.
 type prefixWalk struct {
-	table *prefixTable
-	value []byte
-	at    *textRecord // the next one
+	table  *prefixTable
+	value  []byte
+	at     int // the place of the next one; −1: there is none
+	length int // its
 }
 
 // walk starts a walk over the keys that value begins with; an address is a
 // value of 4 or 16 bytes.
 func (t *prefixTable) walk(value []byte) prefixWalk {
-	at, length := t.search(value, false)
+	at, length := t.search(value, hasty)
 	return t.walkFrom(value, at, length)
 }
 
 // walkFrom is walk after a search that trusted the tags.
 func (t *prefixTable) walkFrom(value []byte, at, length int) prefixWalk {
-	return prefixWalk{t, value, t.verified(value, at, length)}
+	at, length = t.verified(value, at, length)
+	return prefixWalk{t, value, at, length}
 }
 
-// next returns the record of the next key whose rest fits the value, nil at the
-// end.
-func (w *prefixWalk) next() *textRecord {
-	for w.at != nil {
-		r := w.at
-		w.at = nil
-		if r.outer != 0 {
-			var room [networkKeyMax]byte
-			w.at = w.table.table.find(w.table.key(w.value, int(r.outer)-1, &room))
+// next returns the place of the next key whose rest fits the value, −1 at the end.
+func (w *prefixWalk) next() int {
+	t := &w.table.table
+	for w.at >= 0 {
+		i := w.at
+		var outer int
+		var fits bool
+		if t.slots == nil {
+			r := &t.records[i]
+			outer, fits = int(r.outer)-1, r.kind != waymark && r.continues(t.long, w.value)
+		} else {
+			outer, fits = t.around(i, w.value, w.length)
 		}
-		if r.kind != waymark && w.table.table.continues(r, w.value) {
-			return r
+		w.at, w.length = -1, outer
+		if outer >= 0 {
+			var room [networkKeyMax]byte
+			w.at = t.find(w.table.key(w.value, outer, &room))
+		}
+		if fits {
+			return i
 		}
 	}
-	return nil
+	return -1
 }
 
 // prefixFree sorts prefixes and drops those that begin with another of them:

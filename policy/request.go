@@ -93,6 +93,7 @@ type Request struct {
 	names    [limiter.ChargesMax]*termNames // of the charges
 	key      []byte                         // LimitID and values of a counter
 	edge     []byte                         // what is looked up in the tree
+	rule     compactRule                    // that was found there
 }
 
 // Reset empties r.

@@ -278,9 +278,9 @@ func (b *selectorBuilder) fill(groups map[bucket][]uint32) {
 	}
 	for i := range b.index.byAttr {
 		x, keys := &b.index.byAttr[i], &all[i]
-		x.exact = newTextTable(keys.exact)
-		x.prefixes = newPrefixTable(false, keys.prefixes)
-		x.ipv4, x.ipv6 = newPrefixTable(true, keys.ipv4), newPrefixTable(true, keys.ipv6)
+		x.exact = newTextTable(keys.exact, b.slotsFrom)
+		x.prefixes = newPrefixTable(false, keys.prefixes, b.slotsFrom)
+		x.ipv4, x.ipv6 = newPrefixTable(true, keys.ipv4, b.slotsFrom), newPrefixTable(true, keys.ipv6, b.slotsFrom)
 	}
 }
 

@@ -84,7 +84,7 @@ type ruleMore struct {
 type ruleRare struct {
 	checks    []check    // after the first
 	overrides *overrides // of the first term; nil: none
-	names     *termNames // of the first term; nil: in the domain no term replaces others
+	names     *termNames // of the first term; nil: it has none, or in the domain no term replaces others
 	rest      []term     // terms after the first
 }
 

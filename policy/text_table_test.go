@@ -31,15 +31,18 @@ func TestTheTextTableIsAMap(t *testing.T) {
 			entries = append(entries, textEntry{text: text, rest: word.Draw(t, "rest"), rule: numbered(i)})
 			want[text] = i
 		}
-		table := newTextTable(entries)
+		table := newTextTable(entries, slotsFrom)
 		for text, i := range want {
-			r := table.find([]byte(text))
-			if r == nil || r.rule != numbered(i) || string(table.pattern(r)) != text+entries[i].rest {
+			at := table.find([]byte(text))
+			if at < 0 {
+				t.Fatalf("%q is not found", text)
+			}
+			if r, _ := table.rule(at, new(compactRule)); *r != numbered(i) {
 				t.Fatalf("%q: %+v", text, r)
 			}
 		}
 		other := word.Draw(t, "other")
-		if _, known := want[other]; known != (table.find([]byte(other)) != nil) {
+		if _, known := want[other]; known != (table.find([]byte(other)) >= 0) {
 			t.Fatalf("%q is in the table: %v", other, !known)
 		}
 	})
@@ -54,13 +57,13 @@ func TestTagsLeadToTheRightRecordNearlyAlways(t *testing.T) {
 	for i := range entries {
 		entries[i] = textEntry{text: fmt.Sprintf("/service-%06x/", i), rule: numbered(i)}
 	}
-	table := newTextTable(entries)
+	table := newTextTable(entries, slotsFrom)
 	wrong, absent := 0, 0
 	for i := range entries {
-		if table.look([]byte(entries[i].text), false) != table.look([]byte(entries[i].text), true) {
+		if table.look([]byte(entries[i].text), byTags) != table.look([]byte(entries[i].text), sure) {
 			wrong++
 		}
-		if table.look([]byte(entries[i].text+"x"), false) >= 0 {
+		if table.look([]byte(entries[i].text+"x"), byTags) >= 0 {
 			absent++
 		}
 	}
@@ -79,7 +82,7 @@ func TestThePrefixTableFindsEveryPrefix(t *testing.T) {
 		for i, text := range texts {
 			keys = append(keys, prefixKey{value: text, length: uint16(len(text)), rule: numbered(i)})
 		}
-		table := newPrefixTable(false, keys)
+		table := newPrefixTable(false, keys, slotsFrom)
 		for _, value := range append(texts, long, word.Draw(t, "another value")) {
 			var want []int
 			for n := len(value); n >= 0; n-- {
@@ -98,8 +101,9 @@ func TestThePrefixTableFindsEveryPrefix(t *testing.T) {
 func walked(table *prefixTable, value []byte) []int {
 	var got []int
 	walk := table.walk(value)
-	for r := walk.next(); r != nil; r = walk.next() {
-		got = append(got, int(r.rule.limit))
+	for at := walk.next(); at >= 0; at = walk.next() {
+		r, _ := table.table.rule(at, new(compactRule))
+		got = append(got, int(r.limit))
 	}
 	return got
 }
@@ -124,7 +128,7 @@ func TestThePrefixTableFindsEveryNetwork(t *testing.T) {
 				keys = append(keys, prefixKey{value: string(p.Addr().AsSlice()), length: uint16(p.Bits()), rule: numbered(len(networks))})
 				networks = append(networks, p)
 			}
-			table := newPrefixTable(true, keys)
+			table := newPrefixTable(true, keys, slotsFrom)
 			for _, a := range []netip.Addr{around, address.Draw(t, "another address")} {
 				var want []int
 				for n := 8 * size; n >= 0; n-- {
@@ -148,11 +152,11 @@ func TestAPrefixSearchReadsOneRecordNearlyAlways(t *testing.T) {
 		text := fmt.Sprintf("/service-%06x/", i) + fmt.Sprintf("%064d", i)[:i%40]
 		keys[i] = prefixKey{value: text, length: uint16(len(text)), rule: numbered(i)}
 	}
-	table := newPrefixTable(false, slices.Clone(keys))
+	table := newPrefixTable(false, slices.Clone(keys), slotsFrom)
 	again := 0
 	for i := range keys {
 		value := []byte(keys[i].value + "items/17")
-		if at, length := table.search(value, false); at < 0 || !table.table.has(&table.table.records[at], value[:length]) {
+		if at, length := table.search(value, byTags); at < 0 || !table.table.has(at, value[:length]) {
 			again++
 		}
 		if got := walked(&table, value); len(got) != 1 || got[0] != i {

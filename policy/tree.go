@@ -31,7 +31,7 @@ const (
 // wildcards are the patterns among the children of one node. The by of their
 // rules is their order in the document.
 type wildcards struct {
-	table prefixTable // by what they begin with
+	table prefixTable // by what they begin with; without slots, as the patterns are asked for
 	many  []wildcard  // where more than one begins so; in order in each span
 }
 
@@ -43,11 +43,13 @@ type wildcard struct {
 // first returns the first pattern that matches text, and its rule; nil if there
 // is none.
 func (w *wildcards) first(text []byte) (best *compactRule, pattern []byte) {
+	t := &w.table.table
 	walk := w.table.walk(text)
-	for r := walk.next(); r != nil; r = walk.next() {
+	for at := walk.next(); at >= 0; at = walk.next() {
+		r := &t.records[at]
 		if r.kind == oneRule {
 			if best == nil || r.rule.by < best.by {
-				best, pattern = &r.rule, w.table.table.pattern(r)
+				best, pattern = &r.rule, r.pattern(t.long)
 			}
 			continue
 		}
@@ -75,7 +77,8 @@ const (
 
 // A step goes from a node along one entry.
 type step struct {
-	rule    *compactRule // of the next node
+	rule    *compactRule // of the next node, perhaps in room
+	room    *compactRule
 	how     int
 	text    []byte // what was looked up: the parent and the entry's text
 	pattern []byte // of byPattern
@@ -86,21 +89,21 @@ type step struct {
 func (s *step) take(t *tree, parent uint32, e Entry) bool {
 	s.text = edgeText(s.text, parent, e)
 	s.how = byText
-	r := t.edges.find(s.text)
-	if r == nil && parent&patternsBit != 0 {
+	at := t.edges.find(s.text)
+	if at < 0 && parent&patternsBit != 0 {
 		s.how = byPattern
 		if s.rule, s.pattern = t.patterns[parent&nodeMask].first(s.text[edgeParent:]); s.rule != nil {
 			return true
 		}
 	}
-	if r == nil {
+	if at < 0 {
 		s.how = byKey
-		r = t.edges.find(s.text[:edgeParent+len(e.Key)])
+		at = t.edges.find(s.text[:edgeParent+len(e.Key)])
 	}
-	if r == nil {
+	if at < 0 {
 		return false
 	}
-	s.rule = &r.rule
+	s.rule, _ = t.edges.rule(at, s.room)
 	return true
 }
 
@@ -116,8 +119,8 @@ func edgeText(b []byte, parent uint32, e Entry) []byte {
 // leads to: that is one node.
 func (s *step) foresee(t *tree, parent uint32, e Entry) {
 	s.text = edgeText(s.text, parent, e)
-	if t.edges.lead(s.text) == 0 && parent&patternsBit != 0 {
-		t.patterns[parent&nodeMask].table.lead(s.text[edgeParent:])
+	if t.edges.lead(s.text, byTags) == 0 && parent&patternsBit != 0 {
+		t.patterns[parent&nodeMask].table.lead(s.text[edgeParent:], byTags)
 	}
 }
 
@@ -230,7 +233,7 @@ func (b *treeBuilder) build() tree {
 	for edge, node := range b.edges {
 		entries = append(entries, textEntry{text: edge, rule: b.rule(node)})
 	}
-	t.edges = newTextTable(entries)
+	t.edges = newTextTable(entries, b.slotsFrom)
 	for parent, texts := range b.patterns {
 		if t.patterns == nil {
 			t.patterns = make([]*wildcards, len(b.nodes))
@@ -242,11 +245,12 @@ func (b *treeBuilder) build() tree {
 	return t
 }
 
-// next returns a node's number and its bits.
+// next returns a node's number and its bits. Leaves need no number, and most of them
+// are the same without it, which takes less room.
 func (b *treeBuilder) next(node uint32) uint32 {
 	next, n := node, &b.nodes[node]
 	if !n.inner {
-		next |= leafBit
+		next = leafBit
 	}
 	if len(b.patterns[node]) > 0 {
 		next |= patternsBit
@@ -282,6 +286,6 @@ func (b *treeBuilder) wildcards(parent uint32, texts []string) *wildcards {
 		}
 		keys = append(keys, k)
 	}
-	w.table = newPrefixTable(false, keys)
+	w.table = newPrefixTable(false, keys, noSlots)
 	return w
 }
