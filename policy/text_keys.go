@@ -10,9 +10,18 @@ import (
 // words of 64 bits; its hash is the top of the sum, modulo 2¹⁹², of 192 random bits
 // for its length and each word times 192 random bits (multilinear hashing: Lemire and
 // Kaser, "Strongly universal string hashing is fast", 2014). So over the choice of
-// the keys any two different texts have the same hash with a probability of 2⁻⁹⁶,
-// and whoever sees no hash, and nothing that depends on one but whether it is
-// another's, can do no better than to guess.
+// the keys any two different texts have the same hash with a probability of 2⁻⁹⁶:
+//
+//   - If their lengths differ, so do two independent summands, and any difference of the
+//     sums is as likely as another.
+//   - If not, some word differs, by d = 2ᵗ × an odd number, t < 64. Of the difference of
+//     the sums the low t bits are given, and the other 192−t equally likely, whatever
+//     the other words are. The sums being equally likely too, so is each difference of
+//     their top 96 bits.
+//
+// It needs keys that texts do not depend on. Whoever chooses texts and sees which of them
+// are taken for others learns nothing until one is: up to then the answers are those
+// of comparing texts. ADR 0026 says what that comes to for a policy.
 type textKeys struct {
 	lengths [hashedMax + 1]wideWord
 	words   [hashedMax / 8]wideWord

@@ -12,10 +12,10 @@ import (
 // with what else needs the processor's caches, and more of it is there when a match
 // comes.
 type textSlot struct {
-	high uint64 // the hash
+	high uint64 // the hash; if the shape is wideShape, there is none
 	low  uint32
 	// The number of the shape, and from bit 8 on the limit; if the shape is wideShape,
-	// the index of a record that says all.
+	// the index of a record that says all, the text included.
 	meaning uint32
 	id      limiter.LimitID // or by and next, if the shape says so
 }
@@ -92,21 +92,20 @@ func (w *slotWriter) fit(e *textEntry) (byte, bool) {
 
 // write writes the slot of e, and returns false if it leads to the next record.
 func (w *slotWriter) write(s *textSlot, e *textEntry) bool {
-	if len(e.text) <= hashedMax {
-		s.high, s.low = w.t.keys.hash([]byte(e.text))
-	}
 	n, ok := w.fit(e)
-	switch {
-	case !ok:
+	if !ok {
 		s.meaning = uint32(len(w.t.records))<<8 | wideShape
-	case w.t.shapes[n].inID:
+		return false
+	}
+	s.high, s.low = w.t.keys.hash([]byte(e.text))
+	if w.t.shapes[n].inID {
 		s.meaning = uint32(n)
 		binary.NativeEndian.PutUint32(s.id[:], e.rule.by)
 		binary.NativeEndian.PutUint32(s.id[4:], e.rule.next)
-	default:
+	} else {
 		s.meaning, s.id = e.rule.limit<<8|uint32(n), e.rule.id
 	}
-	return ok
+	return true
 }
 
 // wide returns the record of a place, or nil if a slot says it all.

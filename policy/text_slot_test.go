@@ -1,7 +1,10 @@
 package policy
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -81,6 +84,49 @@ func TestMostTextsAreWhereTheirSearchBegins(t *testing.T) {
 	if elsewhere > n/5 { // a seventh is expected
 		t.Errorf("%d of %d texts are elsewhere", elsewhere, n)
 	}
+}
+
+// The proof is about this sum.
+func TestAHashIsTheTopOfTheSum(t *testing.T) {
+	number := func(w wideWord) *big.Int {
+		n := new(big.Int)
+		for i := range w {
+			n.Or(n, new(big.Int).Lsh(new(big.Int).SetUint64(w[i]), uint(64*i)))
+		}
+		return n
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		k := newTextKeys()
+		if rapid.Bool().Draw(t, "carries") { // as many as there can be
+			for i := range k.words {
+				k.words[i] = wideWord{math.MaxUint64, math.MaxUint64, math.MaxUint64}
+			}
+		}
+		b := rapid.OneOf(rapid.Byte(), rapid.Just[byte](math.MaxUint8))
+		text := rapid.SliceOfN(b, 0, hashedMax).Draw(t, "text")
+		words := []uint64{0} // the last comes first
+		for i := 0; i < len(text)-8; i += 8 {
+			words = append(words, binary.LittleEndian.Uint64(text[i:]))
+		}
+		switch n := len(text); {
+		case n >= 8:
+			words[0] = binary.LittleEndian.Uint64(text[n-8:])
+		case n >= 4:
+			words[0] = uint64(binary.LittleEndian.Uint32(text)) | uint64(binary.LittleEndian.Uint32(text[n-4:]))<<32
+		case n > 0:
+			words[0] = uint64(text[0]) | uint64(text[n/2])<<8 | uint64(text[n-1])<<16
+		}
+		sum := number(k.lengths[len(text)])
+		for i, w := range words {
+			sum.Add(sum, new(big.Int).Mul(number(k.words[i]), new(big.Int).SetUint64(w)))
+		}
+		sum.Mod(sum, new(big.Int).Lsh(big.NewInt(1), 192))
+		high, low := k.hash(text)
+		got := new(big.Int).SetUint64(high)
+		if got.Or(got.Lsh(got, 32), big.NewInt(int64(low))); got.Cmp(sum.Rsh(sum, 96)) != 0 {
+			t.Fatalf("%x, want %x", got, sum)
+		}
+	})
 }
 
 func TestTextsHaveDifferentHashes(t *testing.T) {

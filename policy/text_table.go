@@ -73,7 +73,7 @@ func newTextTable(entries []textEntry, slotsFrom int) textTable {
 		t.slots, t.keys = make([]textSlot, size), newTextKeys()
 		askForHugePages(t.slots)
 	} else {
-		t.records = make([]textRecord, size)
+		t.shapes, t.records = nil, make([]textRecord, size)
 		askForHugePages(t.records)
 	}
 	last := "" // of the texts in long
@@ -183,11 +183,14 @@ func (t *textTable) has(i int, text []byte) bool {
 	return t.slotHas(i, text)
 }
 
-// slotHas is has if there are slots.
+// slotHas is has if there are slots. Where a slot leads to a record, texts are compared.
 func (t *textTable) slotHas(i int, text []byte) bool {
 	s := &t.slots[i]
+	if s.shape() == wideShape {
+		return t.records[s.number()].has(t.long, text)
+	}
 	if len(text) > hashedMax {
-		return s.shape() == wideShape && t.records[s.number()].has(t.long, text)
+		return false
 	}
 	high, low := t.keys.hash(text)
 	return s.high == high && s.low == low
