@@ -22,7 +22,7 @@ type LineStats struct {
 }
 
 // OpCount is more than the highest quota.Op.
-const OpCount = int(quota.OpConclude) + 1
+const OpCount = int(quota.OpJoin) + 1
 
 // An End is how a command ended.
 type End uint8

@@ -97,7 +97,7 @@ func (h *Holdings) one(now limiter.Instant, c *limiter.Call, i int) (done bool) 
 	ch := &c.Charges()[i]
 	ch.Was = 0
 	p := h.plans.Load().find(ch.Limit)
-	if p == nil { // the policy in force has no such quota any more
+	if p == nil || !p.exact && arbiter(c) == i { // the policy in force has no such quota any more
 		unavailable(ch, limiter.Unavailable)
 		return true
 	}

@@ -48,8 +48,13 @@ func (h *Holdings) exact(now limiter.Instant, c *limiter.Call, i int, p *plan) (
 	switch {
 	case q.takes():
 		q.command.Request, q.command.Cost = request(c, i), ch.Cost
-		if c.Until != 0 {
+		switch {
+		case c.Until != 0:
 			q.command.Op, q.command.Until = quota.OpHold, millis(c.Until)
+		case a == i:
+			q.command.Op = quota.OpPropose
+		case a >= 0:
+			q.command.Op, q.command.Round = quota.OpJoin, round(c)
 		}
 	case ch.Op == limiter.OpGiveBack && named(c) && (a < 0 || a == i || sure(c)):
 		q.command.Request = request(c, i) // what was it charged?
@@ -93,7 +98,7 @@ func request(c *limiter.Call, i int) limiter.Key {
 		return c.TicketOf(i)
 	}
 	if a := arbiter(c); a >= 0 {
-		return nameOf(c, a, i, c.Ticket.Lo>>1)
+		return nameOf(c, a, i)
 	}
 	list := c.Charges()
 	before := uint64(0) // charges of the same counter
@@ -112,7 +117,6 @@ func (q *question) answered(c *quota.Command, r quota.Result, err error) {
 	if arbiter(q.call) == q.i {
 		next = 0
 		learn(q.call, r)
-		h.again(now, q.call, q.i)
 	}
 	switch {
 	case ch.Op == limiter.OpGiveBack:
@@ -134,9 +138,12 @@ func (q *question) answered(c *quota.Command, r quota.Result, err error) {
 }
 
 // takes reports whether the charge takes units. Of a cost that is beyond every amount
-// the ledger is only asked what is left.
+// the ledger is only asked what is left. A call that has passed before is charged what it
+// was: the same again.
 func (q *question) takes() bool {
-	return charges(q.call, q.i) && q.call.Charges()[q.i].Cost <= limiter.CostMax
+	ch := &q.call.Charges()[q.i]
+	again := ch.Op == limiter.OpCharge && ch.Cost > 0 && sure(q.call)
+	return (again || charges(q.call, q.i)) && ch.Cost <= limiter.CostMax
 }
 
 // late reports whether the caller has been told something else by now.
@@ -156,10 +163,12 @@ func (q *question) charged(now limiter.Instant, ch *limiter.Charge, c *quota.Com
 	case err != nil || q.late(now):
 		q.fail(ch, limiter.Unavailable)
 		if !known && !errors.Is(err, quota.ErrLate) && (err != nil || r.Code == quota.OK) {
-			q.h.takeBack(*c)
+			back := *c
+			back.Op = quota.OpSettle
+			q.h.takeBack(back, c.Cost)
 		}
-	case r.Code == quota.Differs, r.Code == quota.OK && r.Charged == 0 && c.Cost > 0:
-		q.other(ch, r)
+	case r.Code == quota.Differs, r.Code == quota.OK && r.Charged == 0 && c.Cost > 0 && c.Op != quota.OpJoin:
+		q.call.Reused = true // the id stands for another charge, or for one that was given back
 	case r.Code == quota.OK:
 		q.pass(now, ch, r)
 	case r.Code == quota.Exhausted:
@@ -169,15 +178,6 @@ func (q *question) charged(now limiter.Instant, ch *limiter.Charge, c *quota.Com
 	default:
 		q.fail(ch, limiter.Unavailable)
 	}
-}
-
-// other is told that the id stands for another charge, or for one that was given back.
-func (q *question) other(ch *limiter.Charge, r quota.Result) {
-	if r.Code == quota.OK && arbiter(q.call) >= 0 && !sure(q.call) {
-		q.fail(ch, limiter.Unavailable) // another who asked at the same time was denied
-		return
-	}
-	q.call.Reused = true
 }
 
 // pass allows a charge that the ledger has made.
@@ -250,30 +250,33 @@ func (q *question) look(now limiter.Instant, ch *limiter.Charge, r quota.Result)
 // undoExact has the ledger forget what c, which is denied, was charged. Under an id of
 // the caller's it stays charged: the call is not decided then, or was never charged.
 func (h *Holdings) undoExact(now limiter.Instant, c *limiter.Call, i int) {
-	if !named(c) {
-		h.forgo(now, c, i)
+	if named(c) {
+		return
+	}
+	if back, ok := h.charged(now, c, i); ok {
+		back.Op = quota.OpSettle
+		h.takeBack(back, c.Charges()[i].Cost)
 	}
 }
 
-// forgo is undoExact whatever the charge is known under. If it has no Was, its answer did
-// not come, and it may be charged.
-func (h *Holdings) forgo(now limiter.Instant, c *limiter.Call, i int) {
+// charged returns a command about what c was charged by its exact quota i, which is taken
+// back. If that has no Was, its answer did not come, and it may be charged. ok is false if the
+// policy has no such quota any more.
+func (h *Holdings) charged(now limiter.Instant, c *limiter.Call, i int) (about quota.Command, ok bool) {
 	ch := &c.Charges()[i]
 	p, was := h.plans.Load().find(ch.Limit), ch.Was
 	ch.Was = 0
 	switch {
 	case p == nil:
 		h.stuck.Add(ch.Cost)
-		return
+		return quota.Command{}, false
 	case was == 0:
 		was = wasOf(p.at(now).Start)
 	default:
 		h.count(ch.Key, func(t *tally) { t.refunded += ch.Cost })
 		uncharge(ch, p)
 	}
-	spent := h.command(Held{Key: ch.Key, Was: was, Request: request(c, i)}, p)
-	spent.Cost = ch.Cost
-	h.takeBack(spent)
+	return h.command(Held{Key: ch.Key, Was: was, Request: request(c, i)}, p), true
 }
 
 // uncharge has the decision of ch say what is left without it.
@@ -287,14 +290,13 @@ func uncharge(ch *limiter.Charge, p *plan) {
 // wasOf returns the Was of what was charged in the window that begins at start.
 func wasOf(start int64) limiter.Instant { return -limiter.Instant(start + 1) }
 
-// takeBack tells the ledger that what spent has charged, whose call was denied, cost
+// takeBack tells the ledger that what may be charged these units, whose call was denied, cost
 // nothing.
-func (h *Holdings) takeBack(spent quota.Command) {
-	c := spent
-	c.Op, c.Cost, c.Deadline = quota.OpSettle, 0, 0
+func (h *Holdings) takeBack(c quota.Command, units uint64) {
+	c.Cost, c.Deadline = 0, 0
 	h.ask(c, 1, func(_ quota.Result, ok bool) {
 		if !ok {
-			h.stuck.Add(spent.Cost)
+			h.stuck.Add(units)
 		}
 	})
 }

@@ -14,21 +14,23 @@ import (
 //
 //  1. The arbiter is charged, under the id. If the ledger says that it is sure, the call has
 //     passed before, and everything else is only looked at.
-//  2. The other limits are charged, exact quotas under names that follow from the id.
+//  2. The other limits are charged, exact quotas under names that follow from the id, in the
+//     round that the arbiter is in.
 //  3. The arbiter is concluded: kept if all let the call pass, else let go. The first
 //     conclusion counts, whoever comes to it: it is the answer of all who ask meanwhile.
 //  4. Where it was let go, what the others charged is taken back.
 //
 // Until 3 the id stands for nothing that anybody was told, so after a crash the units stay
-// charged until it is asked again. What was let go is charged again in a new round, which
-// has names of its own: whatever comes late from an earlier one concerns only that.
+// charged until it is asked again. What was let go is charged again in a later round, and
+// that takes the place of what a crash left of an earlier one, at each counter; whatever
+// comes late from an earlier one is refused.
 //
 // The round, whether it is sure, and the arbiter's window are in the call's Ticket.
 
 // arbiter returns the charge that says what becomes of c, or -1 if c is no such call. It
 // depends on what the call asks alone.
 func arbiter(c *limiter.Call) int {
-	if c.Request == (limiter.Key{}) || c.Mode != limiter.AllOrNothing || len(c.Charges()) == 1 {
+	if c.Request == (limiter.Key{}) || c.Mode != limiter.AllOrNothing || len(c.Charges()) == 1 || c.Until != 0 {
 		return -1
 	}
 	list := c.Charges()
@@ -48,43 +50,29 @@ func sure(c *limiter.Call) bool { return c.Ticket.Lo&1 == 1 && arbiter(c) >= 0 }
 
 // learn notes what the ledger says of the arbiter's charge.
 func learn(c *limiter.Call, r quota.Result) {
-	c.Ticket.Lo = uint64(r.Round) << 1
+	c.Ticket.Lo = r.Round << 1
 	if r.Sure {
 		c.Ticket.Lo |= 1
 	}
 }
 
-// nameOf returns the name of charge i of a call whose arbiter is a, in a round.
-func nameOf(c *limiter.Call, a, i int, round uint64) limiter.Key {
+// round is the one that c is in, as its arbiter told.
+func round(c *limiter.Call) uint64 { return c.Ticket.Lo >> 1 }
+
+// nameOf returns the name of charge i of a call whose arbiter is a. Those of the others change
+// when the arbiter has forgotten the call, and it is another: what they remember is not its.
+func nameOf(c *limiter.Call, a, i int) limiter.Key {
 	b := make([]byte, 0, 64)
 	for _, v := range [...]uint64{c.Request.Hi, c.Request.Lo, uint64(i)} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	if i != a {
 		key := c.Charges()[a].Key
-		for _, v := range [...]uint64{key.Hi, key.Lo, c.Ticket.Hi, round} {
+		for _, v := range [...]uint64{key.Hi, key.Lo, c.Ticket.Hi, quota.LifeOf(round(c))} {
 			b = binary.BigEndian.AppendUint64(b, v)
 		}
 	}
 	return quota.Named(limiter.NewKeyHasher([16]byte{}).Key(b)) // the id is a keyed hash already
-}
-
-// again has the ledger forget what the round before this one may have left at the other exact
-// quotas: it was let go, and a crash may have come before that was said of all.
-func (h *Holdings) again(now limiter.Instant, c *limiter.Call, a int) {
-	if c.Ticket.Lo < 2 || sure(c) {
-		return
-	}
-	list := c.Charges()
-	for i := range list {
-		p := h.plans.Load().find(list[i].Limit)
-		if i == a || p == nil || !p.exact || list[i].Op != limiter.OpCharge {
-			continue
-		}
-		spent := h.command(Held{Key: list[i].Key, Was: wasOf(p.at(now).Start), Request: nameOf(c, a, i, c.Ticket.Lo>>1-1)}, p)
-		spent.Cost = list[i].Cost
-		h.takeBack(spent)
-	}
 }
 
 // rest has the limits of other kinds decide c; of a call that has passed before they are
@@ -121,6 +109,8 @@ func (h *Holdings) conclude(now limiter.Instant, c *limiter.Call, a int) (done b
 	case ch.Was >= 0: // it denied, or did not answer: nothing else was charged
 		if ch.Decision.Degraded != limiter.NotDegraded {
 			inDoubt(c, a)
+		} else if round(c) > 0 { // which was let go
+			h.leave(now, c, a)
 		}
 		return true
 	case v == limiter.Denied:
@@ -145,7 +135,7 @@ func (h *Holdings) conclude(now limiter.Instant, c *limiter.Call, a int) (done b
 // submitConclusion has the arbiter's charge kept if cost is not 0, and else let go.
 func (h *Holdings) submitConclusion(c *limiter.Call, a int, p *plan, cost uint64) error {
 	command := h.command(Held{Key: c.Charges()[a].Key, Was: c.Charges()[a].Was, Request: request(c, a)}, p)
-	command.Op, command.Cost, command.Round = quota.OpConclude, cost, uint32(c.Ticket.Lo>>1)
+	command.Op, command.Cost, command.Round = quota.OpConclude, cost, round(c)
 	e := &ending{h: h, call: c, arbiter: a, plan: p}
 	return h.cfg.Submit(command, e.answered)
 }
@@ -237,9 +227,21 @@ func (e *ending) letGo(c *quota.Command) {
 	} else {
 		uncharge(ch, e.plan)
 	}
+	h.leave(now, call, e.arbiter)
+}
+
+// leave has the ledger take back what the other exact quotas charged c, in its round or in an
+// earlier one: all of them were let go.
+func (h *Holdings) leave(now limiter.Instant, c *limiter.Call, a int) {
+	list := c.Charges()
 	for i := range list {
-		if i != e.arbiter && list[i].Limit.Exact() && list[i].Op == limiter.OpCharge && list[i].Cost > 0 {
-			h.forgo(now, call, i)
+		exact := list[i].Was < 0 || list[i].Limit.Exact()
+		if i == a || !exact || list[i].Op != limiter.OpCharge || list[i].Cost == 0 {
+			continue
+		}
+		if back, ok := h.charged(now, c, i); ok {
+			back.Op, back.Round = quota.OpConclude, round(c)
+			h.takeBack(back, list[i].Cost)
 		}
 	}
 }

@@ -34,6 +34,7 @@ type ledger struct {
 	now   func() limiter.Instant
 	// requests are those of exact mode.
 	requests map[requestName]*quota.Request
+	behind   map[uint64]int64 // how far the group of a key is behind its clock, in ms
 }
 
 type requestName struct {
@@ -95,6 +96,7 @@ func (l *ledger) apply(c quota.Command) quota.Result {
 	if l.requests[name] == nil {
 		l.requests[name] = &quota.Request{}
 	}
+	p.Behind = l.behind[c.Key.Lo]
 	return p.Decide(at, &c, l.requests[name])
 }
 

@@ -300,20 +300,25 @@ func (k *checker) outside(from *world) {
 
 // callers are what several attempts of one exact request do.
 func (k *checker) callers(from *world) {
-	c := Command{Op: OpSpend, Version: 1, Limit: k.s.limit, Request: limiter.Key{Lo: undecided}, Cost: undecidedCost}
+	c := Command{Op: OpPropose, Version: 1, Limit: k.s.limit, Request: limiter.Key{Lo: undecided}, Cost: undecidedCost}
 	k.step(from, attempt, 0, func(w *world) bool {
 		w.propose(c, 0, 0)
 		return true
 	})
-	for round, charged := range from.verdict.rounds {
-		for _, cost := range []uint64{0, undecidedCost} {
-			k.step(from, concluded, 0, func(w *world) bool {
-				c := c
-				c.Op, c.Cost, c.Round = OpConclude, cost, uint32(round)
-				w.propose(c, 0, 0)
-				return charged
-			})
-		}
+	v := &from.verdict
+	say := func(m move, may bool, op Op, request, cost uint64, round int) {
+		k.step(from, m, 0, func(w *world) bool {
+			c := c
+			c.Op, c.Request.Lo, c.Cost, c.Round = op, request, cost, uint64(round)
+			w.propose(c, 0, 0)
+			return may
+		})
+	}
+	for round := range v.rounds {
+		say(concluded, v.rounds[round], OpConclude, undecided, 0, round)
+		say(concluded, v.joined[round], OpConclude, undecided, undecidedCost, round)
+		say(joined, v.rounds[round], OpJoin, beside, besideCost, round)
+		say(joined, v.letGo[round], OpConclude, beside, 0, round)
 	}
 }
 

@@ -84,8 +84,8 @@ func scenarios() []scenario {
 			more:  budget{settle: 1, charge: 1, ask: 1, recall: 1, late: 1},
 		},
 		{
-			name: "exact calls that other limits decide, too", limit: 3, costs: []uint64{1}, windows: 1,
-			moves: budget{attempt: 1, concluded: 4, charge: 2, ask: 2},
+			name: "exact calls that other limits decide, too", limit: 2, costs: []uint64{1}, windows: 1,
+			moves: budget{attempt: 2, joined: 3, concluded: 3, charge: 1, ask: 1},
 			more:  budget{concluded: 1, charge: 1, recall: 1, late: 1},
 		},
 		{
@@ -276,6 +276,23 @@ func TestTheCheckFindsBrokenMachines(t *testing.T) {
 				return r
 			}
 		}, "I1"},
+		{"what has joined a round that was kept leaves one before", "exact calls that other limits decide, too", func(m *machines) {
+			m.decide = func(p *Pool, at int64, c *Command, q *Request) Result {
+				if late := *c; c.Op == OpConclude && q.Op == OpJoin {
+					late.Round = q.Round
+					return genuine.decide(p, at, &late, q)
+				}
+				return genuine.decide(p, at, c, q)
+			}
+		}, "I1"},
+		{"what joins a later round is charged in the earlier one, too", "exact calls that other limits decide, too", func(m *machines) {
+			m.decide = func(p *Pool, at int64, c *Command, q *Request) Result {
+				if c.Op == OpJoin && c.Round > q.Round {
+					*q = Request{}
+				}
+				return genuine.decide(p, at, c, q)
+			}
+		}, "I3"},
 		{"a tenure is used again after its memory was lost", "crashes and tenures", func(m *machines) {
 			m.tenure = func(last uint64) uint64 { return last }
 		}, "I1"},

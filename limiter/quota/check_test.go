@@ -94,6 +94,7 @@ const (
 	settle                // and is settled
 	attempt               // an exact request is proposed whose call other limits decide, too
 	concluded             // and is kept, or let go
+	joined                // what it costs beside is charged in one of its rounds, or taken back
 	restore               // an old backup replaces the pool of the first window, and freezes it
 	movesEnd
 )
@@ -103,7 +104,7 @@ type budget [movesEnd]uint8
 func (m move) String() string {
 	return [...]string{
 		"charge", "ask", "recall", "refund", "hold", "post", "close", "lose", "late", "takeover", "crash",
-		"forget", "hand over", "amend", "operator", "tick", "begin", "settle", "attempt", "conclude", "restore",
+		"forget", "hand over", "amend", "operator", "tick", "begin", "settle", "attempt", "conclude", "join", "restore",
 	}[m]
 }
 
@@ -140,16 +141,19 @@ type told struct {
 }
 
 // A verdict is what the callers of an exact request know that is to be concluded: in
-// which rounds it was charged, and whether one of them was told that it passed.
+// which rounds it was charged, in which what it costs beside was, which of them were let go,
+// and whether one of them was told that it passed.
 type verdict struct {
-	rounds [2]bool
-	passed bool
+	rounds, joined, letGo [2]bool
+	passed                bool
 }
 
-// undecided is the request that is concluded, and its cost.
+// undecided is the request that is concluded, beside what it costs beside, and their costs.
 const (
 	undecided     = 2
-	undecidedCost = 2
+	undecidedCost = 1
+	beside        = 3
+	besideCost    = 1
 )
 
 type answer struct {
@@ -167,9 +171,9 @@ type world struct {
 	gone         [2]bool    // its pool was forgotten, or replaced by that of a backup
 	version      [2]uint64  // the highest that the log has told the pool
 	peak         [2]uint64  // the highest amount recorded, as the check saw it
-	requests     [3]Request // of exact mode, in the first window
+	requests     [4]Request // of exact mode, in the first window
 	told         [2]told    // of the first two
-	verdict      verdict    // of the last
+	verdict      verdict    // of the others
 	actors       []actor
 	bag          []Command
 	answers      []answer
@@ -333,7 +337,8 @@ func (w *world) encode(b []byte) []byte {
 	for i := range w.requests {
 		b = w.requests[i].AppendTo(b)
 	}
-	for _, is := range [...]bool{w.verdict.rounds[0], w.verdict.rounds[1], w.verdict.passed} {
+	v := &w.verdict
+	for _, is := range [...]bool{v.rounds[0], v.rounds[1], v.joined[0], v.joined[1], v.letGo[0], v.letGo[1], v.passed} {
 		b = append(b, 0)
 		if is {
 			b[len(b)-1] = 1
@@ -458,7 +463,7 @@ func (k *checker) delivered(w *world, c Command, r Result) {
 // hear tells the caller of an exact request about r. Once it has said what the
 // request cost, it does not count on more.
 func (w *world) hear(c *Command, r Result) {
-	if c.Request.Lo == undecided {
+	if c.Request.Lo >= undecided {
 		w.verdict.hear(c, r)
 		return
 	}
@@ -477,11 +482,20 @@ func (w *world) hear(c *Command, r Result) {
 // hear tells a caller: that the request is charged and nothing more, or that it passed,
 // by its own conclusion or by that of somebody else in the same round.
 func (v *verdict) hear(c *Command, r Result) {
+	round := r.Round
+	if c.Op != OpPropose {
+		round = c.Round
+	}
 	switch {
-	case r.Sure && (c.Op == OpSpend || c.Round == r.Round):
+	case round >= uint64(len(v.rounds)):
+	case c.Request.Lo == beside:
+		v.joined[round] = v.joined[round] || c.Op == OpJoin && r.Code == OK
+	case r.Sure && round == r.Round:
 		v.passed = true
-	case c.Op == OpSpend && r.Code == OK && int(r.Round) < len(v.rounds):
-		v.rounds[r.Round] = true
+	case c.Op == OpPropose && r.Code == OK:
+		v.rounds[round] = true
+	case c.Op == OpConclude && (r.Code == OK || r.Round != round):
+		v.letGo[round] = true
 	}
 }
 
@@ -491,7 +505,7 @@ func (w *world) admitted(i int) (n uint64) {
 	if i == 0 {
 		n = w.told[0].charged + w.told[1].charged
 		if w.verdict.passed {
-			n += undecidedCost
+			n += undecidedCost + besideCost
 		}
 	}
 	for j := range w.actors {
@@ -564,7 +578,10 @@ func (k *checker) judgeStranding(from *world, i int) {
 	if i == 0 { // who asks again, and is denied by another limit
 		last := Command{Op: OpConclude, Window: w.window(0), Request: limiter.Key{Lo: undecided}, Round: w.requests[undecided].Round}
 		r, _ := k.applyTo(w, &last)
-		k.delivered(w, last, r)
+		if k.delivered(w, last, r); !r.Sure {
+			last.Request.Lo = beside
+			k.applyTo(w, &last)
+		}
 	}
 	allowed := uint64(0)
 	for j := range w.actors {

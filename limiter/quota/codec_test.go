@@ -41,6 +41,8 @@ func commands() []Command {
 		exactly(OpSettle, func(c *Command) { c.Cost, c.MaxDebt, c.Credit = 9, 4, true }),
 		exactly(OpExtend, func(c *Command) { c.Until = 300 }),
 		exactly(OpConclude, func(c *Command) { c.Cost, c.Round = 9, 300 }),
+		exactly(OpPropose, func(c *Command) { c.Cost = 9 }),
+		exactly(OpJoin, func(c *Command) { c.Cost, c.Round = 9, 5<<roundBits }),
 	}
 }
 
@@ -71,6 +73,8 @@ func TestFormatsAreStable(t *testing.T) {
 		"\x12" + head + policy + request + "\x09\x04\x01",
 		"\x13" + head + policy + request + "\xac\x02",
 		"\x14" + head + policy + request + "\x09\xac\x02",
+		"\x15" + head + policy + request + "\x09",
+		"\x16" + head + policy + request + "\x09\x80\x80\xc0\x02",
 	}
 	all := commands()
 	for i := range all {
@@ -108,8 +112,8 @@ func TestFormatsAreStable(t *testing.T) {
 	if got, want := string(q.AppendTo(nil)), "\x01\x11\x01\x02\x03\x04\xac\x02\x01\x05"; got != want {
 		t.Errorf("request:\n got %q\nwant %q", got, want)
 	}
-	q = Request{Op: OpSpend, Cost: 1, Charged: 1, Changed: 4, Sure: true, Round: 10}
-	if got, want := string(q.AppendTo(nil)), "\x01\x10\x01\x01\x00\x04\x00\xa4\x01\x00"; got != want {
+	q = Request{Op: OpPropose, Cost: 1, Charged: 1, Changed: 4, Sure: true, Round: 10}
+	if got, want := string(q.AppendTo(nil)), "\x01\x15\x01\x01\x00\x04\x00\xa4\x01\x00"; got != want {
 		t.Errorf("request that is sure:\n got %q\nwant %q", got, want)
 	}
 	h := Holding{known: 9, returned: 1, used: 2, held: 3, debt: 4, cleared: 1, free: 300, seen: 5_000_000, recent: 1, life: 6, state: asking | warm}
@@ -179,7 +183,7 @@ func TestBatchRoundTrip(t *testing.T) {
 }
 
 func operations() []Op {
-	return []Op{OpEnsure, OpReturn, OpClose, OpDebt, OpAdjust, OpFence, OpFreeze, OpSpend, OpHold, OpSettle, OpExtend, OpConclude}
+	return []Op{OpEnsure, OpReturn, OpClose, OpDebt, OpAdjust, OpFence, OpFreeze, OpSpend, OpHold, OpSettle, OpExtend, OpConclude, OpPropose, OpJoin}
 }
 
 func drawCommand(t *rapid.T) Command {
@@ -224,7 +228,7 @@ func drawCommand(t *rapid.T) Command {
 		c.Correction = rapid.Int64Range(-limiter.AmountMax, limiter.AmountMax).Draw(t, "correction")
 		c.Waived = rapid.Uint64Range(0, limiter.AmountMax).Draw(t, "waived")
 		c.Revision = units.Draw(t, "revision")
-	case OpSpend:
+	case OpSpend, OpPropose:
 		c.Cost = amount.Draw(t, "cost")
 	case OpHold:
 		c.Cost, c.Until = amount.Draw(t, "cost"), until.Draw(t, "until")
@@ -232,8 +236,8 @@ func drawCommand(t *rapid.T) Command {
 		c.Cost, c.MaxDebt, c.Credit = amount.Draw(t, "cost"), amount.Draw(t, "max debt"), rapid.Bool().Draw(t, "credit")
 	case OpExtend:
 		c.Until = until.Draw(t, "until")
-	case OpConclude:
-		c.Cost, c.Round = amount.Draw(t, "cost"), rapid.Uint32().Draw(t, "round")
+	case OpConclude, OpJoin:
+		c.Cost, c.Round = amount.Draw(t, "cost"), rapid.Uint64Range(0, roundMax).Draw(t, "round")
 	default:
 	}
 	return c
@@ -255,7 +259,7 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		{"nothing", nil, ErrMalformed, "quota: malformed: version is missing"},
 		{"a newer format", append([]byte{3}, whole[1:]...), ErrVersion, "quota: unknown version: entry has version 3, known is 2"},
 		{"a clock beyond time", (&Batch{At: 1000 * TimeMax, Ahead: 1}).AppendTo(nil), ErrMalformed, "quota: malformed: ahead=1: must be at most 0"},
-		{"an unknown operation", []byte{2, 1, 0, 1, 99}, ErrMalformed, "command 0: quota: malformed: op=99: must be in [1, 7] or [16, 20]"},
+		{"an unknown operation", []byte{2, 1, 0, 1, 99}, ErrMalformed, "command 0: quota: malformed: op=99: must be in [1, 7] or [16, 22]"},
 		{"too many commands", []byte{1, 1, 0x81, 8}, ErrMalformed, "quota: malformed: count=1025: must be at most 1024"},
 		{"too many bytes", make([]byte, BatchBytesMax+1), ErrMalformed, "quota: malformed: entry of 262145 bytes: must be at most 262144"},
 		{"bytes after the last command", append(bytes.Clone(whole), 0), ErrMalformed, "quota: malformed: 1 bytes too many"},

@@ -48,11 +48,20 @@ const (
 	OpSettle Op = 18
 	// OpExtend moves the end of the OpHold of Request to Until, if that is later.
 	OpExtend Op = 19
-	// OpConclude says what becomes of the OpSpend of Request where that is not all that
-	// decides its call: with Cost 0 it is let go, otherwise it is kept. The first one
-	// counts. Who asks again for what was let go has a new Round of it.
+	// OpConclude says what becomes of the OpPropose of Request in a Round: with Cost 0 it is
+	// let go, otherwise it is kept. The first one counts. Told of an OpJoin, with Cost 0, it
+	// lets go of what Request is charged in that Round or an earlier one.
 	OpConclude Op = 20
+	// OpPropose charges Cost as OpSpend does, for a call that other counters decide too:
+	// OpConclude says what becomes of it. Who asks again for what was let go has a new Round.
+	OpPropose Op = 21
+	// OpJoin charges Cost for a call that is proposed at another counter, in a Round there.
+	// What was charged in an earlier Round, which was let go, is charged no more.
+	OpJoin Op = 22
 )
+
+// Begins reports whether the operation makes a request of exact mode.
+func (o Op) Begins() bool { return o == OpSpend || o == OpHold || o == OpPropose || o == OpJoin }
 
 // String returns the operation's name.
 func (o Op) String() string {
@@ -81,6 +90,10 @@ func (o Op) String() string {
 		return "extend"
 	case OpConclude:
 		return "conclude"
+	case OpPropose:
+		return "propose"
+	case OpJoin:
+		return "join"
 	default:
 		return "unknown"
 	}
@@ -116,7 +129,7 @@ type Command struct {
 	Cost    uint64      // all but OpExtend, at most limiter.CostMax
 	Until   int64       // OpHold, OpExtend, in Unix milliseconds
 	Credit  bool        // OpSettle: a hold that is settled late for less is credited
-	Round   uint32      // OpConclude: of what is concluded
+	Round   uint64      // OpConclude, OpJoin: of the call
 
 	// Deadline is when nobody waits for the answer any more, on the sender's clock; 0:
 	// never. It stays with the sender, who then does not send the command: see [ErrLate].
@@ -128,7 +141,7 @@ type Command struct {
 var ErrLate = errors.New("quota: the command was not sent before its deadline")
 
 // exact reports whether the operation is one of exact mode.
-func (o Op) exact() bool { return o >= OpSpend && o <= OpConclude }
+func (o Op) exact() bool { return o >= OpSpend && o <= OpJoin }
 
 // ofGroup reports whether the operation concerns a group and no pool.
 func (o Op) ofGroup() bool { return o == OpFence || o == OpFreeze }
@@ -174,7 +187,7 @@ func (c *Command) AppendTo(b []byte) []byte {
 
 func (c *Command) appendExact(b []byte) []byte {
 	switch c.Op {
-	case OpSpend:
+	case OpSpend, OpPropose:
 		return binary.AppendUvarint(b, c.Cost)
 	case OpHold:
 		return binary.AppendUvarint(binary.AppendUvarint(b, c.Cost), uint64(c.Until))
@@ -185,8 +198,8 @@ func (c *Command) appendExact(b []byte) []byte {
 		}
 		b = binary.AppendUvarint(b, c.Cost)
 		return binary.AppendUvarint(binary.AppendUvarint(b, c.MaxDebt), credit)
-	case OpConclude:
-		return binary.AppendUvarint(binary.AppendUvarint(b, c.Cost), uint64(c.Round))
+	case OpConclude, OpJoin:
+		return binary.AppendUvarint(binary.AppendUvarint(b, c.Cost), c.Round)
 	default: // OpExtend
 		return binary.AppendUvarint(b, uint64(c.Until))
 	}
@@ -202,9 +215,9 @@ func (r *reader) command() (c Command) {
 	case OpFreeze:
 		c.Window = r.window()
 		return c
-	case OpEnsure, OpReturn, OpClose, OpDebt, OpAdjust, OpSpend, OpHold, OpSettle, OpExtend, OpConclude:
+	case OpEnsure, OpReturn, OpClose, OpDebt, OpAdjust, OpSpend, OpHold, OpSettle, OpExtend, OpConclude, OpPropose, OpJoin:
 	default:
-		r.fail("op=%d: must be in [%d, %d] or [%d, %d]", c.Op, OpEnsure, OpFreeze, OpSpend, OpConclude)
+		r.fail("op=%d: must be in [%d, %d] or [%d, %d]", c.Op, OpEnsure, OpFreeze, OpSpend, OpJoin)
 		return Command{}
 	}
 	c.Key, c.Window = r.key(), r.window()
@@ -251,8 +264,8 @@ func (r *reader) exact(c *Command) {
 	case OpSettle:
 		c.MaxDebt = r.uint("max debt", limiter.AmountMax)
 		c.Credit = r.uint("credit", 1) == 1
-	case OpConclude:
-		c.Round = uint32(r.uint("round", roundMax))
+	case OpConclude, OpJoin:
+		c.Round = r.uint("round", roundMax)
 	default:
 	}
 }

@@ -93,7 +93,7 @@ func (g *Group) Refuses(c *Command) Code {
 // refuses says why a command that takes units from its pool may not.
 func (g *Group) refuses(c *Command) Code {
 	switch {
-	case c.Op != OpEnsure && c.Op != OpSpend && c.Op != OpHold:
+	case c.Op != OpEnsure && !c.Op.Begins():
 		return OK
 	case c.Op == OpEnsure && c.Holder.Tenure < g.tenures[c.Holder.Partition]:
 		return Fenced

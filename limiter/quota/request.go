@@ -13,8 +13,10 @@ const (
 	// rememberUnasked is the same for a spend that nobody can ask about again (see
 	// [Unnamed]): 30 seconds, in which its sender settles it if the answer was lost.
 	rememberUnasked = 30_000
-	// roundMax bounds [Request.Round].
-	roundMax = 1<<32 - 1
+	// roundBits are those of a [Request.Round] that count rounds of one life, and roundMax
+	// bounds it.
+	roundBits = 20
+	roundMax  = TimeMax<<roundBits | (1<<roundBits - 1)
 	// holdMax bounds how long a hold lasts from when it was made or extended, in
 	// milliseconds: 24 hours.
 	holdMax = 24 * 3600 * 1000
@@ -34,10 +36,14 @@ func Named(k limiter.Key) limiter.Key { return limiter.Key{Hi: k.Hi &^ 1, Lo: k.
 // is odd. A spend under it is remembered for half a minute.
 func Unnamed(hi, lo uint64) limiter.Key { return limiter.Key{Hi: hi | 1, Lo: lo} }
 
+// LifeOf returns what the rounds of a request have in common from when it was first
+// proposed until it is forgotten, and with no round of it before or after.
+func LifeOf(round uint64) uint64 { return round >> roundBits }
+
 // A Request is what the ledger records of one request of exact mode, under the name
 // of its pool and its id. The zero Request is one that was never made.
 type Request struct {
-	Op      Op     // OpSpend or OpHold
+	Op      Op     // OpSpend, OpHold, OpPropose or OpJoin
 	Cost    uint64 // as it was asked
 	Charged uint64 // what counts now
 	Owed    uint64 // what did not fit when it was settled
@@ -47,10 +53,11 @@ type Request struct {
 	Final   uint64 // what it was settled with
 	Unasked bool   // an OpSpend that nobody repeats: see Unnamed
 
-	// What OpConclude made of an OpSpend. One that was let go may be made again, in the next
-	// round; one that is sure can't be let go any more.
+	// What OpConclude made of an OpPropose or OpJoin. One that was let go may be made again, in
+	// a later round; one that is sure can't be let go any more. The first round of an OpPropose
+	// says when it was, in seconds, above what counts the rounds: see LifeOf.
 	LetGo, Sure bool
-	Round       uint32
+	Round       uint64
 }
 
 // Kept returns until when q is remembered, in Unix milliseconds.
@@ -92,7 +99,7 @@ func (p *Pool) Decide(at int64, c *Command, q *Request) Result {
 	}
 	code, did := Unknown, false
 	switch c.Op {
-	case OpSpend, OpHold:
+	case OpSpend, OpHold, OpPropose:
 		code, did = p.begin(at, c, q)
 	case OpSettle:
 		code, did = p.settle(at, c, q)
@@ -100,6 +107,8 @@ func (p *Pool) Decide(at int64, c *Command, q *Request) Result {
 		code, did = p.extend(at, c, q)
 	case OpConclude:
 		code, did = p.conclude(at, c, q)
+	case OpJoin:
+		code, did = p.join(at, c, q)
 	default:
 	}
 	p.touch(at, changed || did)
@@ -117,10 +126,12 @@ func (p *Pool) Foresee(at int64, c *Command, q Request) (Result, bool) {
 }
 
 func (p *Pool) begin(at int64, c *Command, q *Request) (Code, bool) {
-	round := uint32(0)
+	round := uint64(0)
 	switch {
-	case q.LetGo && c.Op == OpSpend:
-		round = q.Round + 1
+	case c.Op == OpPropose && q.Op == 0:
+		round = uint64(at/1000) << roundBits
+	case c.Op == q.Op && q.LetGo:
+		round = min(q.Round+1, roundMax)
 	case q.Op == c.Op && q.Cost == c.Cost:
 		return OK, false // done before, whatever became of it
 	case q.Op != 0:
@@ -129,23 +140,61 @@ func (p *Pool) begin(at int64, c *Command, q *Request) (Code, bool) {
 	switch {
 	case c.Op == OpSpend && c.Cost == 0:
 		return OK, false // it only looks, and leaves no record
-	case c.Cost > p.Free():
+	}
+	return p.charge(at, c, q, round)
+}
+
+// charge charges c, if there is as much, and records it.
+func (p *Pool) charge(at int64, c *Command, q *Request, round uint64) (Code, bool) {
+	if c.Cost > p.Free() {
 		return Exhausted, false
 	}
 	p.Exact.Charged += c.Cost
 	*q = Request{Op: c.Op, Cost: c.Cost, Charged: c.Cost, Round: round}
-	if c.Op == OpHold {
+	switch c.Op {
+	case OpHold:
 		q.Until = min(c.Until, at+holdMax)
-	} else {
+	case OpSpend:
 		q.Unasked = c.Request.Hi&1 == 1
+	default:
 	}
 	q.change(at, p.Behind)
 	return OK, true
 }
 
+// join charges c in its round, instead of what an earlier one charged: that was let go, or
+// there would be no later one.
+func (p *Pool) join(at int64, c *Command, q *Request) (Code, bool) {
+	switch {
+	case q.Op == 0:
+		return p.charge(at, c, q, c.Round)
+	case q.Op != OpJoin:
+		return Differs, false
+	case c.Round < q.Round, c.Round == q.Round && q.LetGo:
+		return Closed, false
+	case c.Round > q.Round:
+		left := !q.LetGo
+		if left {
+			p.letGo(q)
+			q.change(at, p.Behind)
+		}
+		code, did := p.charge(at, c, q, c.Round)
+		return code, did || left
+	case q.Cost != c.Cost:
+		return Differs, false
+	}
+	return OK, false
+}
+
+// letGo takes back what a request is charged.
+func (p *Pool) letGo(q *Request) {
+	p.Exact.Charged -= q.Charged
+	q.Charged, q.LetGo = 0, true
+}
+
 func (p *Pool) settle(at int64, c *Command, q *Request) (Code, bool) {
 	switch {
-	case q.Op == 0 || q.LetGo:
+	case q.Op == 0 || q.LetGo || q.Op == OpPropose && !q.Sure:
 		return Unknown, false
 	case q.Settled && q.Final == c.Cost:
 		return OK, false
@@ -169,7 +218,9 @@ func (p *Pool) settle(at int64, c *Command, q *Request) (Code, bool) {
 func (p *Pool) conclude(at int64, c *Command, q *Request) (Code, bool) {
 	keep := c.Cost > 0
 	switch {
-	case q.Op != OpSpend:
+	case q.Op == OpJoin:
+		return p.leave(at, c, q)
+	case q.Op != OpPropose:
 		return Unknown, false
 	case c.Round != q.Round:
 		return Differs, false // that round was let go
@@ -178,12 +229,26 @@ func (p *Pool) conclude(at int64, c *Command, q *Request) (Code, bool) {
 			return Differs, false
 		}
 		return OK, false
+	case keep:
+		q.Sure = true
+	default:
+		p.letGo(q)
 	}
-	q.Sure, q.LetGo = keep, !keep
-	if q.LetGo {
-		p.Exact.Charged -= q.Charged
-		q.Charged = 0
+	q.change(at, p.Behind)
+	return OK, true
+}
+
+// leave lets go of what a request joined in the round of c or before. What joins late is
+// refused then.
+func (p *Pool) leave(at int64, c *Command, q *Request) (Code, bool) {
+	switch {
+	case c.Cost > 0 || c.Round < q.Round:
+		return Differs, false
+	case q.LetGo && c.Round == q.Round:
+		return OK, false
 	}
+	p.letGo(q)
+	q.Round = c.Round
 	q.change(at, p.Behind)
 	return OK, true
 }
@@ -233,7 +298,7 @@ const (
 // what is above is Round.
 func (q *Request) AppendTo(b []byte) []byte {
 	b = append(b, format, byte(q.Op))
-	flags := flagsEnd * uint64(q.Round)
+	flags := flagsEnd * q.Round
 	for i, set := range [...]bool{q.Settled, q.Unasked, q.Sure, q.LetGo} {
 		if set {
 			flags |= flagSettled << i
@@ -250,8 +315,8 @@ func DecodeRequest(b []byte) (Request, error) {
 	r := reader{b: b}
 	r.version("request")
 	q := Request{Op: Op(r.octet("op"))}
-	if r.err == nil && q.Op != OpSpend && q.Op != OpHold {
-		r.fail("op=%d: must be %d or %d", q.Op, OpSpend, OpHold)
+	if r.err == nil && !q.Op.Begins() {
+		r.fail("op=%d: must be %d, %d, %d or %d", q.Op, OpSpend, OpHold, OpPropose, OpJoin)
 	}
 	q.Cost = r.uint("cost", limiter.CostMax)
 	q.Charged = r.uint("charged", limiter.CostMax)
@@ -260,7 +325,7 @@ func DecodeRequest(b []byte) (Request, error) {
 	q.Until = int64(r.uint("until", 1000*TimeMax))
 	flags := r.uint("flags", flagsEnd*roundMax+flagsEnd-1)
 	q.Settled, q.Unasked = flags&flagSettled != 0, flags&flagUnasked != 0
-	q.Sure, q.LetGo, q.Round = flags&flagSure != 0, flags&flagLetGo != 0, uint32(flags/flagsEnd)
+	q.Sure, q.LetGo, q.Round = flags&flagSure != 0, flags&flagLetGo != 0, flags/flagsEnd
 	q.Final = r.uint("final", limiter.CostMax)
 	if err := r.end(); err != nil {
 		return Request{}, err

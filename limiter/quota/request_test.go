@@ -20,7 +20,9 @@ func TestExactMode(t *testing.T) {
 	credited := settle(1)
 	credited.Credit = true
 	extend := func(until int64) Command { c := by(OpExtend, 0); c.Until = until; return c }
-	conclude := func(cost uint64, round uint32) Command { c := by(OpConclude, cost); c.Round = round; return c }
+	conclude := func(cost, round uint64) Command { c := by(OpConclude, cost); c.Round = round; return c }
+	propose := by(OpPropose, 4)
+	join := func(cost, round uint64) Command { c := by(OpJoin, cost); c.Round = round; return c }
 	grant := Command{Op: OpEnsure, Holder: owner, Version: 1, Limit: 10, Floor: 5}
 	type exact struct {
 		at            int64
@@ -128,31 +130,68 @@ func TestExactMode(t *testing.T) {
 			{3, by(OpSpend, 0), Differs, 1, 0, 9},
 		}},
 		{"what is let go frees its units, and is made again in the next round", []exact{
-			{0, spend, OK, 4, 0, 6},
+			{0, propose, OK, 4, 0, 6},
 			{1, conclude(0, 0), OK, 0, 0, 10},
 			{2, conclude(0, 0), OK, 0, 0, 10},
 			{3, conclude(4, 0), Differs, 0, 0, 10},
-			{4, by(OpSpend, 0), OK, 0, 0, 10},
+			{4, by(OpSpend, 0), Differs, 0, 0, 10},
 			{5, settle(4), Unknown, 0, 0, 10},
-			{6, by(OpSpend, 11), Exhausted, 0, 0, 10},
-			{7, by(OpSpend, 5), OK, 5, 0, 5},
+			{6, by(OpPropose, 11), Exhausted, 0, 0, 10},
+			{7, by(OpPropose, 5), OK, 5, 0, 5},
 			{8, conclude(0, 0), Differs, 5, 0, 5},
 			{9, conclude(4, 0), Differs, 5, 0, 5},
 			{10, conclude(5, 1), OK, 5, 0, 5},
 		}},
 		{"what is kept is not let go, and can be given back", []exact{
-			{0, spend, OK, 4, 0, 6},
+			{0, propose, OK, 4, 0, 6},
+			{0, settle(1), Unknown, 4, 0, 6},
 			{1, conclude(4, 0), OK, 4, 0, 6},
 			{2, conclude(4, 0), OK, 4, 0, 6},
 			{3, conclude(0, 0), Differs, 4, 0, 6},
-			{4, spend, OK, 4, 0, 6},
+			{4, propose, OK, 4, 0, 6},
 			{5, settle(1), OK, 1, 0, 9},
-			{6, spend, OK, 1, 0, 9},
+			{6, propose, OK, 1, 0, 9},
 		}},
-		{"only a spend is concluded", []exact{
+		{"only what is proposed or joined is concluded", []exact{
 			{0, conclude(4, 0), Unknown, 0, 0, 10},
 			{1, hold, OK, 4, 0, 6},
 			{2, conclude(0, 0), Unknown, 4, 0, 6},
+			{3, join(4, 0), Differs, 4, 0, 6},
+			{4, propose, Differs, 4, 0, 6},
+		}},
+		{"what is proposed when it was forgotten has rounds that it never had", []exact{
+			{1000, propose, OK, 4, 0, 6},
+			{2000, conclude(0, 1<<roundBits), OK, 0, 0, 10},
+			{2000 + 10*minute, propose, OK, 4, 0, 6},
+			{2001 + 10*minute, conclude(4, 1<<roundBits+1), Differs, 4, 0, 6},
+			{2002 + 10*minute, conclude(4, 602<<roundBits), OK, 4, 0, 6},
+		}},
+		{"what joins is charged once in a round, and a later one takes its place", []exact{
+			{0, join(4, 7), OK, 4, 0, 6},
+			{1, join(4, 7), OK, 4, 0, 6},
+			{2, join(3, 7), Differs, 4, 0, 6},
+			{3, join(9, 8), OK, 9, 0, 1},
+			{4, join(4, 7), Closed, 9, 0, 1},
+			{5, conclude(0, 7), Differs, 9, 0, 1},
+			{6, conclude(9, 8), Differs, 9, 0, 1},
+		}},
+		{"what joins and does not fit leaves nothing of an earlier round", []exact{
+			{0, join(4, 7), OK, 4, 0, 6},
+			{1, join(11, 8), Exhausted, 0, 0, 10},
+			{2, join(11, 8), Exhausted, 0, 0, 10},
+			{3, join(4, 8), OK, 4, 0, 6},
+		}},
+		{"who leaves a round leaves all before, and what joins them late is refused", []exact{
+			{0, conclude(0, 9), Unknown, 0, 0, 10},
+			{1, join(4, 7), OK, 4, 0, 6},
+			{2, conclude(0, 9), OK, 0, 0, 10},
+			{3, conclude(0, 9), OK, 0, 0, 10},
+			{4, join(4, 8), Closed, 0, 0, 10},
+			{5, join(4, 9), Closed, 0, 0, 10},
+			{6, settle(1), Unknown, 0, 0, 10},
+			{7, join(5, 10), OK, 5, 0, 5},
+			{8, settle(1), OK, 1, 0, 9},
+			{9, join(5, 10), OK, 1, 0, 9},
 		}},
 		{"both modes share the amount", []exact{
 			{0, grant, OK, 0, 0, 5},

@@ -63,9 +63,9 @@ type Result struct {
 	// Charged and Owed are what the request of an exact command is charged, and
 	// what of it did not fit.
 	Charged, Owed uint64
-	// Round is how often what the request was charged had been let go before, and Sure
-	// says that it will not be any more: see [OpConclude].
-	Round uint32
+	// Round is that of what an OpPropose or OpJoin was charged, and Sure says that it will
+	// not be let go any more: see [OpConclude].
+	Round uint64
 	Sure  bool
 }
 
@@ -79,7 +79,7 @@ func (r Result) AppendTo(b []byte) []byte {
 	if r.Sure {
 		sure = 1
 	}
-	return binary.AppendUvarint(b, uint64(r.Round)<<1|sure)
+	return binary.AppendUvarint(b, r.Round<<1|sure)
 }
 
 // DecodeResult reads the Result that b starts with and returns what follows it.
@@ -95,7 +95,7 @@ func DecodeResult(b []byte) (res Result, rest []byte, err error) {
 	res.Debt, res.Revision = r.units("debt"), r.units("revision")
 	res.Charged, res.Owed = r.units("charged"), r.units("owed")
 	round := r.uint("round", roundMax<<1|1)
-	res.Round, res.Sure = uint32(round>>1), round&1 == 1
+	res.Round, res.Sure = round>>1, round&1 == 1
 	if r.err != nil {
 		return Result{}, nil, r.err
 	}

@@ -210,13 +210,13 @@ func (m *model) command(rng *rand.Rand) quota.Command {
 	window.Start = (m.at/1000/length + rng.Int64N(3) - 1) * length
 	window.End += window.Start
 	key := limiter.Key{Hi: 3<<61 | rng.Uint64N(2), Lo: 1 + rng.Uint64N(2)}
-	ops := []quota.Op{1, 1, 1, 1, 2, 3, 4, 5, 6, 7, 16, 16, 17, 17, 18, 18, 19, 20, 20}
+	ops := []quota.Op{1, 1, 1, 1, 2, 3, 4, 5, 6, 7, 16, 16, 17, 17, 18, 18, 19, 20, 20, 21, 21, 22, 22}
 	c := quota.Command{
 		Op: ops[rng.IntN(len(ops))], Key: key, Window: window,
 		Holder:  quota.Holder{Partition: key.Partition(), Tenure: 1 + rng.Uint64N(3), Life: rng.Uint32N(2)},
 		Version: 1 + rng.Uint64N(3), Limit: 1000, Floor: rng.Uint64N(100), Target: rng.Uint64N(300),
 		Total: rng.Uint64N(200), Spent: rng.Uint64N(50), MaxDebt: 100, Correction: rng.Int64N(200) - 100, Revision: rng.Uint64N(3),
-		Request: limiter.Key{Hi: rng.Uint64N(4)}, Cost: rng.Uint64N(3) * 40, Until: m.at + rng.Int64N(1_000_000), Credit: rng.IntN(2) == 0, Round: rng.Uint32N(2),
+		Request: limiter.Key{Hi: rng.Uint64N(4)}, Cost: rng.Uint64N(3) * 40, Until: m.at + rng.Int64N(1_000_000), Credit: rng.IntN(2) == 0, Round: uint64(m.at/1000)<<20 + rng.Uint64N(2),
 	}
 	if c.Op == quota.OpFreeze { // of windows long ago: frozen ones would leave nothing to do
 		c.Window = window.Near(-5)

@@ -40,7 +40,7 @@ func (l *Ledger) Answer(c *quota.Command) (r quota.Result, ok bool, err error) {
 		r, ok = p.Answer(c)
 		return r, ok, nil
 	}
-	if begins(c.Op) && !looks(c) && c.Cost <= p.Free() && requests < quota.RequestsMax {
+	if c.Op.Begins() && !looks(c) && c.Cost <= p.Free() && requests < quota.RequestsMax {
 		// It will be decided by its entry, which looks the request up. That it was made
 		// before is rare, and then costs an entry that changes nothing.
 		return quota.Result{}, false, nil
@@ -50,7 +50,7 @@ func (l *Ledger) Answer(c *quota.Command) (r quota.Result, ok bool, err error) {
 		return quota.Result{}, false, fmt.Errorf("ledger: group %d: request of %s: %w", l.config.Group, c.Key.Fingerprint(), err)
 	}
 	r, ok = p.Foresee(now, c, q)
-	if begins(c.Op) && !ok && !found && requests >= quota.RequestsMax {
+	if c.Op.Begins() && !ok && !found && requests >= quota.RequestsMax {
 		return quota.Result{Code: quota.Busy}, true, nil
 	}
 	return r, ok, nil
@@ -96,14 +96,11 @@ func (l *Ledger) request(n requestName) (q quota.Request, found bool, err error)
 	return l.readRequest(n)
 }
 
-// begins reports whether the operation makes a request.
-func begins(o quota.Op) bool { return o == quota.OpSpend || o == quota.OpHold }
-
 // looks reports whether c only asks.
 func looks(c *quota.Command) bool { return c.Op == quota.OpSpend && c.Cost == 0 }
 
 // exact reports whether the operation is one of exact mode.
-func exact(o quota.Op) bool { return o >= quota.OpSpend && o <= quota.OpConclude }
+func exact(o quota.Op) bool { return o >= quota.OpSpend && o <= quota.OpJoin }
 
 // beside returns what the windows around that of c use, as use tells it.
 func beside(c *quota.Command, use func(poolName) (uint64, error)) (uint64, error) {
