@@ -39,14 +39,14 @@ func (r *Router) Decide(now limiter.Instant, c *limiter.Call) (done bool) {
 	return r.Table.Decide(now, c)
 }
 
-// Keep has what a quota was charged be creditable until then.
+// Keep has what a quota was charged be creditable until then, and notes in l who was charged.
 func (r *Router) Keep(l *hold.Leg, until limiter.Instant) {
 	switch h := r.quotas.Load(); {
-	case h == nil:
+	case h == nil || l.Former: // what was charged by a process that has ended is creditable anyway
 	case l.Exact():
 		h.Extend(held(l), until)
 	default:
-		h.Keep(l.Key, l.Was, until)
+		l.Holder.Tenure, l.Holder.Life = h.Keep(l.Key, l.Was, until)
 	}
 }
 
@@ -58,14 +58,18 @@ func (r *Router) Refund(l *hold.Leg, units uint64) (credited uint64) {
 	return 0
 }
 
-// Settle has an exact quota be charged cost instead of what it was charged; see
-// holdings.Settle.
+// Settle has an exact quota be charged cost instead of what it was charged, and one that a
+// process charged that has ended, if cost is less; see holdings.Settle and holdings.Credit.
 func (r *Router) Settle(l *hold.Leg, cost uint64, done func(charged, owed uint64, ok bool)) {
-	if h := r.quotas.Load(); h != nil {
+	switch h := r.quotas.Load(); {
+	case h == nil:
+		done(0, 0, false)
+	case l.Former:
+		f := holdings.Former{Key: l.Key, Limit: l.Limit, Partition: l.Partition, Was: l.Was, Tenure: l.Holder.Tenure, Life: l.Holder.Life}
+		h.Credit(f, l.Units-min(cost, l.Units), func(credited uint64) { done(l.Units-credited, 0, true) })
+	default:
 		h.Settle(held(l), cost, done)
-		return
 	}
-	done(0, 0, false)
 }
 
 func held(l *hold.Leg) holdings.Held {

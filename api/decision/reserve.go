@@ -141,7 +141,7 @@ func refusal(o hold.Outcome, id []byte) error {
 	f := &api.Fault{Field: "id", Value: api.Quote(id)}
 	switch o {
 	case hold.Unknown:
-		f.Reason, f.Bound = api.NoReservation, "no reservation of this domain has it: none was made on this node since it started, or it ended more than "+hold.RememberFor.String()+" ago"
+		f.Reason, f.Bound = api.NoReservation, "no reservation of this domain has it: none was made on this node, or it ended more than "+hold.RememberFor.String()+" ago, or the node has crashed since"
 	case hold.Differs:
 		f.Reason, f.Bound = api.OtherReservation, "the reservation was made for something else, or was ended with another cost"
 	case hold.Busy:

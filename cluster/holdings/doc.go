@@ -5,7 +5,8 @@
 // at once; a charge that needs units which are not here parks its call until the
 // ledger has answered. All that is admitted was granted before, in a committed
 // command, so nothing here can admit too much: a crash loses units, it never makes
-// any. A give-back is credited if the units were charged here, in the same window.
+// any. A give-back is credited if the units were charged here, in the same window;
+// what an earlier process has charged goes back to the pool by [Holdings.Credit].
 //
 // Of quotas in exact mode nothing is held: each charge is a command, and the ledger's
 // answer decides it.

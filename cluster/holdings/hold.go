@@ -6,14 +6,18 @@ import "github.com/headgate/headgate/limiter"
 // yet. A charge's Was says in which window they were charged here.
 
 // Keep remembers the counter of key and of the window that was says until a while after
-// until, also if nobody asks for it, so that what was charged can be given back.
-func (h *Holdings) Keep(key limiter.Key, was, until limiter.Instant) {
+// until, also if nobody asks for it, so that what was charged can be given back. It
+// returns who was charged, as [Former] has it; no tenure if the counter is forgotten.
+func (h *Holdings) Keep(key limiter.Key, was, until limiter.Instant) (tenure uint64, life uint32) {
 	s := h.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if k := s.counters.get(place{key, int64(was) - 1}); k != nil {
-		k.asked = max(k.asked, until)
+	k := s.counters.get(place{key, int64(was) - 1})
+	if k == nil {
+		return 0, 0
 	}
+	k.asked = max(k.asked, until)
+	return h.cfg.Tenure, k.holding.Life()
 }
 
 // Refund gives back units that were charged to key in the window that was says, and

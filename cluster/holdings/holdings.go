@@ -20,6 +20,7 @@ type Holdings struct {
 
 	crossings chan Crossing
 	refusals  refusals
+	formers   formers
 
 	share   int64              // counters that one domain has at most while there are several
 	several atomic.Bool        // whether there are

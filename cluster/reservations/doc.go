@@ -9,15 +9,16 @@
 // back.
 //
 // It decides nothing and keeps no counter: a [Decider] does. What is known of each
-// reservation is in a book of limiter/hold. It is not kept on disk: when the process ends,
-// open reservations are charged in full.
+// reservation is in a book of limiter/hold. It is not on disk while the process runs: after a
+// crash open reservations are charged in full. One that ends in order saves it
+// ([Reservations.Save]), and the next one gives back for it ([Reservations.Restore]).
 //
 // Concurrency: safe for concurrent use. One lock guards the book, and is never held
 // while something is decided. Reserve and Settle wait for the Decider, as long as their
 // context lasts; no goroutine is started.
 //
-// Errors: only a Config has them. Everything else is an outcome of limiter/hold, and a
+// Errors: a Config has them, and [Read] and [Reservations.Save]. Everything else is an outcome of limiter/hold, and a
 // denial is a decision.
 //
-// See docs/adr/0021-reservations.md.
+// See docs/adr/0021-reservations.md and docs/adr/0029-reservations-survive-a-stop.md.
 package reservations

@@ -90,7 +90,7 @@ func (s *settlement) giveBack(now limiter.Instant) {
 			row.Returned = ch.Cost
 		}
 		switch {
-		case l.Exact():
+		case l.Exact() || l.Former:
 			row.Returned = 0 // next has it settled
 		case ch.Cost == 0:
 		case l.Limit.Kind == limiter.KindQuota:
@@ -107,11 +107,12 @@ func (s *settlement) giveBack(now limiter.Instant) {
 // reserved, until something has to wait or all is done.
 func (s *settlement) next(now limiter.Instant) {
 	for ; s.at < len(s.legs); s.at++ {
-		if l := &s.legs[s.at]; l.Exact() {
-			s.r.cfg.Decider.Settle(l, s.result.Legs[s.at].Cost, s.settled)
+		l, row := &s.legs[s.at], &s.result.Legs[s.at]
+		if l.Exact() || l.Former && row.Cost < row.Reserved {
+			s.r.cfg.Decider.Settle(l, row.Cost, s.settled)
 			return
 		}
-		if row := &s.result.Legs[s.at]; row.Cost > row.Reserved {
+		if row.Cost > row.Reserved {
 			s.excess, s.tries = row.Cost-row.Reserved, 0
 			if !s.charge(now, s.excess) {
 				return
@@ -121,7 +122,7 @@ func (s *settlement) next(now limiter.Instant) {
 	s.finish(now)
 }
 
-// settled notes what the ledger has made of the leg at s.at, which is exact, and goes on.
+// settled notes what the ledger has made of the leg at s.at, and goes on.
 func (s *settlement) settled(charged, owed uint64, ok bool) {
 	row := &s.result.Legs[s.at]
 	if !ok {

@@ -22,11 +22,13 @@ const sweepStep = 256
 type Decider interface {
 	// Decide is that of api.Decider.
 	Decide(now limiter.Instant, c *limiter.Call) (done bool)
-	// Keep has what a quota was charged be creditable until then.
+	// Keep has what a quota was charged be creditable until then, and notes who was charged
+	// in l.
 	Keep(l *hold.Leg, until limiter.Instant)
 	// Refund gives back units of a quota, and returns how many were credited.
 	Refund(l *hold.Leg, units uint64) (credited uint64)
-	// Settle has an exact quota be charged cost instead. done is told what is charged then, and
+	// Settle has an exact quota be charged cost instead, or one of a process that has ended, if
+	// cost is less than what it was charged. done is told what is charged then, and
 	// what is owed beyond that; ok is false if it stays as it was. It is called before Settle returns, or from any goroutine.
 	Settle(l *hold.Leg, cost uint64, done func(charged, owed uint64, ok bool))
 	// Owe records use that has happened of the quota of ch, and returns how much of
@@ -119,11 +121,11 @@ func (r *Reservations) Extend(now limiter.Instant, id limiter.Key, lifetime time
 	e.Lifetime = x.Deadline.Sub(now)
 	c := &limiter.Call{Holder: id, Lifetime: e.Lifetime}
 	for i := range x.Legs {
-		switch l := &x.Legs[i]; l.Limit.Kind {
+		switch l := x.Legs[i]; l.Limit.Kind {
 		case limiter.KindConcurrency:
 			c.Add(limiter.Charge{Key: l.Key, Limit: l.Limit, Partition: l.Partition, Cost: 1, Op: limiter.OpRenew})
 		case limiter.KindQuota:
-			r.cfg.Decider.Keep(l, x.Deadline)
+			r.cfg.Decider.Keep(&l, x.Deadline)
 		default:
 		}
 	}

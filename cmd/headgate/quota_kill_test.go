@@ -49,6 +49,7 @@ type victim struct {
 	dir  string
 	cmd  *exec.Cmd
 	addr string // of the gRPC port
+	web  string // of the HTTP port
 	adm  string // of the admin API
 	logs sync.WaitGroup
 }
@@ -97,7 +98,7 @@ func (v *victim) start() {
 	ready := make(chan []string, 1)
 	v.logs.Go(func() {
 		defer close(ready)
-		re := regexp.MustCompile(`msg="headgate is ready" grpc=(\S+) .*admin=(\S+)`)
+		re := regexp.MustCompile(`msg="headgate is ready" grpc=(\S+) http=(\S+) admin=(\S+)`)
 		for lines := bufio.NewScanner(log); lines.Scan(); {
 			if m := re.FindStringSubmatch(lines.Text()); m != nil {
 				ready <- m[1:]
@@ -109,7 +110,7 @@ func (v *victim) start() {
 	if !ok {
 		v.t.Fatal("the node ended before it was ready")
 	}
-	v.addr, v.adm = addrs[0], addrs[1]
+	v.addr, v.web, v.adm = addrs[0], addrs[1], addrs[2]
 }
 
 // quota asks the node what it has of a limit's only counter.

@@ -73,6 +73,7 @@ type node struct {
 	reserved  *reservations.Reservations
 	quotas    *quotas
 	saved     savedTable
+	held      savedReservations
 	policies  *policies
 	modes     *modes
 	counters  *counters
@@ -132,6 +133,9 @@ func (n *node) run(ctx context.Context) error {
 		n.server.Close() // it has goroutines of its own
 		return err
 	}
+	if !n.policies.remote {
+		n.resumeReservations(n.policies.current.Load().Limits())
+	}
 	failed := make(chan error, len(n.doors))
 	var doors, background sync.WaitGroup
 	for _, d := range n.doors {
@@ -158,6 +162,7 @@ func (n *node) run(ctx context.Context) error {
 	if n.Config.Table.Save {
 		err = errors.Join(err, n.saved.save(n.table))
 	}
+	err = errors.Join(err, n.saveReservations())
 	n.Log.Info("stopped", slog.Bool("gracefully", err == nil))
 	return err
 }
@@ -175,11 +180,8 @@ func (n *node) build() error {
 	if n.table, err = newTable(&c.Table); err != nil {
 		return err
 	}
-	n.saved = savedTable{file: n.data.file(savedName), clock: n.clock, log: n.Log}
-	if c.Table.Save {
-		if err := n.saved.load(n.table); err != nil {
-			return err
-		}
+	if err := n.loadSaved(); err != nil {
+		return err
 	}
 	n.router.Table = n.table
 	n.quotas = &quotas{dir: n.data.file(quotasName), data: n.data, settings: &c.Quotas, now: n.clock.Now, log: n.Log, router: &n.router}
@@ -225,6 +227,18 @@ func (n *node) build() error {
 	return err
 }
 
+// loadSaved reads what the process before has left.
+func (n *node) loadSaved() error {
+	n.saved = savedTable{savedFile: savedFile{file: n.data.file(savedName), what: "counters", log: n.Log}, clock: n.clock}
+	n.held = savedReservations{savedFile: savedFile{file: n.data.file(heldName), what: "reservations", log: n.Log}}
+	if n.Config.Table.Save {
+		if err := n.saved.load(n.table); err != nil {
+			return err
+		}
+	}
+	return n.held.load()
+}
+
 // newREST makes the doors of the HTTP port that decide, with the bounds of gRPC's.
 func (n *node) newREST(edge *rpc.Config) (*rest.Handler, error) {
 	c := &n.Config.HTTP
@@ -244,6 +258,9 @@ func (n *node) install(version uint64, limits []*limiter.Limit) {
 	n.table.Install(limits)
 	n.quotas.install(version, limits)
 	n.metrics.Decisions.Install(limits)
+	if n.policies.remote && n.policies.received {
+		n.resumeReservations(limits)
+	}
 	select {
 	case n.convert <- struct{}{}:
 	default: // it will be looked at anyway

@@ -16,6 +16,7 @@ const (
 	lockName   = "lock"
 	secretName = "key-secret"
 	savedName  = "counters"
+	heldName   = "reservations"
 	quotasName = "quotas"
 	storeName  = "store"     // in quotasName
 	unfinished = ".tmp-"     // after a file's name: it is being written
@@ -75,7 +76,8 @@ func lockDataDir(path string) (*dataDir, error) {
 // isUnfinished reports whether name is of a file that writeFile had not
 // finished when its process was killed.
 func isUnfinished(name string) bool {
-	return strings.HasPrefix(name, savedName+unfinished) || strings.HasPrefix(name, secretName+unfinished) ||
+	return strings.HasPrefix(name, savedName+unfinished) || strings.HasPrefix(name, heldName+unfinished) ||
+		strings.HasPrefix(name, secretName+unfinished) ||
 		strings.HasPrefix(name, restoringName+unfinished) || strings.HasPrefix(name, placeName+unfinished)
 }
 

@@ -272,7 +272,7 @@ func TestDamagedCountersAreSetAsideLoudly(t *testing.T) {
 	write(t, saved+".damaged-20200101T000000.000000000", "an older one")
 	n = startNode(t, c)
 	allow(t, n, "alice", true, false)
-	if !strings.Contains(n.log.String(), "level=ERROR msg=\"saved counters are damaged") {
+	if !strings.Contains(n.log.String(), "level=ERROR msg=\"a saved file is damaged: starting without what it had\" what=counters") {
 		t.Errorf("log:\n%s", n.log)
 	}
 	aside, err := filepath.Glob(saved + ".damaged-*")

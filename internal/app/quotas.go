@@ -136,6 +136,13 @@ func (q *quotas) open() error {
 	return nil
 }
 
+// holder returns the tenure of this process; 0 if it serves no quotas.
+func (q *quotas) holder() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.tenure
+}
+
 // install makes the quotas among limits those in force. ready has accepted them.
 func (q *quotas) install(version uint64, limits []*limiter.Limit) {
 	list, err := holdings.Quotas(limits)

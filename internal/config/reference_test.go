@@ -64,7 +64,8 @@ The default of ` + "`data_dir`" + ` is the first of: ` + "`$STATE_DIRECTORY`" + 
 | ` + "`lock`" + ` | held by the process that uses the directory: a second one ends with an error |
 | ` + "`key-secret`" + ` | 16 random bytes, mode 0600, made once. Whoever has it can find out which counter a value has. Without it saved counters are of no use |
 | ` + "`counters`" + ` | the counters as of the last graceful stop, removed once loaded. There are none after a crash or ` + "`kill -9`" + `: counters then start afresh |
-| ` + "`counters.damaged-*`" + ` | the latest file that could not be read: set aside, the node started with fresh counters and said so in the log |
+| ` + "`reservations`" + ` | the [reservations](../guides/llm-gateway.md#when-the-node-ends) of the last graceful stop, removed before anybody is served |
+| ` + "`counters.damaged-*`, `reservations.damaged-*`" + ` | the latest file that could not be read: set aside, the node started without what was in it and said so in the log |
 `)
 	return b.String()
 }

@@ -20,6 +20,16 @@ type Leg struct {
 	// Request is what the ledger has the charge of an exact quota under; zero for
 	// all others.
 	Request limiter.Key
+	// Holder is who has charged an escrow quota; zero if that is not known, and for all
+	// others. Former says that its process has ended.
+	Holder Holder
+	Former bool
+}
+
+// A Holder is a process as the ledger knows it: its tenure, and which life of the counter.
+type Holder struct {
+	Tenure uint64
+	Life   uint32
 }
 
 // Exact reports whether the ledger holds what l has charged.

@@ -16,7 +16,8 @@ const (
 	// within the amount.
 	OpEnsure Op = 1
 	// OpReturn says that Holder has given back Total units so far. The holder
-	// lowers its balance before it proposes this.
+	// lowers its balance before it proposes this. Of a holder whose process has ended,
+	// what callers give back of its charges is returned by the one that came after it.
 	OpReturn Op = 2
 	// OpClose says that Holder is done with this window for good, and that of what
 	// it was granted and did not return it spent Spent.

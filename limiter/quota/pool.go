@@ -59,7 +59,8 @@ type Share struct {
 	// Told is the most that it has told to have spent. It decides nothing: it says how
 	// much is stranded when the holder is lost.
 	Told uint64
-	// Closed means that it spent exactly Granted − Returned and gets no more.
+	// Closed means that it spent exactly Granted − Returned and gets no more. What callers
+	// give back of that later is returned, too.
 	Closed bool
 }
 
@@ -228,8 +229,6 @@ func (p *Pool) giveBack(c *Command) (Code, bool) {
 		return Unknown, false
 	case c.Total <= p.Shares[i].Returned:
 		return OK, false // done before
-	case p.Shares[i].Closed:
-		return Closed, false
 	case c.Total > p.Shares[i].Granted:
 		return Unknown, false
 	}

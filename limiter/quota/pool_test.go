@@ -88,7 +88,16 @@ func TestPool(t *testing.T) {
 			{closing(a, 2), answered{OK, 6, 4, 8, 10, 0, 0}},
 			{closing(a, 2), answered{OK, 6, 4, 8, 10, 0, 0}},
 			{giveBack(a, 3), answered{OK, 6, 4, 8, 10, 0, 0}},
-			{giveBack(a, 5), answered{Closed, 6, 4, 8, 10, 0, 0}},
+			{ensure(a, 7, 7), answered{Closed, 6, 4, 8, 10, 0, 0}},
+		}, Pool{Shares: []Share{{Holder: a, Granted: 6, Returned: 4, Closed: true}}}},
+		{"what a closed holder had spent comes back once, and no more than that", []step{
+			{ensure(a, 6, 6), answered{OK, 6, 0, 4, 10, 0, 0}},
+			{closing(a, 5), answered{OK, 6, 1, 5, 10, 0, 0}},
+			{giveBack(a, 0), answered{OK, 6, 1, 5, 10, 0, 0}},
+			{giveBack(a, 4), answered{OK, 6, 4, 8, 10, 0, 0}},
+			{giveBack(a, 4), answered{OK, 6, 4, 8, 10, 0, 0}},
+			{closing(a, 5), answered{OK, 6, 4, 8, 10, 0, 0}},
+			{giveBack(a, 7), answered{Unknown, 6, 4, 8, 10, 0, 0}},
 			{ensure(a, 7, 7), answered{Closed, 6, 4, 8, 10, 0, 0}},
 		}, Pool{Shares: []Share{{Holder: a, Granted: 6, Returned: 4, Closed: true}}}},
 		{"a close of one that was granted nothing keeps a late grant out", []step{
