@@ -59,9 +59,9 @@ func openGroup(cfg *Config, s *stream) (*group, error) {
 	}
 	g.log = log
 	logger := cfg.Events.logger(g.id, &g.ended)
-	trans := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	trans := newEntrance(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: s, MaxPool: 3, Timeout: cfg.IOTimeout, Logger: logger, ServerAddressProvider: cfg.provider(),
-	})
+	}), log)
 	rc := g.raftConfig()
 	rc.Logger, rc.NoSnapshotRestoreOnStart = logger, stores.Restored
 	if err = g.bootstrap(rc, stores, trans); err == nil {
