@@ -103,6 +103,7 @@ type front struct {
 	limit *limiter.Limit
 	when  *calendar.Calendar
 	fault func(submit) submit // that is planted, or nil
+	rest  func(limiter.Instant, *limiter.Call)
 
 	mu   sync.Mutex
 	over map[*grants.Driver]*holdings.Holdings
@@ -114,6 +115,7 @@ type submit = func(quota.Command, grants.Done) error
 func newFront(t *testing.T, a *arena, fault func(submit) submit) *front {
 	t.Helper()
 	f := &front{arena: a, fault: fault, over: map[*grants.Driver]*holdings.Holdings{}}
+	f.rest = func(limiter.Instant, *limiter.Call) {}
 	f.limit = &limiter.Limit{Spec: limiter.Spec{
 		ID: limiter.LimitID{1}, Def: 1, Kind: limiter.KindQuota, Amount: exactAmount,
 		Quota: &limiter.QuotaTerms{Schedule: limiter.Schedule{Unit: limiter.PerDay}, Exact: true},
@@ -143,7 +145,7 @@ func (f *front) at(node int) *holdings.Holdings {
 		send = f.fault(send)
 	}
 	h, err := holdings.New(holdings.Config{
-		Submit: send, Rest: func(limiter.Instant, *limiter.Call) {}, Now: wall, Tenure: uint64(len(f.over)) + 1,
+		Submit: send, Rest: f.rest, Now: wall, Tenure: uint64(len(f.over)) + 1,
 	})
 	if err != nil {
 		panic(err)
