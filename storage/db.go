@@ -142,7 +142,7 @@ func (id Identity) accepts(c Config) error {
 }
 
 // identify compares the database's identity with the file's, and makes both on
-// the first open: the database's first, which is what counts.
+// the first open, or of this format: the database's first, which is what counts.
 func (d *DB) identify(c Config, recorded Identity, found bool) error {
 	id, known, err := d.recordedIdentity(c)
 	if err != nil {
@@ -156,8 +156,8 @@ func (d *DB) identify(c Config, recorded Identity, found bool) error {
 	} else if err := id.accepts(c); err != nil {
 		return err
 	}
-	if !known || (id.Node == "" && c.Node != "") {
-		id.Node = c.Node
+	if before := id; !known || before != before.taken(c) {
+		id = before.taken(c)
 		b := d.NewBatch()
 		if err := b.Set(storeKey(), id.text(), nil); err != nil {
 			return err
@@ -171,6 +171,15 @@ func (d *DB) identify(c Config, recorded Identity, found bool) error {
 		return nil
 	}
 	return writeIdentity(c.FS, c.Dir, id)
+}
+
+// taken returns what id is once it was opened with c: of this format, and of the node that
+// is named first.
+func (id Identity) taken(c Config) Identity {
+	if id.Format = FormatVersion; id.Node == "" {
+		id.Node = c.Node
+	}
+	return id
 }
 
 // recordedIdentity reads the identity that the database has; known is false if

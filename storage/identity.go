@@ -14,8 +14,10 @@ import (
 )
 
 // FormatVersion is the layout of keys and values that this version writes, and
-// the newest that it reads.
-const FormatVersion = 1
+// the newest that it reads. It reads older ones as they are: Open makes the directory one of
+// this format, which no older version opens. Format 1 has no blocks of requests: see package
+// ledger.
+const FormatVersion = 2
 
 // identityFile is read before anything else is touched, also by people; the
 // database holds the same text.

@@ -104,15 +104,43 @@ func TestANewerFormatIsRefusedAndNothingTouched(t *testing.T) {
 	if err := fs.MkdirAll("data/store", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := write(fs, "data/store/STORE", "headgate store\nformat 2\nwhatever comes\n"); err != nil {
+	if err := write(fs, "data/store/STORE", "headgate store\nformat 3\nwhatever comes\n"); err != nil {
 		t.Fatal(err)
 	}
 	_, err := Open(small(fs))
-	if !errors.Is(err, ErrNewerFormat) || !strings.Contains(err.Error(), "it has format 2, this version reads up to 1") {
+	if !errors.Is(err, ErrNewerFormat) || !strings.Contains(err.Error(), "it has format 3, this version reads up to 2") {
 		t.Fatal(err)
 	}
 	if names, err := fs.List("data/store"); err != nil || len(names) != 1 {
 		t.Fatal(names, err)
+	}
+}
+
+// What is older is read, and then no older version's any more: also if a crash comes
+// between the database, which says so first, and the file.
+func TestAnOlderFormatIsRaisedWhenItIsOpened(t *testing.T) {
+	for _, tt := range []struct{ file, database int }{{1, 1}, {1, FormatVersion}} {
+		fs := vfs.NewMem()
+		d := mustOpen(t, small(fs))
+		id := d.Identity()
+		id.Format = tt.database
+		b := d.NewBatch()
+		if err := errors.Join(b.Set(storeKey(), id.text(), nil), d.Commit(b, pebble.Sync), d.Close()); err != nil {
+			t.Fatal(err)
+		}
+		id.Format = tt.file
+		if err := writeIdentity(fs, "data/store", id); err != nil {
+			t.Fatal(err)
+		}
+		id.Format = FormatVersion
+		for range 2 {
+			d = mustOpen(t, small(fs))
+			inFile, _, err1 := readIdentity(fs, "data/store")
+			inDatabase, _, err2 := d.recordedIdentity(small(fs))
+			if err := errors.Join(err1, err2, d.Close()); err != nil || d.Identity() != id || inFile != id || inDatabase != id {
+				t.Errorf("%+v: %v: %+v, %+v and %+v, want %+v", tt, err, d.Identity(), inFile, inDatabase, id)
+			}
+		}
 	}
 }
 
@@ -488,7 +516,7 @@ func TestSpansHoldTheirKindAndNothingElse(t *testing.T) {
 
 func FuzzParseIdentity(f *testing.F) {
 	f.Add(newIdentity("n1").text())
-	f.Add([]byte("headgate store\nformat 2\nx"))
+	f.Add([]byte("headgate store\nformat 3\nx"))
 	f.Add([]byte("headgate store\nformat 1\nid 00\nnode \n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		id, err := parseIdentity(b)

@@ -218,7 +218,7 @@ func TestARestoreRefusesWhatItCantMakeWhole(t *testing.T) {
 	}{
 		"damaged":        {string(whole[:len(whole)/2]) + "x" + string(whole[len(whole)/2+1:]), ErrBackup, "is damaged, at byte"},
 		"cut off":        {string(whole[:len(whole)-3]), ErrBackup, "cut off"},
-		"newer":          {strings.Replace(string(whole), "format 1", "format 2", 1), storage.ErrNewerFormat, "format 2"},
+		"newer":          {strings.Replace(string(whole), "format 2", "format 3", 1), storage.ErrNewerFormat, "format 3"},
 		"something else": {"hello", ErrBackup, "does not begin"},
 	} {
 		write(t, broken, in.content)

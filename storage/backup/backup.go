@@ -9,8 +9,9 @@ import (
 	"github.com/headgate/headgate/storage/ledger"
 )
 
-// Format is the version of the format that Write writes, and the newest that Read reads.
-const Format = 1
+// Format is the version of the format that Write writes, and the newest that Read reads. In
+// version 1 a ledger has a record for each request, and no blocks.
+const Format = 2
 
 // SecretBytes is the length of the secret.
 const SecretBytes = 16

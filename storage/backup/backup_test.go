@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"strings"
@@ -147,10 +148,19 @@ func TestDamageIsSaidToBeWhereItIs(t *testing.T) {
 
 func TestANewerFormatIsNotCalledDamaged(t *testing.T) {
 	whole := written(t, 0)
-	newer := bytes.Replace(whole, []byte("format 1"), []byte("format 2"), 1)
+	newer := bytes.Replace(whole, []byte("format 2"), []byte("format 3"), 1)
 	var damaged *DamagedError
-	if _, err := Read(bytes.NewReader(newer), Use{}); !errors.Is(err, storage.ErrNewerFormat) || errors.As(err, &damaged) || !strings.Contains(err.Error(), "format 2") {
+	if _, err := Read(bytes.NewReader(newer), Use{}); !errors.Is(err, storage.ErrNewerFormat) || errors.As(err, &damaged) || !strings.Contains(err.Error(), "format 3") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestAnOlderFormatIsRead(t *testing.T) {
+	older := bytes.Replace(written(t, 3), []byte("format 2"), []byte("format 1"), 1)
+	sum := sha256.Sum256(older[:len(older)-sha256.Size])
+	older = append(older[:len(older)-sha256.Size], sum[:]...)
+	if m, err := Read(bytes.NewReader(older), Use{}); err != nil || len(m.Groups) == 0 {
+		t.Errorf("%+v, %v", m, err)
 	}
 }
 
@@ -190,7 +200,7 @@ func FuzzRead(f *testing.F) {
 	whole := written(f, 3)
 	f.Add(whole)
 	f.Add(whole[:len(whole)/2])
-	f.Add(bytes.Replace(whole, []byte("format 1"), []byte("format 2"), 1))
+	f.Add(bytes.Replace(whole, []byte("format 2"), []byte("format 3"), 1))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := Read(bytes.NewReader(b), Use{})
 		if (m == nil) == (err == nil) {

@@ -3,7 +3,7 @@
 //
 // A backup is
 //
-//	"headgate backup\nformat 1\n"
+//	"headgate backup\nformat 2\n"
 //	sections  kind(1) chunks 0(4): the secret, each group, the manifest
 //	end       0(1) SHA-256(32) of everything before it
 //

@@ -36,6 +36,8 @@ func (t *tally) add(key, value []byte) error {
 		t.counters++
 	case recordRequest:
 		t.requests++
+	case recordBlock:
+		return eachInBlock(value, func(*blockItem) error { t.requests++; return nil })
 	default:
 	}
 	return nil

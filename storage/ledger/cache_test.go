@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -100,58 +101,78 @@ func TestACacheIsBoundedAndKeepsWhatIsAskedFor(t *testing.T) {
 	}
 }
 
-// TestKnownIsAMultiset: it has what was added and not removed, also where hashes or the
-// slots that they begin at are equal.
+// TestKnownIsAMultiset: it has what was added and not removed, also where hashes, or
+// blocks, or the slots that they begin at are equal.
 func TestKnownIsAMultiset(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var k known
-		var model []uint64
+		var model []place
 		hash := rapid.OneOf(rapid.Uint64Range(1, 40), rapid.Map(rapid.Uint64Range(1, 40), func(v uint64) uint64 { return v<<32 | 63 }))
 		for range rapid.IntRange(0, 400).Draw(rt, "steps") {
-			h := hash.Draw(rt, "hash")
+			p := place{hash.Draw(rt, "hash"), rapid.Uint64Range(0, 2).Draw(rt, "block")}
 			if slots := k.fitted(rapid.IntRange(0, 40).Draw(rt, "more")); slots != nil {
 				k.slots = slots
 			}
-			if at := slices.Index(model, h); at >= 0 && rapid.Bool().Draw(rt, "remove") {
-				k.remove(h)
+			if at := slices.Index(model, p); at >= 0 && rapid.Bool().Draw(rt, "remove") {
+				k.remove(p)
 				model = slices.Delete(model, at, at+1)
 			} else {
-				k.add(h)
-				model = append(model, h)
+				k.add(p)
+				model = append(model, p)
 			}
-			if k.n != len(model) || k.has(h) != slices.Contains(model, h) {
-				rt.Fatalf("%d of %d; has %x: %v", k.n, len(model), h, k.has(h))
+			if k.n != len(model) {
+				rt.Fatalf("%d of %d", k.n, len(model))
 			}
+			sameKnown(rt, &k, model, p.hash)
 		}
 		for v := range uint64(41) {
 			for _, h := range []uint64{v, v<<32 | 63} {
-				if h != 0 && k.has(h) != slices.Contains(model, h) {
-					rt.Fatalf("has %x: %v", h, k.has(h))
+				if h != 0 {
+					sameKnown(rt, &k, model, h)
 				}
 			}
 		}
 	})
 }
 
-func TestAKnownShrinksAndGivesUpAtItsBound(t *testing.T) {
-	hash := func(i uint64) uint64 { return (&requestName{id: limiter.Key{Lo: i}}).hash() }
-	var k known
-	for i := range uint64(knownMax) {
-		k.add(hash(i))
+// sameKnown compares what k has of a hash with a model.
+func sameKnown(rt *rapid.T, k *known, model []place, h uint64) {
+	got := map[place]bool{}
+	for _, p := range k.of(h) {
+		if got[place{hash: h}] {
+			rt.Fatalf("%x: it may move from a block that is looked at last: %v", h, k.of(h))
+		}
+		got[p] = true
 	}
-	if len(k.slots) != 2*knownMax || k.has(hash(knownMax)) {
+	for _, p := range model {
+		if p.hash == h && !got[p] {
+			rt.Fatalf("%x: %v, without %v", h, k.of(h), p)
+		}
+	}
+	for p := range got {
+		if !slices.Contains(model, p) {
+			rt.Fatalf("%x: %v, with %v", h, k.of(h), p)
+		}
+	}
+}
+
+func TestAKnownGrowsAndShrinks(t *testing.T) {
+	at := func(i uint64) place {
+		return place{(&requestName{id: limiter.Key{Lo: i}}).hash(), i % 3}
+	}
+	const n = 100_000
+	var k known
+	for i := range uint64(n) {
+		k.add(at(i))
+	}
+	if len(k.slots) < 2*n || len(k.slots) > 4*n || k.of(at(n).hash) != nil {
 		t.Fatalf("%d slots", len(k.slots))
 	}
-	full := k
-	full.add(hash(knownMax))
-	if full.remove(hash(1)); !full.has(hash(1)) || !full.has(hash(knownMax+9)) || full.slots != nil {
-		t.Fatal("beyond its bound it has to take every request to be there")
-	}
-	for i := range uint64(knownMax) {
-		k.remove(hash(i))
+	for i := range uint64(n) {
+		k.remove(at(i))
 	}
 	k.slots = k.fitted(0)
-	if len(k.slots) != knownSlotsMin || k.n != 0 || k.has(hash(1)) {
+	if len(k.slots) != knownSlotsMin || k.n != 0 || k.of(at(1).hash) != nil {
 		t.Fatalf("%d slots for %d", len(k.slots), k.n)
 	}
 }
@@ -163,14 +184,19 @@ func agree(t *testing.T, l *Ledger) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := l.requestsOf(v.state)
+	k, numbers, err := l.requestsOf(v.state)
 	if err := errors.Join(err, v.close()); err != nil {
 		t.Fatal(err)
 	}
-	sorted := func(k *known) []uint64 {
-		all := slices.DeleteFunc(slices.Clone(k.slots), func(h uint64) bool { return h == 0 })
-		slices.Sort(all)
+	sorted := func(k *known) []place {
+		all := slices.DeleteFunc(slices.Clone(k.slots), func(p place) bool { return p.hash == 0 })
+		slices.SortFunc(all, func(p, q place) int { return cmp.Or(cmp.Compare(p.hash, q.hash), cmp.Compare(p.block, q.block)) })
 		return all
+	}
+	for due, next := range numbers {
+		if due > l.group.Time()/1000 && l.work.numbers[due] < next {
+			t.Fatalf("the next block that is due at %d has number %d, which is taken: %d come next", due, l.work.numbers[due], next)
+		}
 	}
 	if got, want := sorted(&l.known), sorted(&k); !slices.Equal(got, want) {
 		t.Fatalf("%d requests are known, there are %d", len(got), len(want))

@@ -15,6 +15,8 @@
 // the entry did. So a crash leaves the state of some earlier index, from where raft
 // applies the log again; what was applied is skipped.
 //
+// Requests that are new are recorded together, in blocks: see block.go.
+//
 // Pools that were asked for lately are kept in memory, and so is which requests of exact
 // mode have a record: a counter in use and a request that is new are not looked up in the
 // database. Of pools, filters of the windows in use have those that have a record, so that
@@ -31,5 +33,6 @@
 // it answers everything with that error, tells Config.Stopped, and is as it was when
 // the node starts again.
 //
-// See docs/adr/0015-ledger-on-pebble.md and docs/adr/0025-exact-decisions-without-reads.md.
+// See docs/adr/0015-ledger-on-pebble.md, docs/adr/0025-exact-decisions-without-reads.md and
+// docs/adr/0030-spends-recorded-together.md.
 package ledger

@@ -17,14 +17,18 @@ import (
 //	pool     2 name               quota's pool
 //	request  3 name id(16)        quota's request, of exact mode
 //	due      4 due(6) name id(16) nothing: there is a request, to be forgotten then
+//	block    5 number(8)          requests, to be forgotten together: see block
 //
-// where a name is kept(6) start(5) end(5) rolling(1) key(16), all big-endian.
+// where a name is kept(6) start(5) end(5) rolling(1) key(16), all big-endian. A request is
+// in one place: it has a request and a due, or is in a block. A store of format 1 has no
+// blocks.
 const (
 	recordHead    = 0
 	recordTenure  = 1
 	recordPool    = 2
 	recordRequest = 3
 	recordDue     = 4
+	recordBlock   = 5
 )
 
 // Lengths of keys, behind storage's prefix and the byte of the state.
@@ -33,6 +37,7 @@ const (
 	poolKeyBytes    = 1 + nameBytes
 	requestKeyBytes = 1 + nameBytes + idBytes
 	dueKeyBytes     = 1 + 6 + nameBytes + idBytes
+	blockKeyBytes   = 1 + 8
 
 	nameBytes = 6 + 5 + 5 + 1 + idBytes
 	idBytes   = 16
@@ -85,13 +90,20 @@ func parseName(b []byte) (n poolName, err error) {
 	if len(b) != nameBytes {
 		return n, fmt.Errorf("%x is no name of a pool", b)
 	}
-	n.window = quota.Window{Start: uint40(b[6:]), End: uint40(b[11:]), Rolling: b[16]}
-	w := n.window
-	if w.Start >= w.End || w.End > quota.TimeMax || w.Rolling > quota.RollingMax || kept(w) != uint48(b) {
+	if n.window, err = parseWindow(b[6:]); err != nil || kept(n.window) != uint48(b) {
 		return n, fmt.Errorf("%x is no name of a pool: its window is none", b)
 	}
 	n.key = parseID(b[17:])
 	return n, nil
+}
+
+// parseWindow reads start(5) end(5) rolling(1).
+func parseWindow(b []byte) (quota.Window, error) {
+	w := quota.Window{Start: uint40(b), End: uint40(b[5:]), Rolling: b[10]}
+	if w.Start >= w.End || w.End > quota.TimeMax || w.Rolling > quota.RollingMax {
+		return quota.Window{}, fmt.Errorf("%x is no window", b[:windowBytes])
+	}
+	return w, nil
 }
 
 // A requestName names a request of exact mode.

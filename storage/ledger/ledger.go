@@ -88,33 +88,46 @@ func (l *Ledger) load() error {
 	if err := errors.Join(err, it.Error(), it.Close()); err != nil {
 		return err
 	}
-	requests, err := l.requestsOf(state)
+	requests, numbers, err := l.requestsOf(state)
 	if err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.group, l.head, l.state, l.known = group, h, state, requests
+	l.work.numbers = numbers
 	l.pools.clear()
 	l.recorded.clear()
 	return nil
 }
 
-// requestsOf returns which requests a state has.
-func (l *Ledger) requestsOf(state byte) (k known, err error) {
+// requestsOf returns which requests a state has, and where, and what number the next block
+// of each due has.
+func (l *Ledger) requestsOf(state byte) (k known, numbers map[int64]uint64, err error) {
+	numbers = map[int64]uint64{}
 	lower := append(appendState(nil, l.config.Group, state), recordRequest)
-	upper := append(appendState(nil, l.config.Group, state), recordRequest+1)
+	_, upper := stateSpan(l.config.Group, state)
 	it, err := l.config.DB.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return k, err
+		return k, numbers, err
 	}
-	for valid := it.First(); valid && err == nil; valid = it.Next() {
+	valid := it.First()
+	for ; valid && err == nil && it.Key()[len(lower)-1] == recordRequest; valid = it.Next() {
 		var n requestName
 		if n, err = parseRequestName(it.Key()[len(lower):]); err == nil {
-			k.add(n.hash())
+			k.add(place{hash: n.hash()})
 		}
 	}
-	return k, errors.Join(err, it.Error(), it.Close())
+	lower[len(lower)-1] = recordBlock
+	for valid = valid && it.SeekGE(lower); valid && err == nil; valid = it.Next() {
+		number := parseBlockKey(it.Key())
+		numbers[dueOf(number)] = number&sequenceMax + 1 // they come in order
+		err = eachInBlock(it.Value(), func(i *blockItem) error {
+			k.add(place{i.name.hash(), number})
+			return nil
+		})
+	}
+	return k, numbers, errors.Join(err, it.Error(), it.Close())
 }
 
 // clear deletes a state that does not count.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/limiter/quota"
@@ -87,13 +88,52 @@ func (l *Ledger) pool(n poolName, p *quota.Pool) error {
 
 // request returns what is recorded of a request, if anything is.
 func (l *Ledger) request(n requestName) (q quota.Request, found bool, err error) {
-	l.mu.RLock()
-	known := l.known.has(n.hash())
-	l.mu.RUnlock()
-	if !known {
-		return quota.Request{}, false, nil
+	return l.find(n, l.places(n))
+}
+
+// find is request where it was at these places a moment ago.
+func (l *Ledger) find(n requestName, places []place) (q quota.Request, found bool, err error) {
+	for len(places) > 0 {
+		for _, at := range places {
+			if q, found, err = l.readAt(n, at); found || err != nil {
+				return q, found, err
+			}
+		}
+		// It was taken out of a block meanwhile, unless another one has its hash. Whoever
+		// applies says where it goes before it is there, and forgets where it was after.
+		before := places
+		if places = l.places(n); slices.Equal(places, before) {
+			break
+		}
 	}
-	return l.readRequest(n)
+	return q, false, nil
+}
+
+// places returns where a request may have its record.
+func (l *Ledger) places(n requestName) []place {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.known.of(n.hash())
+}
+
+// readAt returns what is recorded of a request at a place, if it is there.
+func (l *Ledger) readAt(n requestName, at place) (q quota.Request, found bool, err error) {
+	if at.block == 0 {
+		return l.readRequest(n)
+	}
+	_, err = l.readBlock(at.block, func(i *blockItem) {
+		if i.name == n {
+			q, found = i.request, true
+		}
+	})
+	return q, found, err
+}
+
+// readBlock calls use with each request of a block; found is false if it is not there.
+func (l *Ledger) readBlock(number uint64, use func(*blockItem)) (found bool, err error) {
+	return l.config.DB.Get(l.blockKey(number), func(value []byte) error {
+		return eachInBlock(value, func(i *blockItem) error { use(i); return nil })
+	})
 }
 
 // looks reports whether c only asks.

@@ -59,6 +59,15 @@ func readRecord(key, value []byte, h *head, g *quota.Group) error {
 		var p quota.Pool
 		_, err := parseName(rest)
 		return errors.Join(err, quota.DecodePool(value, &p))
+	default:
+		return readRequestRecord(key, value)
+	}
+}
+
+// readRequestRecord is readRecord of requests.
+func readRequestRecord(key, value []byte) error {
+	kind, rest := key[0], key[1:]
+	switch {
 	case kind == recordRequest:
 		_, err1 := parseRequestName(rest)
 		_, err2 := quota.DecodeRequest(value)
@@ -66,6 +75,8 @@ func readRecord(key, value []byte, h *head, g *quota.Group) error {
 	case kind == recordDue && len(key) == dueKeyBytes && len(value) == 0:
 		_, err := parseRequestName(rest[6:])
 		return err
+	case kind == recordBlock && len(key) == blockKeyBytes:
+		return eachInBlock(value, func(*blockItem) error { return nil })
 	default:
 		return fmt.Errorf("%x → %x is no record of a ledger", key, value)
 	}

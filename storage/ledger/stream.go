@@ -21,8 +21,9 @@ import (
 // the state's byte, in the order of keys. A crc is CRC-32C of everything before it,
 // the crcs before it included, so that frames can't be lost, repeated or moved.
 const (
-	streamMagic   = "headgate ledger"
-	streamVersion = 1
+	streamMagic = "headgate ledger"
+	// streamVersion is what is written, and the newest that is read: 1 has no blocks.
+	streamVersion = 2
 	// frameBytes is how long a frame is at least, if it is not the last.
 	frameBytes = 64 << 10
 	// recordBytesMax bounds a record, and frameBytesMax a frame.
@@ -106,8 +107,8 @@ func newStreamReader(from io.Reader) (*streamReader, streamHead, error) {
 	if string(b[:len(streamMagic)]) != streamMagic {
 		return nil, streamHead{}, errors.New("it is no snapshot of a ledger")
 	}
-	if v := b[len(streamMagic)]; v != streamVersion {
-		return nil, streamHead{}, fmt.Errorf("it has version %d, this one reads %d: %w", v, streamVersion, errNewerSnapshot)
+	if v := b[len(streamMagic)]; v < 1 || v > streamVersion {
+		return nil, streamHead{}, fmt.Errorf("it has version %d, this one reads up to %d: %w", v, streamVersion, errNewerSnapshot)
 	}
 	if b, err = r.read(12); err == nil {
 		h := streamHead{storage.Group(binary.BigEndian.Uint32(b)), binary.BigEndian.Uint64(b[4:])}

@@ -15,10 +15,7 @@ const (
 	// purgeEvery is how far the group's time has to get before pools are deleted
 	// again, in seconds: a range tombstone an hour.
 	purgeEvery = 3600
-	// sweepEvery is the same for requests, and sweepMax how many are deleted at once.
-	sweepEvery = 10
-	sweepMax   = 4096
-	// spareMax bounds the pools that are kept to be used again.
+	// spareMax bounds the pools that are kept to be used again, and the requests.
 	spareMax = 4096
 )
 
@@ -39,7 +36,11 @@ type work struct {
 	purged   bool  // pools are deleted
 	scanned  bool  // meet has read records
 
-	made, deleted []uint64 // hashes of requests that have a record now, or none any more
+	blocks        map[uint64]*heldBlock // those that requests were read from
+	asked         []*heldRequest        // the requests, in the order in which they came
+	writers       []*blockWriter        // of blocks of fresh ones, one for each due
+	numbers       map[int64]uint64      // by due, the number that the next block has
+	made, deleted []place               // of requests: where they have a record now, or none any more
 }
 
 // A heldPool is a pool as the entries so far left it.
@@ -48,16 +49,10 @@ type heldPool struct {
 	changed bool
 }
 
-// A heldRequest is a request as the entries so far left it.
-type heldRequest struct {
-	request quota.Request
-	found   bool  // there is a record,
-	due     int64 // which is to be deleted then
-}
-
 func (w *work) init(l *Ledger) {
 	w.ledger = l
 	w.pools, w.requests, w.tenures = map[poolName]*heldPool{}, map[requestName]*heldRequest{}, map[limiter.Partition]bool{}
+	w.blocks, w.numbers = map[uint64]*heldBlock{}, map[int64]uint64{}
 }
 
 // clear ends the work; the pools are used again.
@@ -70,6 +65,10 @@ func (w *work) clear() {
 	clear(w.pools)
 	clear(w.requests)
 	clear(w.tenures)
+	clear(w.blocks)
+	if w.asked = w.asked[:0]; cap(w.asked) > spareMax { // they are used again
+		w.asked = nil
+	}
 	w.grown = w.grown[:0]
 	w.made, w.deleted, w.purged, w.scanned = w.made[:0], w.deleted[:0], false, false
 }
@@ -156,25 +155,6 @@ func (w *work) pool(n poolName) (*heldPool, error) {
 	return p, nil
 }
 
-func (w *work) request(n requestName) (*heldRequest, error) {
-	if q, ok := w.requests[n]; ok {
-		return q, nil
-	}
-	q := &heldRequest{}
-	if w.ledger.known.has(n.hash()) { // which nobody changes but who applies
-		request, found, err := w.ledger.readRequest(n)
-		if err != nil {
-			return nil, err
-		}
-		*q = heldRequest{request, found, due(&request)}
-	}
-	w.requests[n] = q
-	return q, nil
-}
-
-// due returns when a request's record may be deleted, in Unix seconds.
-func due(q *quota.Request) int64 { return q.Kept()/1000 + 1 }
-
 // write writes everything that the entries changed.
 func (w *work) write() error {
 	b := w.ledger.config.DB.NewBatch()
@@ -208,11 +188,11 @@ func (l *Ledger) fit(more int) {
 }
 
 // know adds requests to those that have a record, or removes them.
-func (l *Ledger) know(hashes []uint64, change func(*known, uint64)) {
+func (l *Ledger) know(places []place, change func(*known, place)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, h := range hashes {
-		change(&l.known, h)
+	for _, p := range places {
+		change(&l.known, p)
 	}
 }
 
@@ -227,10 +207,8 @@ func (w *work) fill(b *pebble.Batch) error {
 			return err
 		}
 	}
-	for n, q := range w.requests {
-		if err := w.fillRequest(b, n, q); err != nil {
-			return err
-		}
+	if err := w.fillRequests(b); err != nil {
+		return err
 	}
 	for partition := range w.tenures {
 		w.buf = binary.AppendUvarint(w.buf[:0], w.group.Tenure(partition))
@@ -240,62 +218,6 @@ func (w *work) fill(b *pebble.Batch) error {
 		}
 	}
 	return nil
-}
-
-// fillRequest writes a request and that it is due, or deletes both.
-func (w *work) fillRequest(b *pebble.Batch, n requestName, q *heldRequest) error {
-	if q.found {
-		if err := w.deleteRequest(b, n, q.due); err != nil {
-			return err
-		}
-	}
-	if q.request.Op == 0 {
-		return nil
-	}
-	w.head.requests++
-	w.made = append(w.made, n.hash())
-	w.buf = q.request.AppendTo(w.buf[:0])
-	return errors.Join(
-		b.Set(appendRequestName(w.ledger.key(recordRequest), n), w.buf, nil),
-		b.Set(appendRequestName(append48(w.ledger.key(recordDue), due(&q.request)), n), nil, nil))
-}
-
-func (w *work) deleteRequest(b *pebble.Batch, n requestName, due int64) error {
-	w.head.requests--
-	w.deleted = append(w.deleted, n.hash())
-	return errors.Join(
-		b.Delete(appendRequestName(w.ledger.key(recordRequest), n), nil),
-		b.Delete(appendRequestName(append48(w.ledger.key(recordDue), due), n), nil))
-}
-
-// sweep deletes requests that are due. Those of these entries are left: what is
-// recorded of them has just changed.
-func (w *work) sweep(b *pebble.Batch) error {
-	now := w.group.Time() / 1000
-	if now < w.swept+sweepEvery {
-		return nil
-	}
-	lower := w.ledger.key(recordDue)
-	it, err := w.ledger.config.DB.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: append48(w.ledger.key(recordDue), now+1)})
-	if err != nil {
-		return err
-	}
-	count := 0
-	for valid := it.First(); valid && err == nil && count < sweepMax; valid = it.Next() {
-		count++
-		key := it.Key()[len(lower):]
-		var n requestName
-		if n, err = parseRequestName(key[6:]); err != nil {
-			break
-		}
-		if _, touched := w.requests[n]; !touched {
-			err = w.deleteRequest(b, n, uint48(key))
-		}
-	}
-	if count < sweepMax {
-		w.swept = now
-	}
-	return errors.Join(err, it.Error(), it.Close())
 }
 
 // purge deletes pools that nobody asks for any more. It comes behind fill, in case
