@@ -196,7 +196,7 @@ func idle(ctx context.Context, b *bed) ([]result, error) {
 		if err != nil {
 			return nil, err
 		}
-		kib, err := growth(ctx, node, n)
+		kib, err := growth(ctx, node, n, b.settings.settle)
 		node.stop()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.name, err)

@@ -130,7 +130,7 @@ func BenchmarkEveryCase(b *testing.B) {
 				err := run(context.WithoutCancel(b.Context()), []string{
 					"-headgate", filepath.Join(dir, "headgate"), "-hello", filepath.Join(dir, "hello"), "-stock", filepath.Join(dir, "stock"),
 					"-policies", "../../deploy/examples/bench.yaml,edge.yaml", "-quotas", "quota.yaml",
-					"-rounds", "1", "-warmup", "100ms", "-duration", "500ms", "-idle", "50", c.name,
+					"-rounds", "1", "-warmup", "100ms", "-duration", "200ms", "-idle", "50", "-settle", "300ms", c.name,
 				}, &table, io.Discard)
 				if err != nil || !strings.Contains(table.String(), "| "+c.name+" |") {
 					b.Fatalf("%v\n%s", err, table.String())

@@ -20,7 +20,6 @@ import (
 const (
 	dialers     = 32               // connections that are being opened at once
 	openTimeout = 20 * time.Second // of one
-	settleFor   = 3 * time.Second  // before memory is looked at
 )
 
 // allowFiles raises how many files this process may have open.
@@ -43,8 +42,8 @@ func allowFiles(n int) error {
 }
 
 // growth opens n connections to s, makes one request on each, and returns how
-// many KiB of memory s has more for each once they are idle.
-func growth(ctx context.Context, s *server, n int) (float64, error) {
+// many KiB of memory s has more for each once they were idle for so long.
+func growth(ctx context.Context, s *server, n int, settle time.Duration) (float64, error) {
 	request, err := firstRequest()
 	if err != nil {
 		return 0, err
@@ -77,7 +76,7 @@ func growth(ctx context.Context, s *server, n int) (float64, error) {
 	select {
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
-	case <-time.After(settleFor):
+	case <-time.After(settle):
 	}
 	after, err := s.rss()
 	return float64(after-before) / 1024 / float64(n), err

@@ -38,7 +38,8 @@ type settings struct {
 	warmup                 time.Duration
 	duration               time.Duration // of a measurement; a round has two
 	keys                   int
-	idle                   int // connections
+	idle                   int           // connections
+	settle                 time.Duration // before memory is looked at
 	progress               io.Writer
 }
 
@@ -74,6 +75,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.DurationVar(&s.duration, "duration", 3*time.Second, "measure this long")
 	f.IntVar(&s.keys, "keys", 1_000_000, "how many different keys; the recorded request wants six digits")
 	f.IntVar(&s.idle, "idle", 10_000, "connections of the case idle")
+	f.DurationVar(&s.settle, "settle", 3*time.Second, "how long they are idle before memory is looked at")
 	list := f.Bool("list", false, "list the cases and end")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
