@@ -178,7 +178,8 @@ func randomTerm(t *rapid.T, rule *LimitRule, text *rapid.Generator[string]) Term
 		}
 	}
 	if term.Kind == limiter.KindRate {
-		term.Burst = rapid.Uint64Range(0, 100).Draw(t, "burst")
+		refilled := uint64(limiter.HorizonMax/term.Every) * term.Amount
+		term.Burst = rapid.Uint64Range(0, min(100, refilled)).Draw(t, "burst")
 	}
 	if !hasOwnCounters(rule) {
 		return term
