@@ -30,12 +30,17 @@ type Degraded uint8
 
 // The reasons.
 const (
-	NotDegraded Degraded = iota
-	TableFull            // no room for a new counter: the table's on_full decided
-	ShareFull            // no room for a new counter in this domain's share
-	Overload             // shed before it was decided
-	Unavailable          // the owner could not be reached: on_unavailable decided
+	NotDegraded          Degraded = iota
+	TableFull                     // no room for a new counter: the table's on_full decided
+	ShareFull                     // no room for a new counter in this domain's share
+	Overload                      // shed before it was decided
+	Unavailable                   // the owner could not be reached: on_unavailable decided
+	ReservationsFull              // no room for another reservation: nothing was charged
+	ReservationShareFull          // no room for another one in this domain's share
 )
+
+// DegradedCount is how many there are, NotDegraded among them.
+const DegradedCount = int(ReservationShareFull) + 1
 
 // String returns the reason as the x-headgate-degraded header spells it; ""
 // for NotDegraded.
@@ -49,6 +54,10 @@ func (d Degraded) String() string {
 		return "overload"
 	case Unavailable:
 		return "unavailable"
+	case ReservationsFull:
+		return "reservations_full"
+	case ReservationShareFull:
+		return "reservations_share_full"
 	default:
 		return ""
 	}

@@ -137,6 +137,7 @@ func TestNamesOfValues(t *testing.T) {
 		Undecided.String(): "undecided", Allowed.String(): "allowed", Denied.String(): "denied",
 		NotDegraded.String(): "", TableFull.String(): "table_full", ShareFull.String(): "table_share_full",
 		Overload.String(): "overload", Unavailable.String(): "unavailable",
+		ReservationsFull.String(): "reservations_full", ReservationShareFull.String(): "reservations_share_full", Degraded(DegradedCount).String(): "",
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)

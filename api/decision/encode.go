@@ -239,6 +239,10 @@ func degraded(d limiter.Degraded) headgatev1.DegradedReason {
 		return headgatev1.DegradedReason_DEGRADED_REASON_OVERLOAD
 	case limiter.Unavailable:
 		return headgatev1.DegradedReason_DEGRADED_REASON_UNAVAILABLE
+	case limiter.ReservationsFull:
+		return headgatev1.DegradedReason_DEGRADED_REASON_RESERVATIONS_FULL
+	case limiter.ReservationShareFull:
+		return headgatev1.DegradedReason_DEGRADED_REASON_RESERVATIONS_SHARE_FULL
 	default:
 		return headgatev1.DegradedReason_DEGRADED_REASON_UNSPECIFIED
 	}

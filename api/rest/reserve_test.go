@@ -128,7 +128,7 @@ func TestWhatIsWrongWithAReservationIsNamed(t *testing.T) {
 	}
 	for _, id := range []string{"3", "4"} { // there is room for three
 		a := ask(h, "POST", "/v1/reserve", strings.Replace(strings.Replace(reserveBody, "call 1", id, 1), `"a"`, `"c"`, 1))
-		if want := map[string]int{"3": 200, "4": 429}[id]; a.status != want || want == 429 && a.header.Get("X-Headgate-Degraded") != "table_full" {
+		if want := map[string]int{"3": 200, "4": 429}[id]; a.status != want || want == 429 && a.header.Get("X-Headgate-Degraded") != "reservations_full" {
 			t.Errorf("reservation %s: %d %s", id, a.status, a.body)
 		}
 	}

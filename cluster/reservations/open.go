@@ -38,9 +38,9 @@ func (r *Reservations) Reserve(ctx context.Context, now limiter.Instant, c *limi
 	switch o {
 	case hold.Done:
 	case hold.Full:
-		return nil, degrade(c, limiter.TableFull, o)
+		return nil, degrade(c, limiter.ReservationsFull, o)
 	case hold.ShareFull:
-		return nil, degrade(c, limiter.ShareFull, o)
+		return nil, degrade(c, limiter.ReservationShareFull, o)
 	default:
 		return again, o
 	}

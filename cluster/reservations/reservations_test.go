@@ -261,7 +261,7 @@ func TestNoRoomIsADenial(t *testing.T) {
 	n := newNode(t, func(c *reservations.Config) { c.Max = 1 })
 	n.must(t, 1, 1)
 	c, o := n.reserve(2, 1)
-	if o != hold.Done || verdict(c) != limiter.Denied || c.Charges()[0].Decision.Degraded != limiter.TableFull {
+	if o != hold.Done || verdict(c) != limiter.Denied || c.Charges()[0].Decision.Degraded != limiter.ReservationsFull {
 		t.Errorf("outcome %d, %+v", o, c.Charges()[0].Decision)
 	}
 	n.is(t, "one reserved", 59, 49, 1, 39)

@@ -44,15 +44,15 @@ func TestOneDomainLeavesTheOthersRoom(t *testing.T) {
 	}
 	made("a", false)
 	made("a", false)
-	denied("a", limiter.ShareFull)
+	denied("a", limiter.ReservationShareFull)
 	if _, o := reserve("a", false); o != hold.ShareFull { // no limit applies, so that nothing can deny it
 		t.Errorf("without a limit: outcome %d", o)
 	}
 	made("b", false)
 	n.after(lifetime) // what has expired is remembered, and takes room
-	denied("a", limiter.ShareFull)
+	denied("a", limiter.ReservationShareFull)
 	made("a", true) // there is no other domain any more
-	denied("c", limiter.TableFull)
+	denied("c", limiter.ReservationsFull)
 	n.after(hold.RememberFor)
 	made("a", false)
 

@@ -39,7 +39,7 @@ func TestADomainHasItsShareOfTheReservations(t *testing.T) {
 		}
 	}
 	d, err := reserve("llm", "team")
-	if err != nil || d.GetDeniedBy() != "calls" || d.GetDegraded() != headgatev1.DegradedReason_DEGRADED_REASON_TABLE_SHARE_FULL {
+	if err != nil || d.GetDeniedBy() != "calls" || d.GetDegraded() != headgatev1.DegradedReason_DEGRADED_REASON_RESERVATIONS_SHARE_FULL {
 		t.Errorf("beyond the share: %v, %v", d, err)
 	}
 	want := `domain: "llm": no room for another reservation, nothing was charged: the domain, or all those without a policy, has 2 reservations (reservations.share_percent of reservations.max)`

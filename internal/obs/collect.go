@@ -53,7 +53,7 @@ func (d *Decisions) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetric(requestsDesc(), prometheus.CounterValue, float64(n), name)
 	}
-	for r := 1; r < degradedCount; r++ {
+	for r := 1; r < limiter.DegradedCount; r++ {
 		n := uint64(0)
 		for i := range d.stripes {
 			n += d.stripes[i].degraded[r].Load()

@@ -34,8 +34,6 @@ const (
 	pageSeries = 64
 	// durationSample is that one request in so many is timed. A power of two.
 	durationSample = 16
-	// degradedCount is how many reasons limiter.Degraded knows.
-	degradedCount = int(limiter.Unavailable) + 1
 )
 
 type page [pageSeries][cellCount]atomic.Uint64
@@ -44,7 +42,7 @@ type page [pageSeries][cellCount]atomic.Uint64
 // processor at a time for the most part, so its cache lines stay there.
 type stripe struct {
 	requests  [requestCount]atomic.Uint64
-	degraded  [degradedCount]atomic.Uint64
+	degraded  [limiter.DegradedCount]atomic.Uint64
 	durations durations
 	hot       sampler
 	denied    sampler
@@ -130,7 +128,7 @@ func (d *Decisions) Observe(now limiter.Instant, x *api.Exchange) {
 			cell := cellOf(ch)
 			ix.pages[n][series/pageSeries][series%pageSeries][cell].Add(1)
 			anyDenied = anyDenied || cell == cellDenied
-			if r := ch.Decision.Degraded; r != limiter.NotDegraded && int(r) < degradedCount {
+			if r := ch.Decision.Degraded; r != limiter.NotDegraded && int(r) < limiter.DegradedCount {
 				s.degraded[r].Add(1)
 			}
 		}

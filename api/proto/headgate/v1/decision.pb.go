@@ -162,16 +162,23 @@ type DegradedReason int32
 const (
 	// It was made with its counter.
 	DegradedReason_DEGRADED_REASON_UNSPECIFIED DegradedReason = 0
-	// The table had no room for a new counter; its `on_full` decided.
+	// There was no room for a new counter. Which room tells the limit's kind: of a quota
+	// it is `quotas.counters_max`, and the call is denied; of the others `table.entries_max` or
+	// `table.bytes_max`, where slots of `concurrency` are too, and `table.on_full` decided.
 	DegradedReason_DEGRADED_REASON_TABLE_FULL DegradedReason = 1
-	// The domain's share of the table had no room for a new counter; `on_full`
-	// decided.
+	// The same for the domain's share of it: `quotas.share_percent`, or
+	// `table.share_percent`.
 	DegradedReason_DEGRADED_REASON_TABLE_SHARE_FULL DegradedReason = 2
 	// The server had too much to do; the call was shed before it was decided.
 	DegradedReason_DEGRADED_REASON_OVERLOAD DegradedReason = 3
 	// The counter could not be reached in time; the limit's `on_unavailable`
 	// decided.
 	DegradedReason_DEGRADED_REASON_UNAVAILABLE DegradedReason = 4
+	// There was no room for another reservation (`reservations.max`); nothing was charged.
+	DegradedReason_DEGRADED_REASON_RESERVATIONS_FULL DegradedReason = 5
+	// The domain's share of the reservations had no room for another one
+	// (`reservations.share_percent`); nothing was charged.
+	DegradedReason_DEGRADED_REASON_RESERVATIONS_SHARE_FULL DegradedReason = 6
 )
 
 // Enum value maps for DegradedReason.
@@ -182,13 +189,17 @@ var (
 		2: "DEGRADED_REASON_TABLE_SHARE_FULL",
 		3: "DEGRADED_REASON_OVERLOAD",
 		4: "DEGRADED_REASON_UNAVAILABLE",
+		5: "DEGRADED_REASON_RESERVATIONS_FULL",
+		6: "DEGRADED_REASON_RESERVATIONS_SHARE_FULL",
 	}
 	DegradedReason_value = map[string]int32{
-		"DEGRADED_REASON_UNSPECIFIED":      0,
-		"DEGRADED_REASON_TABLE_FULL":       1,
-		"DEGRADED_REASON_TABLE_SHARE_FULL": 2,
-		"DEGRADED_REASON_OVERLOAD":         3,
-		"DEGRADED_REASON_UNAVAILABLE":      4,
+		"DEGRADED_REASON_UNSPECIFIED":             0,
+		"DEGRADED_REASON_TABLE_FULL":              1,
+		"DEGRADED_REASON_TABLE_SHARE_FULL":        2,
+		"DEGRADED_REASON_OVERLOAD":                3,
+		"DEGRADED_REASON_UNAVAILABLE":             4,
+		"DEGRADED_REASON_RESERVATIONS_FULL":       5,
+		"DEGRADED_REASON_RESERVATIONS_SHARE_FULL": 6,
 	}
 )
 
@@ -2932,13 +2943,15 @@ const file_headgate_v1_decision_proto_rawDesc = "" +
 	"\x14LIMIT_KIND_UNLIMITED\x10\x04\x12\x1a\n" +
 	"\x16LIMIT_KIND_CONCURRENCY\x10\x05\x12\x13\n" +
 	"\x0fLIMIT_KIND_PACE\x10\x06\x12\x14\n" +
-	"\x10LIMIT_KIND_QUOTA\x10\a*\xb6\x01\n" +
+	"\x10LIMIT_KIND_QUOTA\x10\a*\x8a\x02\n" +
 	"\x0eDegradedReason\x12\x1f\n" +
 	"\x1bDEGRADED_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aDEGRADED_REASON_TABLE_FULL\x10\x01\x12$\n" +
 	" DEGRADED_REASON_TABLE_SHARE_FULL\x10\x02\x12\x1c\n" +
 	"\x18DEGRADED_REASON_OVERLOAD\x10\x03\x12\x1f\n" +
-	"\x1bDEGRADED_REASON_UNAVAILABLE\x10\x04*o\n" +
+	"\x1bDEGRADED_REASON_UNAVAILABLE\x10\x04\x12%\n" +
+	"!DEGRADED_REASON_RESERVATIONS_FULL\x10\x05\x12+\n" +
+	"'DEGRADED_REASON_RESERVATIONS_SHARE_FULL\x10\x06*o\n" +
 	"\n" +
 	"DomainMode\x12\x1b\n" +
 	"\x17DOMAIN_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
