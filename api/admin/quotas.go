@@ -23,8 +23,8 @@ type Quotas struct {
 //	Amount = Used + Stranded + Beside + Debt + Remaining
 type Quota struct {
 	// Domain and Limit are "" if nobody has asked for the counter since the node
-	// started, or the policy has no such quota any more: a record has no name. Of exact
-	// quotas the node remembers the names of 262,144 counters.
+	// started, or the policy has no such quota any more: a record has no name. Of counters
+	// of which nothing is held the node remembers the names of 262,144.
 	Domain string `json:"domain,omitempty"`
 	Limit  string `json:"limit,omitempty"`
 	Mode   string `json:"mode,omitempty"`   // escrow or exact, as the policy says now; "": as Domain and Limit

@@ -94,9 +94,11 @@ func (h *Holdings) counter(s *shard, now limiter.Instant, ch *limiter.Charge, p 
 	return k, limiter.NotDegraded
 }
 
-// forget removes what s, which is locked, has at p.
+// forget removes what s, which is locked, has at p, but for its name.
 func (h *Holdings) forget(s *shard, p place) {
-	h.free(s.counters.get(p).domain)
+	k := s.counters.get(p)
+	s.names.put(p.key, k.plan.limit.ID)
+	h.free(k.domain)
 	s.counters.remove(p)
 }
 

@@ -9,22 +9,42 @@ import (
 
 func TestTheLimitOfAnExactCounterIsKnownOnceTheLedgerWasAsked(t *testing.T) {
 	n := newNode(t, exactLimit(2), nil)
-	if id, ok := n.ExactLimit(limiter.Key{Lo: 1}); ok {
+	if id, ok := n.LimitOf(limiter.Key{Lo: 1}); ok {
 		t.Errorf("nobody has asked yet: %v", id)
 	}
 	n.Decide(n.now, n.call(limiter.OpCharge, 1, 1))
 	n.ledger.lose()
-	if id, ok := n.ExactLimit(limiter.Key{Lo: 1}); ok {
+	if id, ok := n.LimitOf(limiter.Key{Lo: 1}); ok {
 		t.Errorf("the ledger did not answer: %v", id)
 	}
 	for key, cost := range map[uint64]uint64{1: 1, 2: 3} { // charged, and denied
 		n.decide(n.call(limiter.OpCharge, key, cost))
-		if id, ok := n.ExactLimit(limiter.Key{Lo: key}); !ok || id != (limiter.LimitID{1}) {
+		if id, ok := n.LimitOf(limiter.Key{Lo: key}); !ok || id != (limiter.LimitID{1}) {
 			t.Errorf("%d: %v, %v", key, id, ok)
 		}
 	}
-	if id, ok := n.ExactLimit(limiter.Key{Lo: 3}); ok {
+	if id, ok := n.LimitOf(limiter.Key{Lo: 3}); ok {
 		t.Errorf("of another: %v", id)
+	}
+}
+
+func TestTheLimitOfAForgottenCounterIsKnown(t *testing.T) {
+	n := newNode(t, limit(1000), nil)
+	n.ask(limiter.OpCharge, 1, 1)
+	key, day := limiter.Key{Lo: 1}, int64(start)/int64(time.Second)/86_400*86_400
+	if _, held := n.Look(key, day); !held {
+		t.Fatal("nothing is held")
+	}
+	for range 3 * 256 { // each part three times: it gives back, closes, forgets
+		n.now = n.now.Add(5 * time.Second)
+		n.Tend(n.now)
+		n.ledger.run()
+	}
+	if v, held := n.Look(key, day); held {
+		t.Fatalf("it is not forgotten: %+v", v)
+	}
+	if id, ok := n.LimitOf(key); !ok || id != (limiter.LimitID{1}) {
+		t.Errorf("its limit is %v, %v", id, ok)
 	}
 }
 

@@ -2,12 +2,12 @@ package holdings
 
 import "github.com/headgate/headgate/limiter"
 
-// namesMax bounds the counters of exact quotas whose limit a shard remembers. One more
-// takes the place of any.
+// namesMax bounds the counters of which nothing is held whose limit a shard remembers. One
+// more takes the place of any.
 const namesMax = 1024
 
-// names are the limits of counters of exact quotas: nothing is held of those, so that
-// no counter here says whose they are. The zero value is empty.
+// names are the limits of counters of which nothing is held, so that none here says whose
+// they are: those of exact quotas, and those that were idle and are forgotten. The zero value is empty.
 type names map[limiter.Key]limiter.LimitID
 
 func (n *names) put(key limiter.Key, id limiter.LimitID) {
@@ -23,10 +23,10 @@ func (n *names) put(key limiter.Key, id limiter.LimitID) {
 	(*n)[key] = id
 }
 
-// ExactLimit returns the limit that the counter of key counts for, if that is an exact
-// quota of which the ledger was asked since the start. 262,144 of them are remembered, spread
+// LimitOf returns the limit that the counter of key counts for, if nothing is held of it and the
+// ledger was asked of it since the start. 262,144 of them are remembered, spread
 // over the shards by their keys. It takes one shard's lock.
-func (h *Holdings) ExactLimit(key limiter.Key) (id limiter.LimitID, ok bool) {
+func (h *Holdings) LimitOf(key limiter.Key) (id limiter.LimitID, ok bool) {
 	s := h.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -173,7 +173,7 @@ func windowAt(q *holdings.Quota, at int64) (w quota.Window, ends int64) {
 
 // reader is to be called within quotas.read.
 func (v *quotaViews) reader(h *holdings.Holdings) quotaReader {
-	r := quotaReader{limits: map[limiter.LimitID]*limiter.Limit{}, exacts: map[limiter.LimitID]*holdings.Quota{}, holdings: h, tenure: v.quotas.tenure, now: v.now()}
+	r := quotaReader{limits: map[limiter.LimitID]*limiter.Limit{}, known: map[limiter.LimitID]*holdings.Quota{}, holdings: h, tenure: v.quotas.tenure, now: v.now()}
 	for _, l := range v.policies.current.Load().Limits() {
 		if l.Kind == limiter.KindQuota {
 			r.limits[l.ID] = l
@@ -185,7 +185,7 @@ func (v *quotaViews) reader(h *holdings.Holdings) quotaReader {
 // A quotaReader says what a ledger and this node's memory have of counters.
 type quotaReader struct {
 	limits   map[limiter.LimitID]*limiter.Limit
-	exacts   map[limiter.LimitID]*holdings.Quota // those that exact has met
+	known    map[limiter.LimitID]*holdings.Quota // those that limit has met
 	ledger   *ledger.Ledger
 	holdings *holdings.Holdings
 	tenure   uint64 // of this process
@@ -197,28 +197,28 @@ func (r *quotaReader) quota(c *ledger.Counter) (admin.Quota, error) {
 	if held, ok := r.holdings.Look(c.Key, c.Window.Start); ok {
 		return r.again(c, r.limits[held.Limit], held.Ends, held)
 	}
-	l, ends, err := r.exact(c)
+	l, ends, err := r.limit(c)
 	if err != nil {
 		return admin.Quota{}, err
 	}
 	return r.of(c, l, ends, holdings.View{})
 }
 
-// exact returns the limit of an exact quota's record, of which nothing is held, and
-// when its window ends; nil if that is not known.
-func (r *quotaReader) exact(c *ledger.Counter) (l *limiter.Limit, ends int64, err error) {
-	id, _ := r.holdings.ExactLimit(c.Key)
+// limit returns the limit of a record of which nothing is held, and when its window ends;
+// nil if that is not known.
+func (r *quotaReader) limit(c *ledger.Counter) (l *limiter.Limit, ends int64, err error) {
+	id, _ := r.holdings.LimitOf(c.Key)
 	if l = r.limits[id]; l == nil {
 		return nil, 0, nil
 	}
-	if r.exacts[id] == nil {
+	if r.known[id] == nil {
 		list, err := holdings.Quotas([]*limiter.Limit{l})
 		if err != nil {
 			return nil, 0, err
 		}
-		r.exacts[id] = &list[0]
+		r.known[id] = &list[0]
 	}
-	w, ends := windowAt(r.exacts[id], c.Window.Start)
+	w, ends := windowAt(r.known[id], c.Window.Start)
 	if w != c.Window {
 		return nil, 0, nil // the zone's rules were others then
 	}
