@@ -14,6 +14,10 @@ type Events struct {
 	// nobody. What is told is the newest: two changes at once are told as one.
 	Leader func(group uint32, leader Server)
 
+	// Followed: entries of a group that another node leads came from it, and are about to
+	// be stored.
+	Followed func(group uint32)
+
 	// Handed: this node gave a group that it led to another node, to spread
 	// leadership or because it stops, or could not (err).
 	Handed func(group uint32, to Server, err error)

@@ -28,6 +28,7 @@ type group struct {
 
 	changed chan struct{} // holds one: somebody else may lead
 	counts  counters
+	opened  atomic.Bool   // raft is set
 	ended   atomic.Bool   // the node stops
 	settled atomic.Uint64 // the term of the last entry of ours that was applied; 0: one may be on its way
 
@@ -65,12 +66,13 @@ func openGroup(cfg *Config, s *stream) (*group, error) {
 	rc := g.raftConfig()
 	rc.Logger, rc.NoSnapshotRestoreOnStart = logger, stores.Restored
 	if err = g.bootstrap(rc, stores, trans); err == nil {
-		g.raft, err = raft.NewRaft(rc, watched(fsm, &g.counts), log, stores.Stable, stores.Snapshots, trans)
+		g.raft, err = raft.NewRaft(rc, watched(fsm, &g.counts), followed{log, g}, stores.Stable, stores.Snapshots, trans)
 	}
 	if err != nil {
 		_ = trans.Close()
 		return nil, fmt.Errorf("consensus: start group %d: %w", g.id, err)
 	}
+	g.opened.Store(true)
 	g.raft.RegisterObserver(raft.NewObserver(nil, false, g.observe))
 	g.wake()
 	if g.alone() {

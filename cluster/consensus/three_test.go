@@ -69,6 +69,39 @@ func TestThreeNodesElectOneLeaderAndAgree(t *testing.T) {
 	})
 }
 
+func TestFollowersAreToldOfEntriesAndTheLeaderIsNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := consensustest.New()
+		var mu sync.Mutex // guards told
+		told := map[string]int{}
+		ms := cluster(t, n, 1, func(c *consensus.Config) {
+			id := c.ID
+			c.Events.Followed = func(group uint32) {
+				mu.Lock()
+				defer mu.Unlock()
+				told[id] += 1 + int(group)
+			}
+		}, "a", "b", "c")
+		leader := leaderOf(t, 0, list(ms)...)
+		time.Sleep(time.Second)
+		mu.Lock()
+		clear(told) // who leads now has followed before, perhaps
+		mu.Unlock()
+		for i := range 5 {
+			propose(t, leader, 0, fmt.Sprint(i))
+		}
+		time.Sleep(time.Second)
+		mu.Lock()
+		for _, m := range list(ms) {
+			if n := told[m.cfg.ID]; (m == leader) != (n == 0) {
+				t.Errorf("%s, of which %s leads, was told of entries %d times", m.cfg.ID, leader.cfg.ID, n)
+			}
+		}
+		mu.Unlock()
+		haltAll(t, list(ms)...)
+	})
+}
+
 func TestAFollowerNamesTheLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := consensustest.New()

@@ -17,7 +17,7 @@ func (knowsNothing) Answer(_ uint32, c *quota.Command) (quota.Result, bool) {
 // Who gave up on a charge says that it cost nothing. If both wait, neither is applied, and
 // the second must not be answered that there is no such charge.
 func TestWhatCorrectsAChargeComesBehindIt(t *testing.T) {
-	l := newLine(&Config{Ledger: knowsNothing{}}, 0, newRounds())
+	l := newLine(&Config{Ledger: knowsNothing{}}, 0, newRounds(), nil)
 	for _, op := range []quota.Op{quota.OpSettle, quota.OpExtend} {
 		told := func(*quota.Command, quota.Result, error) { t.Errorf("%v is answered before its charge is applied", op) }
 		items := []item{{command: quota.Command{Op: quota.OpHold}, done: told}, {command: quota.Command{Op: op}, done: told}}

@@ -54,9 +54,9 @@ type Config struct {
 	Now  func() limiter.Instant
 	Wall func() int64
 
-	// Forward sends commands of a group to its leader and returns the answers, one
-	// for each. Nil: commands of groups that are led elsewhere are lost.
-	Forward func(ctx context.Context, to consensus.Server, group uint32, commands []quota.Command) ([]quota.Result, error)
+	// Forward sends commands of several groups to the node that leads them, and sets what
+	// became of each part. Nil: commands of groups that are led elsewhere are lost.
+	Forward func(ctx context.Context, to consensus.Server, parts []*Part)
 
 	// Clock asks a voter for its wall clock, in Unix milliseconds. Nil: of several
 	// voters none agrees, and the time of their groups stands still.

@@ -23,7 +23,7 @@ import (
 )
 
 // A forward is grants.Config's.
-type forward = func(ctx context.Context, to consensus.Server, group uint32, commands []quota.Command) ([]quota.Result, error)
+type forward = func(ctx context.Context, to consensus.Server, parts []*grants.Part)
 
 // A station is one node on a disk that loses what is not synced when it crashes.
 // Its snapshots are never lost.
@@ -93,6 +93,10 @@ func (s *station) start(t *testing.T, n *consensustest.Network, voters []consens
 		Events: consensus.Events{Log: func(_ uint32, _ consensus.Severity, msg string, _ []any) {
 			if msg == "Installed remote snapshot" {
 				s.installed.Add(1)
+			}
+		}, Followed: func(group uint32) {
+			if d := s.tell.Load(); d != nil {
+				d.Followed(group)
 			}
 		}, Leader: func(group uint32, _ consensus.Server) {
 			if d := s.tell.Load(); d != nil {

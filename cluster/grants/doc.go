@@ -5,8 +5,8 @@
 // commands that gather while an entry of their group is under way are the next
 // entry, so that there is no timer and the more there is to do, the more one
 // entry carries. What the leader's applied state answers already needs no entry.
-// At another node the entry's commands go to the leader instead, where
-// [Driver.Serve] takes them in.
+// At another node the entry's commands go to the leader instead, with those of
+// other groups that it leads, and it takes them in as [Driver.Serve] does.
 //
 // It is no ledger (what it is answered is what the state machine of the group
 // returned), no holder (package limiter/quota has those, and knows which command
@@ -20,5 +20,6 @@
 // that Done is told means that no answer will come; the command may be applied or
 // not, or be applied later. That is what quota.Holding.Lost is for.
 //
-// See docs/adr/0017-one-entry-in-flight.md and docs/adr/0023-commands-are-sent-again.md.
+// See docs/adr/0017-one-entry-in-flight.md, docs/adr/0023-commands-are-sent-again.md
+// and docs/adr/0031-messages-and-rounds-between-nodes.md.
 package grants

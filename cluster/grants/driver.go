@@ -32,6 +32,7 @@ type Done = func(c *quota.Command, r quota.Result, err error)
 type Driver struct {
 	cfg    Config
 	lines  [quota.Groups]*line
+	turns  *rounds
 	ctx    context.Context // ends when the driver gives up what it waits for
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -44,9 +45,10 @@ func Start(cfg Config) (*Driver, error) {
 	}
 	d := &Driver{cfg: cfg.withDefaults()}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
-	turns := newRounds()
+	d.turns = newRounds()
+	couriers := newCouriers(&d.cfg)
 	for g := range d.lines {
-		l := newLine(&d.cfg, uint32(g), turns)
+		l := newLine(&d.cfg, uint32(g), d.turns, couriers)
 		d.lines[g] = l
 		d.wg.Go(func() { l.run(d.ctx) })
 	}
@@ -80,46 +82,6 @@ func (d *Driver) SubmitTo(group uint32, c quota.Command, done Done) error {
 	return d.lines[group].add(item{command: c, done: done})
 }
 
-// Serve takes in another node's commands of a group that this node leads, and
-// waits for the answers, in their order. An error is one of all of them: any may
-// be applied. They are never sent on to a third node.
-func (d *Driver) Serve(ctx context.Context, group uint32, commands []quota.Command) ([]quota.Result, error) {
-	if group >= quota.Groups {
-		return nil, fmt.Errorf("grants: serve group %d: must be below %d", group, quota.Groups)
-	}
-	if len(commands) > quota.CommandsMax {
-		return nil, fmt.Errorf("grants: serve group %d: %d commands: at most %d", group, len(commands), quota.CommandsMax)
-	}
-	type answer struct {
-		at  int
-		r   quota.Result
-		err error
-	}
-	answers := make(chan answer, len(commands)) // nobody waits to write, whoever has left
-	items := make([]item, len(commands))
-	for i := range commands {
-		items[i] = item{command: commands[i], served: true, done: func(_ *quota.Command, r quota.Result, err error) {
-			answers <- answer{i, r, err}
-		}}
-	}
-	if err := d.lines[group].add(items...); err != nil {
-		return nil, err
-	}
-	results := make([]quota.Result, len(commands))
-	for range commands {
-		select {
-		case a := <-answers:
-			if a.err != nil {
-				return nil, fmt.Errorf("grants: serve group %d: %w", group, a.err)
-			}
-			results[a.at] = a.r
-		case <-ctx.Done():
-			return nil, fmt.Errorf("grants: serve group %d: %w", group, ctx.Err())
-		}
-	}
-	return results, nil
-}
-
 // LeaderChanged tells the driver that another node leads the group now: what
 // waits after a failure is tried at once.
 func (d *Driver) LeaderChanged(group uint32) {
@@ -127,6 +89,10 @@ func (d *Driver) LeaderChanged(group uint32) {
 		d.lines[group].nudge()
 	}
 }
+
+// Followed tells the driver that another node's entries of a group have come: what this
+// node has to propose begins with them, if most of what it waits for has come.
+func (d *Driver) Followed(uint32) { d.turns.nudge() }
 
 // Stop refuses commands, sends those that wait, and returns when every Done was
 // called. When ctx ends it gives up: what was not sent is told ErrStopped.

@@ -298,11 +298,11 @@ func TestCommandsReachTheLeaderFromAnotherNode(t *testing.T) {
 		b := consensus.Server{ID: "b", Addr: "b:1"}
 		follow.set(func(g *groups) { g.leader, g.voters = b, append(g.voters, b) })
 		cfg := settings(follow)
-		cfg.Forward = func(ctx context.Context, to consensus.Server, group uint32, commands []quota.Command) ([]quota.Result, error) {
-			if to != b {
-				t.Errorf("sent to %v", to)
+		cfg.Forward = func(ctx context.Context, to consensus.Server, parts []*grants.Part) {
+			if to != b || len(parts) != 1 {
+				t.Errorf("%d parts sent to %v", len(parts), to)
 			}
-			return leader.Serve(ctx, group, commands)
+			parts[0].Results, parts[0].Err = leader.Serve(ctx, parts[0].Group, parts[0].Commands)
 		}
 		d := start(t, cfg)
 		if a := ask(t, d, ensure(of(5, 0), 1, 10)); a.err != nil || a.r.Granted != 10 {

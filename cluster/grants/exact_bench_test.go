@@ -62,12 +62,18 @@ func startVoter(members []consensus.Server, i int, at net.Listener, dir string) 
 		return nil, err
 	}
 	v := &voter{db: db, ledger: make(ledger.Set, quota.Groups)}
+	var told atomic.Pointer[grants.Driver]
 	v.node, err = consensus.Start(consensus.Config{
 		ID: members[i].ID, Addr: members[i].Addr, Groups: quota.Groups, Bootstrap: members, Listener: at,
 		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", addr)
 		},
 		SpreadInterval: 200 * time.Millisecond,
+		Events: consensus.Events{Followed: func(g uint32) {
+			if d := told.Load(); d != nil {
+				d.Followed(g)
+			}
+		}},
 		Stores: func(g uint32) (s consensus.Stores, err error) {
 			if v.ledger[g], err = ledger.Open(ledger.Config{DB: db, Group: storage.Group(g)}); err != nil {
 				return s, err
@@ -88,6 +94,7 @@ func startVoter(members []consensus.Server, i int, at net.Listener, dir string) 
 	})
 	if err == nil {
 		v.node.Handle(v.driver.Handle)
+		told.Store(v.driver)
 	}
 	return v, err
 }

@@ -42,6 +42,8 @@ type line struct {
 	group uint32
 	clock stamping // owned by run
 	turns *rounds  // of all lines
+	out   *couriers
+	again bool // what was sent last failed; owned by run
 
 	wake   chan struct{} // holds one: there is something to do
 	retry  chan struct{} // holds one: a pause may end
@@ -53,9 +55,9 @@ type line struct {
 	counts LineStats // without Waiting
 }
 
-func newLine(cfg *Config, group uint32, turns *rounds) *line {
+func newLine(cfg *Config, group uint32, turns *rounds, out *couriers) *line {
 	return &line{
-		cfg: cfg, group: group, clock: stamping{cfg: cfg, group: group}, turns: turns,
+		cfg: cfg, group: group, clock: stamping{cfg: cfg, group: group}, turns: turns, out: out,
 		wake: make(chan struct{}, 1), retry: make(chan struct{}, 1),
 	}
 }
@@ -195,6 +197,7 @@ func (l *line) run(ctx context.Context) {
 		case len(batch) > 0:
 			sent := l.send(ctx, batch)
 			l.reuse(batch)
+			l.again = !sent
 			if sent {
 				pause = 0
 				continue
@@ -240,9 +243,9 @@ func (l *line) send(ctx context.Context, batch []item) bool {
 	if batch = l.timely(batch); len(batch) == 0 {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.cfg.Timeout)
-	defer cancel()
 	if l.cfg.Groups.Leads(l.group) {
+		ctx, cancel := context.WithTimeout(ctx, l.cfg.Timeout)
+		defer cancel()
 		return l.propose(ctx, batch)
 	}
 	leader, known := l.cfg.Groups.Leader(l.group)
@@ -333,15 +336,13 @@ func (l *line) forward(ctx context.Context, to consensus.Server, batch []item) b
 	case l.cfg.Forward == nil:
 		return l.fail(own, fmt.Errorf("%w: %s can't be reached", ErrNoLeader, to.ID))
 	}
-	results, err := l.cfg.Forward(ctx, to, l.group, commands(own))
-	if err == nil && len(results) != len(own) {
-		err = fmt.Errorf("grants: %s answered %d of %d commands", to.ID, len(results), len(own))
-	}
-	if err != nil {
-		return l.fail(own, err)
+	p := &parcel{Part: Part{Group: l.group, Commands: commands(own)}, alone: l.again}
+	l.out.send(ctx, to, p)
+	if p.Err != nil {
+		return l.fail(own, p.Err)
 	}
 	l.count(func(s *LineStats) { s.Sent += uint64(len(own)) })
-	l.tell(own, results)
+	l.tell(own, p.Results)
 	return true
 }
 

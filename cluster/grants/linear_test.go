@@ -129,13 +129,14 @@ func (a *arena) witness(s *station) {
 		return witnessed{n, a}
 	}
 	s.forward = func(send forward) forward {
-		return func(ctx context.Context, to consensus.Server, group uint32, commands []quota.Command) ([]quota.Result, error) {
+		return func(ctx context.Context, to consensus.Server, parts []*grants.Part) {
 			asked := a.numbers()
-			results, err := send(ctx, to, group, commands)
-			if err != nil {
-				a.unanswered(commands, asked)
+			send(ctx, to, parts)
+			for _, p := range parts {
+				if p.Err != nil {
+					a.unanswered(p.Commands, asked)
+				}
 			}
-			return results, err
 		}
 	}
 }

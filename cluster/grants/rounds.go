@@ -11,19 +11,22 @@ const (
 	// hangs holds up the other groups once, for so long.
 	roundMax = 5 * time.Millisecond
 	// lingerMax bounds how long the next round waits for callers that were just
-	// answered, and lingerPart says which part it is of how long the last one took.
-	lingerMax  = time.Millisecond
-	lingerPart = 2
-	// lingerSkip is how many rounds don't wait after one that waited in vain.
+	// answered; it waits as long as the last one took.
+	lingerMax = 4 * time.Millisecond
+	// lingerSkip is how many rounds don't wait after one that waited in vain, which is
+	// when less than one in lingerFew came.
 	lingerSkip = 32
+	lingerFew  = 4
 )
 
 // rounds has the entries of a node's groups begin together: they share a database, so
 // one sync serves those that are there at the same time, and what comes meanwhile is
 // in fewer entries. A round is over when all its entries are. The next one begins when as
 // many commands wait as waited then and were answered: callers who ask again when they are
-// answered are then all in one round, not half of them in each of two. If they don't come,
-// it begins after half the time that the last one took, and the following begin at once.
+// answered are then all in one round, not half of them in each of two. Of several nodes,
+// callers go from one to the next, and a node's rounds begin with those of another, whose
+// entries it syncs, once half as many wait. If they don't come, it begins after as long
+// as the last one took; and if few of them do, the following begin at once.
 type rounds struct {
 	waiting atomic.Int64 // commands in the lines' queues
 	want    atomic.Int64 // as many end the lingering; 0: nobody lingers
@@ -112,7 +115,7 @@ func (r *rounds) leave(m *round, commands int) {
 		return
 	}
 	r.want.Store(r.waiting.Load() + int64(m.commands))
-	r.linger.Reset(min(time.Since(m.began)/lingerPart, lingerMax))
+	r.linger.Reset(min(time.Since(m.began), lingerMax))
 }
 
 // goOn begins the next round if somebody waits for it.
@@ -131,7 +134,7 @@ func (r *rounds) lingered() {
 	if want == 0 || r.current != nil {
 		return
 	}
-	if 4*r.waiting.Load() < 3*want {
+	if lingerFew*r.waiting.Load() < want {
 		r.skip = lingerSkip
 	}
 	r.goOn()
@@ -146,6 +149,19 @@ func (r *rounds) came(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.want.Load() != 0 && r.current == nil {
+		r.goOn()
+	}
+}
+
+// nudge ends the lingering if half of what it waits for is there: another node's round
+// has begun.
+func (r *rounds) nudge() {
+	if r.want.Load() == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if want := r.want.Load(); want != 0 && r.forming.members > 0 && 2*r.waiting.Load() >= want {
 		r.goOn()
 	}
 }

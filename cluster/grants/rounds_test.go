@@ -45,7 +45,7 @@ func TestEntriesBeginTogetherWhenThoseThatAreUnderWayAreDone(t *testing.T) {
 	})
 }
 
-func TestARoundThatNobodyComesToBeginsAfterHalfTheTimeOfTheLast(t *testing.T) {
+func TestARoundThatNobodyComesToBeginsAfterTheTimeOfTheLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRounds()
 		m := r.enter()
@@ -53,7 +53,7 @@ func TestARoundThatNobodyComesToBeginsAfterHalfTheTimeOfTheLast(t *testing.T) {
 		r.leave(m, 4)
 		began := time.Now()
 		m = r.enter()
-		if took := time.Since(began); took != time.Millisecond/lingerPart {
+		if took := time.Since(began); took != time.Millisecond {
 			t.Errorf("it began after %s", took)
 		}
 		for range lingerSkip { // it was in vain
@@ -98,6 +98,34 @@ func TestAnEntryThatHangsHoldsUpTheOthersOnce(t *testing.T) {
 		}
 		r.leave(m, 0)
 		<-in
+	})
+}
+
+func TestARoundBeginsWithThatOfAnotherNodeWhenHalfIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRounds()
+		r.nudge() // nothing to begin
+		m := r.enter()
+		r.nudge() // it is under way
+		time.Sleep(2 * time.Millisecond)
+		r.leave(m, 4)
+		in := entered(r, 2)
+		r.came(1)
+		r.nudge()
+		if synctest.Wait(); len(in) > 0 {
+			t.Error("a round began with a quarter of those who had been answered")
+		}
+		r.came(1)
+		r.nudge()
+		if synctest.Wait(); len(in) != 2 {
+			t.Fatalf("%d of 2 lines have begun", len(in))
+		}
+		m = <-in
+		r.leave(m, 1)
+		r.leave(m, 1)
+		r.came(-2)
+		time.Sleep(time.Second) // nobody lingers any more
+		r.nudge()
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -41,14 +42,20 @@ func openVoter(members []consensus.Server, number int, dir string, now func() li
 		return nil, errors.Join(err, db.Close())
 	}
 	v := &voter{db: db, ledgers: make(ledger.Set, quota.Groups)}
+	var told atomic.Pointer[grants.Driver]
 	v.node, err = consensus.Start(consensus.Config{
 		ID: self.ID, Addr: self.Addr, Groups: quota.Groups, Bootstrap: members, Listener: l,
 		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", addr)
 		},
 		SpreadInterval: time.Second,
-		Stores:         func(g uint32) (consensus.Stores, error) { return v.stores(g, filepath.Join(dir, "snapshots")) },
-		FSM:            func(g uint32) (raft.FSM, error) { return v.ledgers[g], nil },
+		Events: consensus.Events{Followed: func(g uint32) {
+			if d := told.Load(); d != nil {
+				d.Followed(g)
+			}
+		}},
+		Stores: func(g uint32) (consensus.Stores, error) { return v.stores(g, filepath.Join(dir, "snapshots")) },
+		FSM:    func(g uint32) (raft.FSM, error) { return v.ledgers[g], nil },
 	})
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -62,6 +69,7 @@ func openVoter(members []consensus.Server, number int, dir string, now func() li
 		return nil, err
 	}
 	v.node.Handle(v.driver.Handle)
+	told.Store(v.driver)
 	return v, nil
 }
 
