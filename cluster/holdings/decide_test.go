@@ -238,7 +238,7 @@ func TestLeaveGivesEverythingBackAndACrashStrandsTheBalance(t *testing.T) {
 			t.Fatalf("key %d: %d units are out for 15 charged", key, got)
 		}
 	}
-	if d := n.ask(limiter.OpCharge, 999, 1); d.Degraded != limiter.TableFull {
+	if d := n.ask(limiter.OpCharge, 999, 1); d.Degraded != limiter.Unavailable {
 		t.Errorf("a new counter afterwards: %+v", d)
 	}
 

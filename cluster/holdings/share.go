@@ -33,7 +33,7 @@ func (h *Holdings) domainsOf(quotas []Quota) map[string]*domain {
 // room takes the room of one more counter, unless there is none; then it says why.
 func (h *Holdings) room(d *domain) (full limiter.Degraded) {
 	if h.leaving.Load() {
-		return limiter.TableFull
+		return limiter.Unavailable
 	}
 	if h.counters.Add(1) > h.cfg.CountersMax {
 		h.counters.Add(-1)
@@ -54,9 +54,10 @@ func (h *Holdings) free(d *domain) {
 
 // full counts a charge that found no room.
 func (t *tally) full(why limiter.Degraded) {
-	if why == limiter.ShareFull {
+	switch why { //nolint:exhaustive // no other is for want of room
+	case limiter.ShareFull:
 		t.shareFull++
-	} else {
+	case limiter.TableFull:
 		t.refused++
 	}
 }
