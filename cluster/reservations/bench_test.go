@@ -9,10 +9,9 @@ import (
 	"github.com/headgate/headgate/limiter/hold"
 )
 
-// BenchmarkReserveAndSettle reserves units of a rate, a window and a quota and settles a
-// part of them. B/record is what an open reservation takes of memory, with an answer of
-// 300 bytes.
-func BenchmarkReserveAndSettle(b *testing.B) {
+// plenty returns a node with room and units for as many reservations as there may be.
+func plenty(b *testing.B) *node {
+	b.Helper()
 	n := newNode(b, func(c *reservations.Config) { c.Max = reservations.RecordsLimit })
 	n.quota.Amount = 1 << 50
 	n.serve(b)
@@ -23,6 +22,14 @@ func BenchmarkReserveAndSettle(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	return n
+}
+
+// BenchmarkReserveAndSettle reserves units of a rate, a window and a quota and settles a
+// part of them. B/record is what an open reservation takes of memory, with an answer of
+// 300 bytes.
+func BenchmarkReserveAndSettle(b *testing.B) {
+	n := plenty(b)
 	ctx, answer := n.wait(), func() []byte { return make([]byte, 300) }
 	call := func() *limiter.Call {
 		return n.call(limiter.Charge{Limit: n.rate, Cost: 2}, limiter.Charge{Limit: n.window, Cost: 2}, limiter.Charge{Limit: n.quota, Cost: 2})

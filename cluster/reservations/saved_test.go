@@ -108,3 +108,34 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkSaveAndRead saves as many open reservations of three limits as there are by default, and
+// reads them.
+func BenchmarkSaveAndRead(b *testing.B) {
+	many := uint64(262_144)
+	if testing.Short() {
+		many = 1000
+	}
+	n := plenty(b)
+	for i := range many {
+		c := n.call(limiter.Charge{Limit: n.rate, Cost: 2}, limiter.Charge{Limit: n.window, Cost: 2}, limiter.Charge{Limit: n.quota, Cost: 2})
+		n.Reserve(n.wait(), n.now, c, hold.Ask{ID: id(i), Lifetime: lifetime}, func() []byte { return make([]byte, 300) })
+		if v, by := c.Verdict(); v != limiter.Allowed {
+			b.Fatalf("%d is denied by %d", i, by)
+		}
+	}
+	for b.Loop() {
+		var w bytes.Buffer
+		began := time.Now()
+		if _, err := n.Save(&w, n.now); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(time.Since(began).Nanoseconds())/float64(many), "ns-save/reservation")
+		b.ReportMetric(float64(w.Len())/float64(many), "B/reservation")
+		began = time.Now()
+		if s, err := reservations.Read(&w); err != nil || s.Len() != int(many) {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(time.Since(began).Nanoseconds())/float64(many), "ns-read/reservation")
+	}
+}

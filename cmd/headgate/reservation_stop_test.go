@@ -13,6 +13,7 @@ import (
 // is killed after that, nothing is given back a second time.
 func TestAReservationIsSettledOnceAfterTheNodeWasStopped(t *testing.T) {
 	t.Setenv("HEADGATE_GRPC_DECIDE_TIMEOUT", "10s") // the disk may be slow
+	t.Setenv("HEADGATE_SHUTDOWN_DRAIN_DELAY", "0s") // no load balancer has to notice
 	for _, mode := range []string{"escrow", "exact"} {
 		t.Run(mode, func(t *testing.T) {
 			v := newVictim(t, "domain: shop\nlimits:\n  - {name: budget, by: [budget], quota: 100/year, mode: "+mode+"}\n")
