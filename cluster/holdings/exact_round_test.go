@@ -6,6 +6,8 @@ import (
 
 	"github.com/headgate/headgate/cluster/holdings"
 	"github.com/headgate/headgate/limiter"
+	"github.com/headgate/headgate/limiter/quota"
+	"github.com/headgate/headgate/limiter/quota/calendar"
 )
 
 // step has the ledger answer the next command, if one waits.
@@ -125,5 +127,36 @@ func TestAnArbiterThatIsNotExactAnyMoreDecidesNothing(t *testing.T) {
 	}
 	if st := s.Stats(); st.Spent != st.Refunded {
 		t.Errorf("%+v", st)
+	}
+}
+
+// A call that has passed is asked again when the period of one of its quotas is over, but not
+// that of its arbiter: the new period is charged once, and what is let go there leaves the old
+// one alone.
+func TestAPeriodThatEndsBetweenTheLegsIsChargedOnce(t *testing.T) {
+	s := newSeveral(t, 20, 20, 30)
+	monthly, err := calendar.New(limiter.Schedule{Unit: limiter.PerMonth}, time.UTC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.quotas[0].When = monthly
+	s.Install(9, s.quotas)
+	day := func(d int64) uint64 {
+		midnight := int64(start)/int64(24*time.Hour)*86_400 + d*86_400
+		return s.ledger.pool(limiter.Key{Lo: secondKey}, quota.Window{Start: midnight}).Exact.Charged
+	}
+	s.now = s.now.Add(12*time.Hour - time.Minute)
+	s.rest = limiter.Allowed
+	s.verdict(s.one(1, limiter.OpCharge, 4))
+	s.rest = limiter.Denied
+	s.verdict(s.one(2, limiter.OpCharge, 3))
+	s.now = s.now.Add(2 * time.Minute)
+	for range 2 {
+		if got := s.verdict(s.one(1, limiter.OpCharge, 4)); got != limiter.Allowed || day(0) != 4 || day(1) != 4 {
+			t.Errorf("asked again after midnight: %v, %d and %d are charged", got, day(0), day(1))
+		}
+		if got := s.verdict(s.one(2, limiter.OpCharge, 3)); got != limiter.Denied || day(0) != 4 || day(1) != 4 {
+			t.Errorf("denied again after midnight: %v, %d and %d are charged", got, day(0), day(1))
+		}
 	}
 }

@@ -100,7 +100,7 @@ func printCheck(w io.Writer, answer *headgatev1.ExplainResponse, o *checkOptions
 		fmt.Fprintf(&b, "reset after  %v\n", roundUp(r.GetResetAfter().AsDuration()))
 	}
 	if d := enumWord(r.GetDegraded().String(), "DEGRADED_REASON_"); d != "" {
-		fmt.Fprintf(&b, "degraded     %s\n", d)
+		fmt.Fprintf(&b, "degraded     %s%s\n", d, o.doubt(r))
 	}
 	if o.explain {
 		fmt.Fprintf(&b, "policy       version %d (%.12s)\n", r.GetPolicyVersion(), r.GetPolicyHash())
@@ -117,6 +117,15 @@ func printCheck(w io.Writer, answer *headgatev1.ExplainResponse, o *checkOptions
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// doubt says what to do about a denial of a call with an id that may have been charged.
+func (o *checkOptions) doubt(r *headgatev1.CheckResponse) string {
+	unavailable := r.GetDegraded() == headgatev1.DegradedReason_DEGRADED_REASON_UNAVAILABLE
+	if o.requestID == "" || o.giveBack || !unavailable || r.GetVerdict() != headgatev1.Verdict_VERDICT_DENIED {
+		return ""
+	}
+	return ": it may have been charged; ask again with the same --request-id"
 }
 
 // headline says whether the call passes, and why if no limit says so.

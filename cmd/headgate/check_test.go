@@ -98,6 +98,10 @@ func TestCheckPrintsTheAnswer(t *testing.T) {
 		Verdict: headgatev1.Verdict_VERDICT_DENIED, DeniedBy: "per-client", RetryAfter: durationpb.New(time.Second),
 		Degraded: headgatev1.DegradedReason_DEGRADED_REASON_TABLE_SHARE_FULL,
 	}
+	unknown := &headgatev1.CheckResponse{
+		Verdict: headgatev1.Verdict_VERDICT_DENIED, DeniedBy: "seats", RetryAfter: durationpb.New(time.Second),
+		Degraded: headgatev1.DegradedReason_DEGRADED_REASON_UNAVAILABLE,
+	}
 	for _, test := range []struct {
 		name   string
 		answer *headgatev1.CheckResponse
@@ -110,6 +114,14 @@ func TestCheckPrintsTheAnswer(t *testing.T) {
 		{"denied, the wait rounded up", deniedAnswer(), nil, exitNo, "denied by per-client\nremaining    0\nretry after  600ms\nreset after  2s\n"},
 		{"denied for ever", never, nil, exitNo, "denied by per-client\nremaining    9\nretry after  never: waiting does not help\n"},
 		{"denied without a counter", full, nil, exitNo, "denied by per-client\nretry after  1s\ndegraded     table_share_full\n"},
+		{"denied for want of an answer", unknown, nil, exitNo, "denied by seats\nretry after  1s\ndegraded     unavailable\n"},
+		{
+			"the same under an id", unknown,
+			[]string{"--request-id", "r"},
+			exitNo,
+			"denied by seats\nretry after  1s\ndegraded     unavailable: it may have been charged; ask again with the same --request-id\n",
+		},
+		{"the same of a give-back", unknown, []string{"--request-id", "r", "--give-back"}, exitNo, "denied by seats\nretry after  1s\ndegraded     unavailable\n"},
 		{"explained", deniedAnswer(), []string{"--explain", "--costs", "tokens=250,cents=3,tons=1"}, exitNo, `denied by per-client
 remaining    0
 retry after  600ms
