@@ -15,8 +15,7 @@ type Router struct {
 	quotas atomic.Pointer[holdings.Holdings]
 }
 
-// Serve has quotas charged to h. Until it is called they can't be: every policy
-// that a call is matched against has none.
+// Serve has quotas charged to h. Until it is called they can't be, and are denied.
 func (r *Router) Serve(h *holdings.Holdings) { r.quotas.Store(h) }
 
 // Quotas returns what Serve was given, or nil.
@@ -33,8 +32,12 @@ func (r *Router) PrefetchQuota(k limiter.Key) {
 // that are not here: c.Finish is called when they are, or can't be had. It never
 // blocks.
 func (r *Router) Decide(now limiter.Instant, c *limiter.Call) (done bool) {
-	if h := r.quotas.Load(); h != nil && holdings.Has(c) {
+	switch h := r.quotas.Load(); {
+	case !holdings.Has(c):
+	case h != nil:
 		return h.Decide(now, c)
+	default:
+		holdings.Absent(c)
 	}
 	return r.Table.Decide(now, c)
 }

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -28,16 +29,8 @@ func newBallast(c Config) *ballast {
 // reserve makes the file anew, if there is room for it and for work beside it.
 func (b *ballast) reserve() error {
 	b.release() // one that is already there is counted as free
-	usage, err := b.fs.GetDiskUsage(b.fs.PathDir(b.path))
-	if err != nil && !errors.Is(err, vfs.ErrUnsupported) {
+	if err := b.room(0); err != nil || b.bytes < 0 {
 		return err
-	}
-	need := uint64(max(b.bytes, 0)) + roomBytesMin
-	if err == nil && usage.AvailBytes < need {
-		return fmt.Errorf("%d bytes are free, %d are needed: %w", usage.AvailBytes, need, errNoRoom)
-	}
-	if b.bytes < 0 {
-		return nil
 	}
 	f, err := b.fs.Create(b.path, vfs.WriteCategoryUnspecified)
 	if err != nil {
@@ -48,6 +41,41 @@ func (b *ballast) reserve() error {
 		return err
 	}
 	return nil
+}
+
+// room reports whether there is room for the file and for work beside it, of which the
+// file has taken some already. The directory need not be there yet.
+func (b *ballast) room(taken uint64) error {
+	dir := b.fs.PathDir(b.path)
+	usage, err := b.fs.GetDiskUsage(dir)
+	for ; errors.Is(err, fs.ErrNotExist) && dir != b.fs.PathDir(dir); usage, err = b.fs.GetDiskUsage(dir) {
+		dir = b.fs.PathDir(dir)
+	}
+	switch need := uint64(max(b.bytes, 0)) + roomBytesMin; {
+	case errors.Is(err, vfs.ErrUnsupported):
+		return nil
+	case err != nil:
+		return err
+	case usage.AvailBytes+taken < need:
+		return fmt.Errorf("%d bytes are free, %d are needed: %w", usage.AvailBytes+taken, need, errNoRoom)
+	}
+	return nil
+}
+
+// Room reports whether the disk of c.Dir has room for a store to begin there: nil, or
+// ErrFull. It opens and writes nothing.
+func Room(c Config) error {
+	c = c.withDefaults()
+	b := newBallast(c)
+	var taken uint64
+	if info, err := c.FS.Stat(b.path); err == nil {
+		taken = uint64(info.Size())
+	}
+	err := b.room(taken)
+	if errors.Is(err, errNoRoom) {
+		return fmt.Errorf("storage: %s: %w (%w)", c.Dir, ErrFull, err)
+	}
+	return err
 }
 
 // release gives the room back. If even that fails, the next write tells.

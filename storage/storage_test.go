@@ -333,6 +333,37 @@ func TestADiskWithoutRoomSaysSoFromTheStart(t *testing.T) {
 	mustClose(t, d)
 }
 
+func TestRoomIsToldBeforeAnythingIsWritten(t *testing.T) {
+	const mib = 1 << 20
+	mem := vfs.NewMem()
+	free := func(bytes uint64) error {
+		mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: bytes})
+		return Room(Config{Dir: "data/store", FS: mem})
+	}
+	if err := free(128*mib - 1); !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "134217727 bytes are free, 134217728 are needed") {
+		t.Error(err)
+	}
+	if err := free(128 * mib); err != nil {
+		t.Error(err)
+	}
+	if list, err := mem.List(""); err != nil || len(list) > 0 {
+		t.Error("it has made", list, err)
+	}
+	if err := errors.Join(mem.MkdirAll("data/store", 0o700), func() error {
+		f, err := mem.Create("data/store/ballast", vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(make([]byte, mib))
+		return errors.Join(err, f.Close())
+	}()); err != nil {
+		t.Fatal(err)
+	}
+	if err := free(127 * mib); err != nil {
+		t.Error("the ballast is not counted as free:", err)
+	}
+}
+
 func TestAFailedSyncEndsTheStoreForEveryWriter(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	var told heard

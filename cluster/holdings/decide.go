@@ -296,6 +296,19 @@ func unavailable(ch *limiter.Charge, why limiter.Degraded) {
 	}
 }
 
+// Absent denies what c asks of quotas, as a node does that has no holdings yet. What else
+// c asks is for others to decide.
+func Absent(c *limiter.Call) {
+	c.Reused, c.Ticket = false, limiter.Key{}
+	list := c.Charges()
+	for i := range list {
+		if ch := &list[i]; ch.Limit.Kind == limiter.KindQuota {
+			ch.Was = 0
+			unavailable(ch, limiter.Unavailable)
+		}
+	}
+}
+
 // undo gives back what c has charged quotas.
 func (h *Holdings) undo(now limiter.Instant, c *limiter.Call) {
 	list := c.Charges()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -24,6 +25,7 @@ import (
 	"github.com/headgate/headgate/limiter"
 	"github.com/headgate/headgate/limiter/table"
 	"github.com/headgate/headgate/policy"
+	"github.com/headgate/headgate/storage"
 )
 
 // Options are what a node is told besides its settings.
@@ -38,6 +40,9 @@ type Options struct {
 	Signals <-chan os.Signal
 	// Started is called once, when the node is ready. It may be nil.
 	Started func(Addrs)
+
+	// room is storage.Room of the quota store. Nil: the disk is asked.
+	room func() error
 }
 
 // Addrs are where a node listens, host:port. Port 0 in the settings has become
@@ -184,7 +189,10 @@ func (n *node) build() error {
 		return err
 	}
 	n.router.Table = n.table
-	n.quotas = &quotas{dir: n.data.file(quotasName), data: n.data, settings: &c.Quotas, now: n.clock.Now, log: n.Log, router: &n.router}
+	n.quotas = &quotas{dir: n.data.file(quotasName), data: n.data, settings: &c.Quotas, now: n.clock.Now, log: n.Log, router: &n.router, room: n.room}
+	if n.quotas.room == nil {
+		n.quotas.room = func() error { return storage.Room(storage.Default(filepath.Join(n.quotas.dir, storeName))) }
+	}
 	if n.reserved, err = n.newReservations(); err != nil {
 		return err
 	}

@@ -89,16 +89,19 @@ func startNode(t *testing.T, c config.Config) *testNode {
 // tryStart is startNode for one that may not start.
 func tryStart(t *testing.T, c config.Config) (*testNode, error) {
 	t.Helper()
+	return tryStartWith(t, Options{Config: c})
+}
+
+// tryStartWith is tryStart with more than settings.
+func tryStartWith(t *testing.T, o Options) (*testNode, error) {
+	t.Helper()
 	n := &testNode{t: t, log: &logBuffer{}, signals: make(chan os.Signal, 4), stopped: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	started := make(chan Addrs, 1)
-	go func() {
-		n.stopped <- Run(ctx, Options{
-			Config: c, Signals: n.signals, Started: func(a Addrs) { started <- a },
-			Log: slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		})
-	}()
+	o.Signals, o.Started = n.signals, func(a Addrs) { started <- a }
+	o.Log = slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	go func() { n.stopped <- Run(ctx, o) }()
 	select {
 	case n.Addrs = <-started:
 	case err := <-n.stopped:

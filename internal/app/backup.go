@@ -56,6 +56,8 @@ func (q *quotas) outside() (s *quotaStore, done func(), err error) {
 		return q.store, q.readers.Done, nil
 	case q.stopped:
 		return nil, nil, &admin.Refusal{Status: http.StatusServiceUnavailable, Text: "the node is stopping"}
+	case q.waiting:
+		return nil, nil, errWaiting
 	default:
 		return nil, nil, &admin.Refusal{Status: http.StatusConflict, Text: ErrNothingDurable.Error()}
 	}

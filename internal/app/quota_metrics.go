@@ -13,9 +13,17 @@ import (
 // quotaMeters is where metrics find the store while it may be asked. Its lock is held
 // while they read, and never while the store opens or ends.
 type quotaMeters struct {
-	mu     sync.Mutex // guards what follows
-	store  *quotaStore
-	driver *grants.Driver
+	mu      sync.Mutex // guards what follows
+	store   *quotaStore
+	driver  *grants.Driver
+	waiting bool // for room on the disk: there is no store yet
+}
+
+// wait has metrics say whether the disk has no room for the store.
+func (m *quotaMeters) wait(waiting bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.waiting = waiting
 }
 
 // watch has metrics read the store from now on; nil: nothing any more.
@@ -29,7 +37,10 @@ func (m *quotaMeters) watch(store *quotaStore, driver *grants.Driver) {
 func (m *quotaMeters) reading() *obs.StoreReading {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.store == nil {
+	switch {
+	case m.store == nil && m.waiting:
+		return &obs.StoreReading{Full: true}
+	case m.store == nil:
 		return nil
 	}
 	r := new(obs.StoreReading)

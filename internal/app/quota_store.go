@@ -44,13 +44,18 @@ type quotaStore struct {
 	groups  *consensus.Node
 }
 
-// openQuotaStore opens the store in dir, and makes it first if there is none.
+// openQuotaStore opens the store in dir, and makes it first if there is none. Without room
+// on the disk it fails with storage.ErrFull: groups that start without room wait for it,
+// and who starts them with them.
 func openQuotaStore(dir string, log *slog.Logger, growth *quotaGrowth) (*quotaStore, error) {
 	c := storage.Default(filepath.Join(dir, storeName))
 	c.Events = storageEvents(log)
 	db, err := storage.Open(c)
 	if err != nil {
 		return nil, fmt.Errorf("app: quotas: %w", err)
+	}
+	if err := db.Err(); errors.Is(err, storage.ErrFull) {
+		return nil, fmt.Errorf("app: quotas: %w", errors.Join(err, db.Close()))
 	}
 	store := db.Identity().Store
 	s := &quotaStore{growth: growth, db: db, ledgers: make(ledger.Set, quota.Groups), id: hex.EncodeToString(store[:])}
@@ -62,7 +67,7 @@ func openQuotaStore(dir string, log *slog.Logger, growth *quotaGrowth) (*quotaSt
 		Bootstrap: []consensus.Server{self},
 		Heartbeat: loneHeartbeat, Lease: loneHeartbeat / 2,
 		SpreadInterval: -1,
-		Events:         consensus.Events{Log: raftLog(log)},
+		Events:         consensus.Events{Log: raftLog(log, db.Err)},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("app: quotas: %w", errors.Join(err, db.Close()))
@@ -154,13 +159,16 @@ func joined(l *ledger.Ledger, logs *raftlog.Log, snapshots raft.SnapshotStore) e
 
 // lead waits until this node leads every group and has applied its log.
 func (s *quotaStore) lead(ctx context.Context) error {
-	tick := time.NewTicker(leadPoll)
+	tick, look := time.NewTicker(leadPoll), time.NewTicker(recheckEvery)
 	defer tick.Stop()
+	defer look.Stop()
 	for group := range uint32(quota.Groups) {
 		for !s.groups.Leads(group) {
 			select {
 			case <-ctx.Done():
-				return fmt.Errorf("group %d has no leader: %w", group, ctx.Err())
+				return fmt.Errorf("group %d has no leader: %w", group, errors.Join(ctx.Err(), s.db.Err()))
+			case <-look.C:
+				_ = s.db.Recheck() // it may have become full meanwhile
 			case <-tick.C:
 			}
 		}
@@ -230,11 +238,17 @@ func storageEvents(log *slog.Logger) storage.Events {
 	}
 }
 
-func raftLog(log *slog.Logger) func(uint32, consensus.Severity, string, []any) {
+// raftLog logs what goes wrong in the groups, but for what follows from a disk that is full,
+// as health says, and was told.
+func raftLog(log *slog.Logger, health func() error) func(uint32, consensus.Severity, string, []any) {
 	return func(group uint32, severity consensus.Severity, msg string, attrs []any) {
 		if severity != consensus.Error {
 			return // how a lone voter elects itself, at each start
 		}
-		log.Warn("raft says", append([]any{slog.Uint64("group", uint64(group)), slog.String("what", msg)}, attrs...)...)
+		say := log.Warn
+		if errors.Is(health(), storage.ErrFull) {
+			say = log.Debug
+		}
+		say("raft says", append([]any{slog.Uint64("group", uint64(group)), slog.String("what", msg)}, attrs...)...)
 	}
 }

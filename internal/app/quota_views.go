@@ -51,6 +51,8 @@ func (q *quotas) read(use func(ledger.Set, *holdings.Holdings) error) error {
 		return use(q.store.ledgers, q.holdings)
 	case q.stopped:
 		return &admin.Refusal{Status: http.StatusServiceUnavailable, Text: "the node is stopping"}
+	case q.waiting:
+		return errWaiting
 	default:
 		return use(nil, nil)
 	}

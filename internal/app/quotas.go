@@ -42,6 +42,7 @@ type quotas struct {
 	router   *cluster.Router
 	meters   quotaMeters
 	growth   quotaGrowth
+	room     func() error // reports a disk that has no room for the store to begin
 
 	stranded atomic.Uint64  // units, as countStranded found
 	readers  sync.WaitGroup // those who read the store without mu, until
@@ -53,11 +54,14 @@ type quotas struct {
 	holdings *holdings.Holdings
 	tenure   uint64
 	stopped  bool
+	waiting  bool   // for room on the disk, to open the store
 	version  uint64 // of the last install
+	list     []holdings.Quota
 }
 
 // ready sees to it that limits can be served: it opens the store if one of them is
-// a quota. What can't be served is an error, which names the limit.
+// a quota, or has it opened as soon as there is room on the disk. What can't be served is
+// an error, which names the limit.
 func (q *quotas) ready(limits []*limiter.Limit) error {
 	list, err := holdings.Quotas(limits)
 	if err != nil || len(list) == 0 {
@@ -71,24 +75,25 @@ func (q *quotas) ready(limits []*limiter.Limit) error {
 	if q.stopped {
 		return errors.New("app: quotas: the node is stopping")
 	}
-	return q.open()
+	return q.begin(context.Background())
 }
 
-// open opens the store and starts what works on it. q.mu is held.
-func (q *quotas) open() error {
+// open opens the store and starts what works on it, or fails and leaves nothing behind,
+// within the time to start. q.mu is held.
+func (q *quotas) open(ctx context.Context) error {
 	began := q.now()
 	served, err := q.data.settle()
 	if err != nil {
 		return err
 	}
-	store, err := openQuotaStore(q.dir, q.log, &q.growth)
+	store, err := openQuotaStore(q.dir, q.log, &q.growth) //nolint:contextcheck // what it starts ends with close
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), q.settings.StartTimeout)
+	ctx, cancel := context.WithTimeout(ctx, q.settings.StartTimeout)
 	defer cancel()
 	fail := func(err error) error {
-		ending, cancel := context.WithTimeout(context.Background(), closeWait) // ctx may have ended
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWait) // ctx may have ended
 		defer cancel()
 		return fmt.Errorf("app: quotas: %w", errors.Join(err, store.close(ending)))
 	}
@@ -131,6 +136,9 @@ func (q *quotas) open() error {
 	q.readers.Go(func() { q.countStranded(ledgers, tenure) })
 	q.growth.holdings.Store(q.holdings)
 	q.meters.watch(store, q.driver)
+	if len(q.list) > 0 { // they wait for it
+		q.holdings.Install(q.tenure<<versionBits|q.version, q.list)
+	}
 	q.router.Serve(q.holdings)
 	q.log.Info("quotas are served", slog.String("dir", q.dir), slog.Uint64("tenure", q.tenure), slog.Duration("took", q.now().Sub(began)))
 	return nil
@@ -151,8 +159,11 @@ func (q *quotas) install(version uint64, limits []*limiter.Limit) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.holdings != nil && version != q.version {
-		q.version = version
+	if version == q.version {
+		return
+	}
+	q.version, q.list = version, list
+	if q.holdings != nil {
 		q.holdings.Install(q.tenure<<versionBits|version, list)
 	}
 }
@@ -171,9 +182,9 @@ func (q *quotas) tend(ctx context.Context) {
 				h.Tend(q.now())
 				q.growth.pace(h)
 				q.announce(h)
-				if rounds++; rounds%int(recheckEvery/tendEvery) == 0 {
-					q.recheck()
-				}
+			}
+			if rounds++; rounds%int(recheckEvery/tendEvery) == 0 {
+				q.recheck(ctx)
 			}
 		}
 	}
@@ -194,11 +205,14 @@ func (q *quotas) announce(h *holdings.Holdings) {
 }
 
 // recheck has a disk that was full looked at again.
-func (q *quotas) recheck() {
+func (q *quotas) recheck(ctx context.Context) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.store != nil {
+	switch {
+	case q.store != nil:
 		_ = q.store.db.Recheck() // its events say what became of it
+	case q.waiting:
+		q.goOn(ctx)
 	}
 }
 

@@ -184,7 +184,7 @@ type Quotas struct {
 	GrantMax     int           `yaml:"grant_max" min:"1" max:"36028797018963968" doc:"Units that are fetched ahead of need at once for one counter, at most. A crash loses what is held."`
 	GrantHorizon time.Duration `yaml:"grant_horizon" min:"10ms" max:"1h" doc:"How long a grant should last at the counter's present rate, and up to 8 times as long once it has been in use for so long. Longer: fewer disk writes, and more is lost by a crash."`
 	IdleReturn   time.Duration `yaml:"idle_return" min:"100ms" max:"1h" doc:"Units that were not used for so long are given back; counters that are used more often than that seldom wait for the disk."`
-	StartTimeout time.Duration `yaml:"start_timeout" min:"1s" max:"1h" doc:"How long the quota store may take to open; then the policy that needs it is refused."`
+	StartTimeout time.Duration `yaml:"start_timeout" min:"1s" max:"1h" doc:"How long the quota store may take to open; then the policy that needs it is refused. The wait for room on a full disk does not count."`
 }
 
 // What Reservations.LateSettle says.
