@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -68,10 +69,12 @@ func TestAStoreStaysAsLargeAsItIs(t *testing.T) {
 	if records > 4**daily {
 		t.Errorf("%d records are kept of %d counters a day", records, *daily)
 	}
-	settled := most[settledDays-1]
+	// The most of one day depends on when the database gets to compact, so that a day may
+	// take less than the one before.
+	settled := slices.Max(most[:settledDays])
 	for day, bytes := range most[settledDays:] {
 		if bytes > settled+settled/2 {
-			t.Errorf("day %d takes %d bytes, day %d took %d", settledDays+day+1, bytes, settledDays, settled)
+			t.Errorf("day %d takes %d bytes, the first %d took %d", settledDays+day+1, bytes, settledDays, settled)
 		}
 	}
 	if err := db.Close(); err != nil {

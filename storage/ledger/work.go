@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -31,6 +33,7 @@ type work struct {
 	tenures  map[limiter.Partition]bool // those that changed
 	grown    []Growth
 	spare    []*heldPool // to be used again
+	changed  []*heldPool // room
 	buf      []byte
 	swept    int64 // requests that were due by then are deleted, Unix seconds
 	purged   bool  // pools are deleted
@@ -47,6 +50,7 @@ type work struct {
 type heldPool struct {
 	pool    quota.Pool
 	changed bool
+	key     []byte // room for that of its record
 }
 
 func (w *work) init(l *Ledger) {
@@ -143,7 +147,7 @@ func (w *work) pool(n poolName) (*heldPool, error) {
 	p := &heldPool{}
 	if last := len(w.spare) - 1; last >= 0 {
 		p, w.spare = w.spare[last], w.spare[:last]
-		*p = heldPool{pool: quota.Pool{Shares: p.pool.Shares[:0]}}
+		*p = heldPool{pool: quota.Pool{Shares: p.pool.Shares[:0]}, key: p.key}
 	}
 	if err := w.meet(n.window); err != nil {
 		return nil, err
@@ -196,18 +200,31 @@ func (l *Ledger) know(places []place, change func(*known, place)) {
 	}
 }
 
-func (w *work) fill(b *pebble.Batch) error {
+// fillPools writes the pools that have changed, in the order of their keys: the database
+// finds the place of one faster from that of the one before it.
+func (w *work) fillPools(b *pebble.Batch) error {
+	changed := w.changed[:0]
+	defer func() { clear(changed); w.changed = changed[:0] }()
+	prefix := w.ledger.key(recordPool)
 	for n, p := range w.pools {
-		if !p.changed {
-			continue
+		if p.changed {
+			w.ledger.recorded.add(n)
+			p.key = appendName(append(p.key[:0], prefix...), n)
+			changed = append(changed, p)
 		}
-		w.ledger.recorded.add(n)
+	}
+	slices.SortFunc(changed, func(p, q *heldPool) int { return bytes.Compare(p.key, q.key) })
+	for _, p := range changed {
 		w.buf = p.pool.AppendTo(w.buf[:0])
-		if err := b.Set(appendName(w.ledger.key(recordPool), n), w.buf, nil); err != nil {
+		if err := b.Set(p.key, w.buf, nil); err != nil {
 			return err
 		}
 	}
-	if err := w.fillRequests(b); err != nil {
+	return nil
+}
+
+func (w *work) fill(b *pebble.Batch) error {
+	if err := errors.Join(w.fillPools(b), w.fillRequests(b)); err != nil {
 		return err
 	}
 	for partition := range w.tenures {
