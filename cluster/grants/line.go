@@ -302,7 +302,7 @@ func (l *line) answer(batch []item) (rest []item) {
 	for _, it := range batch {
 		// Who asks ahead of need has heard that there are units: it takes an entry. What
 		// corrects a charge has to come behind it, which may be in the same entry.
-		if op := it.command.Op; it.ahead || op == quota.OpSettle || op == quota.OpExtend {
+		if it.ahead || it.command.Op.Corrects() {
 			rest = append(rest, it)
 			continue
 		}

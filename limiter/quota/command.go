@@ -64,6 +64,10 @@ const (
 // Begins reports whether the operation makes a request of exact mode.
 func (o Op) Begins() bool { return o == OpSpend || o == OpHold || o == OpPropose || o == OpJoin }
 
+// Corrects reports whether the operation is about a request of exact mode that was made
+// before: it has to come behind it, and is answered by an entry alone.
+func (o Op) Corrects() bool { return o >= OpSpend && !o.Begins() }
+
 // String returns the operation's name.
 func (o Op) String() string {
 	switch o {
