@@ -32,6 +32,7 @@ type Recorder struct {
 	// could not open, and panics; a node ends then.
 	opening atomic.Bool
 	ended   atomic.Bool // nothing is kept any more, and nothing fails
+	stop    stop
 
 	reusing sync.Mutex // held while a file is reused, or cloned: see reuse
 
@@ -108,6 +109,7 @@ func (r *Recorder) End() { r.ended.Store(true) }
 
 // MaybeError records a crash before op, and returns an error if op is to fail.
 func (r *Recorder) MaybeError(op errorfs.Op) error {
+	r.stop.here(r, op)
 	if r.ended.Load() {
 		return nil
 	}
