@@ -18,9 +18,12 @@ type Quotas struct {
 }
 
 // A Quota is a counter of a quota in one period, as far as this node knows. Unless it
-// is frozen, or the amount was lowered below what was used,
+// is frozen,
 //
-//	Amount = Used + Stranded + Beside + Debt + Remaining
+//	Remaining = max(Held, Amount - Used - Stranded - Beside - Debt)
+//
+// Of one that is frozen, Remaining = Held. The difference is below Held where more was taken
+// than the amount: as debt, or since it was lowered.
 type Quota struct {
 	// Domain and Limit are "" if nobody has asked for the counter since the node
 	// started, or the policy has no such quota any more: a record has no name. Of counters

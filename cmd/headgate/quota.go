@@ -46,7 +46,8 @@ all records. Nothing is charged.
 USED is spent, or set aside by an open reservation. HELD was granted to this node and is
 not spent. STRANDED counts as spent though nobody told to have spent it, since a process
 that held it was killed: at most that much. REMAINING is what could still be charged, HELD
-included: USED, STRANDED, DEBT and REMAINING add up to AMOUNT. EXHAUSTED is when nothing remains, if use goes
+included: AMOUNT less USED, STRANDED and DEBT, but not less than HELD; "frozen" behind it
+says that it is HELD alone, since a backup was restored. EXHAUSTED is when nothing remains, if use goes
 on as it was on average since the period began; a dash: not in this period.
 
 Exit codes: 0 shown, 1 no record has this fingerprint, 2 misuse (also a domain that the
@@ -196,9 +197,13 @@ func printQuotas(cmd *cobra.Command, out *admin.Quotas, output outputFormat) err
 	return printed(table(w, "DOMAIN\tLIMIT\tMODE\tCOUNTER\tFROM\tRESETS\tAMOUNT\tUSED\tHELD\tSTRANDED\tDEBT\tREMAINING\tEXHAUSTED", len(out.Quotas), func(i int) string {
 		q := &out.Quotas[i]
 		n := func(v uint64) string { return strconv.FormatUint(v, 10) }
+		remaining := n(q.Remaining)
+		if q.Frozen {
+			remaining += " (frozen)"
+		}
 		return strings.Join([]string{
 			orDash(q.Domain), orDash(q.Limit), orDash(q.Mode), q.Key, moment(&q.From), moment(q.ResetsAt),
-			n(q.Amount), n(q.Used), n(q.Held), n(q.Stranded), n(q.Debt), n(q.Remaining), moment(q.Exhausted),
+			n(q.Amount), n(q.Used), n(q.Held), n(q.Stranded), n(q.Debt), remaining, moment(q.Exhausted),
 		}, "\t")
 	}))
 }

@@ -85,6 +85,15 @@ func TestARestoredNodeKnowsEverythingAndGrantsNothingOfWhatHadBegun(t *testing.T
 	if q := quotaOf(t, second, "bob"); q.Amount != 12 || q.Correct != 3 || q.Revision != 1 || !q.Frozen {
 		t.Errorf("bob: %+v", q)
 	}
+	for _, what := range []string{"adjust", "reset"} { // it would change nothing that anybody notices
+		fields := map[string]any{"by": 5}
+		if what == "reset" {
+			fields = nil
+		}
+		if _, text := postQuota(t, second, what, "alice", fields, 409); !strings.Contains(text, "is frozen") {
+			t.Errorf("%s: %s", what, text)
+		}
+	}
 	allow(t, second, "alice", false)
 	allow(t, second, "carol", false) // nobody knows what she was granted since
 	if !strings.Contains(second.log.String(), fmt.Sprintf("tenure=%d ", r.Tenure+1)) {

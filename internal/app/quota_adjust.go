@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/headgate/headgate/api/admin"
@@ -57,7 +58,11 @@ func (v *quotaViews) correct(who admin.Caller, in *correction) (*admin.QuotaAdju
 		return nil, err
 	}
 	if n := len(call.Charges()); n > 1 {
-		return nil, &admin.Refusal{Status: http.StatusConflict, Text: fmt.Sprintf("the attributes reach %d quotas: pick one with limit", n)}
+		names := make([]string, n)
+		for i := range names {
+			names[i] = strconv.Quote(call.Charges()[i].Limit.Name)
+		}
+		return nil, &admin.Refusal{Status: http.StatusConflict, Text: fmt.Sprintf("the attributes reach %d quotas: pick one with limit (--limit): %s", n, strings.Join(names, ", "))}
 	}
 	ch := &call.Charges()[0]
 	c, err := v.commit(ch, in)
@@ -127,6 +132,9 @@ func (v *quotaViews) adjustment(ch *limiter.Charge, in *correction) (c quota.Com
 		if err != nil {
 			return err
 		}
+		if seen.Frozen {
+			return frozenRefusal(ends)
+		}
 		if in.Revision != nil && *in.Revision != seen.Revision {
 			return &admin.Refusal{Status: http.StatusConflict, Text: fmt.Sprintf("revision: %d: it is %d: somebody has adjusted it", *in.Revision, seen.Revision)}
 		}
@@ -145,6 +153,13 @@ func (v *quotaViews) adjustment(ch *limiter.Charge, in *correction) (c quota.Com
 		return nil
 	})
 	return c, driver, err
+}
+
+// frozenRefusal refuses to correct a quota of which nothing is granted, whatever its amount
+// is, until its period ends.
+func frozenRefusal(ends int64) error {
+	return &admin.Refusal{Status: http.StatusConflict, Text: "its period is frozen, since a backup was restored or a directory adopted: nothing more is granted from it, whatever its amount. The next period begins " +
+		time.Unix(ends, 0).UTC().Format(time.RFC3339)}
 }
 
 // propose has the ledger apply c, and waits for that.

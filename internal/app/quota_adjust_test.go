@@ -179,7 +179,7 @@ func TestAResetIsRefusedWhereAnAdjustmentIs(t *testing.T) {
 		says   string
 	}{
 		"without reason": {map[string]any{"reason": ""}, 400, "reason: "},
-		"two quotas":     {nil, 409, "reach 2 quotas: pick one with limit"},
+		"two quotas":     {nil, 409, "reach 2 quotas: pick one with limit (--limit): \""},
 		"no such limit":  {map[string]any{"limit": "x"}, 404, `no limit "x"`},
 		"with an amount": {map[string]any{"by": 1}, 400, "by"},
 		"by fingerprint": {map[string]any{"key": "00ff00ff00ff00ff"}, 400, "key: give a domain"},
@@ -202,7 +202,7 @@ func TestAdjustmentsAreBounded(t *testing.T) {
 		"by too much":    {map[string]any{"by": int64(1) << 60}, 400, "by: "},
 		"without reason": {map[string]any{"by": 1, "reason": ""}, 400, "reason: "},
 		"two lines":      {map[string]any{"by": 1, "reason": "a\nb"}, 400, "reason: "},
-		"two quotas":     {map[string]any{"by": 1}, 409, "reach 2 quotas: pick one with limit"},
+		"two quotas":     {map[string]any{"by": 1}, 409, "reach 2 quotas: pick one with limit (--limit): \""},
 		"no such limit":  {map[string]any{"by": 1, "limit": "x"}, 404, `no limit "x"`},
 		"no such member": {map[string]any{"by": 1, "all": true}, 400, "all"},
 	} {

@@ -27,7 +27,20 @@ func quotasAt(t *testing.T, n *testNode, path string, status int) (out admin.Quo
 			t.Fatal(err)
 		}
 	}
+	for i := range out.Quotas {
+		if q := &out.Quotas[i]; q.Remaining != remains(q) {
+			t.Errorf("%s: the figures don't add up: %d remain, not %d: %+v", path, q.Remaining, remains(q), q)
+		}
+	}
 	return out
+}
+
+// remains is what admin.Quota says of Remaining.
+func remains(q *admin.Quota) uint64 {
+	if taken := q.Used + q.Stranded + q.Beside + q.Debt; !q.Frozen && taken < q.Amount {
+		return max(q.Held, q.Amount-taken)
+	}
+	return q.Held
 }
 
 // quotaOf returns the quota of a user.
