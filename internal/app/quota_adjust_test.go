@@ -44,6 +44,21 @@ func postQuota(t *testing.T, n *testNode, what, user string, fields map[string]a
 	return out, string(got)
 }
 
+func TestACallSaysWhatRemainsOfAnAmountThatWasLowered(t *testing.T) {
+	n := startNode(t, patientConfig(t, yearly(1000)))
+	for range 12 {
+		allow(t, n, "alice", true)
+	}
+	out, _ := adjust(t, n, "alice", map[string]any{"by": -1000}, 200)
+	if q := out.Quota; q.Amount != 0 || q.Used != 12 || q.Remaining != q.Held || q.Held == 0 {
+		t.Fatalf("%+v", q)
+	}
+	// What was granted before may be spent still, and nothing else.
+	if r := check(t, n.client, "shop", "alice"); r.GetRemaining() != out.Quota.Held-1 {
+		t.Errorf("%v, want %d remaining", r, out.Quota.Held-1)
+	}
+}
+
 func TestAnExhaustedQuotaThatIsRaisedAdmitsAgainAtOnce(t *testing.T) {
 	c := patientConfig(t, yearly(3))
 	n := startNode(t, c)

@@ -21,7 +21,7 @@ type Config struct {
 	// Stopped is told, once and from the goroutine that applies, why the ledger
 	// stopped: the node should leave the group. It may be nil.
 	Stopped func(error)
-	// Grown is told in which pools units became free, after the entries that did it
+	// Grown is told in which pools units became free, or an adjustment left fewer, after the entries that did it
 	// were applied and before anybody is answered. Replaced is told that a snapshot
 	// has taken the place of all pools: units may be free in any of them. Each may be
 	// nil. They are called from the goroutine that applies, and must return soon; the
@@ -30,7 +30,8 @@ type Config struct {
 	Replaced func()
 }
 
-// A Growth is a pool that has more free units than before.
+// A Growth is a pool that has more free units than before, or fewer since an operator
+// has lowered the amount.
 type Growth struct {
 	Key    limiter.Key
 	Window quota.Window // of a quota that rolls, those beside it have more too

@@ -38,7 +38,7 @@ func TestUnitsThatMoveAreCounted(t *testing.T) {
 	}
 }
 
-func TestUnitsThatBecomeFreeAreTold(t *testing.T) {
+func TestUnitsThatBecomeFreeOrAreTakenAwayAreTold(t *testing.T) {
 	b := mustOpen(t, vfs.NewMem())
 	var told []Growth
 	b.ledger.config.Grown = func(list []Growth) { told = append(told, list...) }
@@ -73,7 +73,7 @@ func TestUnitsThatBecomeFreeAreTold(t *testing.T) {
 		{"debt", quota.Command{Op: quota.OpDebt, Total: 10, MaxDebt: 50}, 0},
 		{"a raised amount", quota.Command{Op: quota.OpEnsure, Version: 2, Limit: 110}, 15},
 		{"a correction", quota.Command{Op: quota.OpAdjust, Version: 2, Limit: 110, Correction: 5}, 20},
-		{"a correction down", quota.Command{Op: quota.OpAdjust, Version: 2, Limit: 110, Correction: 4, Revision: 1}, 0},
+		{"a correction down", quota.Command{Op: quota.OpAdjust, Version: 2, Limit: 110, Correction: 4, Revision: 1}, 19},
 		{"a holder that ends", quota.Command{Op: quota.OpClose, Version: 2, Limit: 110, Spent: 69}, 20},
 		{"a grant of a quota that rolls", quota.Command{Op: quota.OpEnsure, Window: rolls, Floor: 10}, 0},
 	} {

@@ -122,7 +122,9 @@ func (w *work) command(now int64, c *quota.Command) (quota.Result, error) {
 	outstanding, use, free := p.pool.Outstanding(), p.pool.Use(), p.pool.Free()
 	r, err := w.decide(now, c, &p.pool)
 	w.stats.moved(c.Op, outstanding, p.pool.Outstanding())
-	if after := p.pool.Free(); known && (after > free || c.Window.Rolling > 0 && p.pool.Use() < use) {
+	after := p.pool.Free()
+	lowered := c.Op == quota.OpAdjust && after < free // holders say what remains, and did not ask for this
+	if known && (after > free || lowered || c.Window.Rolling > 0 && p.pool.Use() < use) {
 		w.grown = append(w.grown, Growth{c.Key, c.Window, after})
 	}
 	return r, err
