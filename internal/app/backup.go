@@ -31,7 +31,7 @@ const (
 type BackupManifest = backup.Manifest
 
 // ErrNothingDurable means that a node has no quotas yet.
-var ErrNothingDurable = errors.New("there are no durable quotas yet, so there is nothing to back up")
+var ErrNothingDurable = errors.New("there are no durable quotas yet: there is nothing to back up or to adopt")
 
 // backups makes backups of a node that runs, one at a time.
 type backups struct {

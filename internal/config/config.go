@@ -10,7 +10,7 @@ import "time"
 // kind=path that of a URL, kind=addr-or-none an address or nothing and kind=text
 // any text.
 type Config struct {
-	DataDir string `yaml:"data_dir" doc:"Directory of the node's own files: the key secret, the saved counters and reservations, the modes of domains, the audit log, the lock. Created with mode 0700. Empty: chosen by the environment, see below."`
+	DataDir string `yaml:"data_dir" doc:"Directory of the node's own files: the key secret, the saved counters and reservations, the modes of domains, the audit log, durable quotas and their place, the lock, the mark of a restore that has not ended. Created with mode 0700. Empty: chosen by the environment, see below."`
 	Policy  Policy `yaml:"policy"`
 	GRPC    GRPC   `yaml:"grpc"`
 	RLS     RLS    `yaml:"rls"`

@@ -65,6 +65,11 @@ The default of ` + "`data_dir`" + ` is the first of: ` + "`$STATE_DIRECTORY`" + 
 | ` + "`key-secret`" + ` | 16 random bytes, mode 0600, made once. Whoever has it can find out which counter a value has. Without it saved counters are of no use |
 | ` + "`counters`" + ` | the counters as of the last graceful stop, removed once loaded. There are none after a crash or ` + "`kill -9`" + `: counters then start afresh |
 | ` + "`reservations`" + ` | the [reservations](../guides/llm-gateway.md#when-the-node-ends) of the last graceful stop, removed before anybody is served |
+| ` + "`quotas/`" + ` | the store of [durable quotas](../quotas.md), from the first policy on that has one: the log, what was applied of it, snapshots, and 64 MiB of ballast. Not to be deleted or copied: [backups](../guides/backup.md) |
+| ` + "`place`" + ` | where the directory was made, of which key secret, and which process served its quotas last: it tells a copy from the original |
+| ` + "`modes`" + ` | the domains that operators have set to a mode other than enforced |
+| ` + "`audit`" + ` | what operators changed |
+| ` + "`RESTORING`" + ` | a restore into the directory has not ended: no node starts with it |
 | ` + "`counters.damaged-*`, `reservations.damaged-*`" + ` | the latest file that could not be read: set aside, the node started without what was in it and said so in the log |
 `)
 	return b.String()
