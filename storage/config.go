@@ -39,6 +39,9 @@ type Config struct {
 	// without spaces or control characters. It is recorded by the first Open that
 	// has one; a later Open with another is refused. "" takes any.
 	Node string
+	// Existing says that there is a store: a directory without one is damaged. Else one
+	// is made there.
+	Existing bool
 
 	// CacheBytes is what the cache of blocks takes, in [1 MiB, 64 GiB]. Default 32 MiB.
 	CacheBytes int64

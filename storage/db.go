@@ -43,6 +43,8 @@ func Open(c Config) (*DB, error) {
 	recorded, found, err := readIdentity(c.FS, c.Dir)
 	if err == nil && found {
 		err = recorded.accepts(c)
+	} else if err == nil && c.Existing {
+		err = &DamagedError{Dir: c.Dir, Cause: fmt.Errorf("its file %s is gone", identityFile)}
 	}
 	if err != nil {
 		return nil, openError(c.Dir, err)
@@ -67,6 +69,9 @@ func Open(c Config) (*DB, error) {
 
 // openError says which directory could not be opened.
 func openError(dir string, err error) error {
+	if err, ok := forbidden(dir, err); ok {
+		return err
+	}
 	var damaged *DamagedError
 	if errors.As(err, &damaged) {
 		return err

@@ -172,7 +172,11 @@ func (h *health) Fatalf(format string, args ...any) {
 // ended is deferred where Pebble may panic, which it does when it can't make or
 // rename a file.
 func (h *health) ended(action string) {
-	if r := recover(); r != nil {
+	switch r := recover().(type) {
+	case nil:
+	case error:
+		h.fail(fmt.Errorf("%s: %w", action, r))
+	default:
 		h.fail(fmt.Errorf("%s: %v", action, r))
 	}
 }

@@ -84,15 +84,18 @@ func breakSeal(fs vfs.FS, dir string) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if what := broken(fs, dir, recorded); what != "" {
-		return &DamagedError{Dir: dir, Cause: fmt.Errorf("%s, since it was closed", what)}
+	if err := broken(fs, dir, recorded); err != nil {
+		return err
 	}
 	return errors.Join(fs.Remove(path), syncDir(fs, dir))
 }
 
 // broken says what is not as it was recorded. A log that was not there is one that was
 // deleted, and came back since a crash undid that.
-func broken(fs vfs.FS, dir string, recorded []byte) string {
+func broken(fs vfs.FS, dir string, recorded []byte) error {
+	damaged := func(format string, args ...any) error {
+		return &DamagedError{Dir: dir, Cause: fmt.Errorf(format+", since it was closed", args...)}
+	}
 	text, ok := strings.CutPrefix(string(recorded), sealHead)
 	for line := range strings.Lines(text) {
 		name, want, found := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
@@ -101,16 +104,18 @@ func broken(fs vfs.FS, dir string, recorded []byte) string {
 		}
 		sum, err := sumOf(fs, fs.PathJoin(dir, databaseDir, name))
 		switch {
+		case errors.Is(err, os.ErrPermission):
+			return err
 		case errors.Is(err, os.ErrNotExist):
-			return fmt.Sprintf("the write-ahead log %s/%s is gone", databaseDir, name)
+			return damaged("the write-ahead log %s/%s is gone", databaseDir, name)
 		case err != nil:
-			return fmt.Sprintf("the write-ahead log %s/%s can't be read (%v)", databaseDir, name, err)
+			return damaged("the write-ahead log %s/%s can't be read (%w)", databaseDir, name, err)
 		case hex.EncodeToString(sum) != want:
-			return fmt.Sprintf("the write-ahead log %s/%s has changed", databaseDir, name)
+			return damaged("the write-ahead log %s/%s has changed", databaseDir, name)
 		}
 	}
 	if !ok {
-		return fmt.Sprintf("the file %s, which has the checksums of its write-ahead logs, has changed", sealFile)
+		return damaged("the file %s, which has the checksums of its write-ahead logs, has changed", sealFile)
 	}
-	return ""
+	return nil
 }

@@ -2,12 +2,15 @@ package storage
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
 // closed returns a store that was closed in order, whose last write is in the log alone,
@@ -109,5 +112,35 @@ func TestASealThatIsDamagedIsRefused(t *testing.T) {
 		if _, err := Open(small(fs)); !errors.As(err, &damaged) || !strings.Contains(err.Error(), sealFile) {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+// TestWhatTheSystemForbidsIsNotCalledDamage has single files of a store be forbidden.
+func TestWhatTheSystemForbidsIsNotCalledDamage(t *testing.T) {
+	for name, forbids := range map[string]func(errorfs.Op) bool{
+		"a log":             func(op errorfs.Op) bool { return op.Kind == errorfs.OpOpen && strings.HasSuffix(op.Path, logSuffix) },
+		"the list of files": func(op errorfs.Op) bool { return op.Kind == errorfs.OpOpen && strings.Contains(op.Path, "MANIFEST") },
+		"whose store it is": func(op errorfs.Op) bool { return op.Kind == errorfs.OpOpen && strings.HasSuffix(op.Path, identityFile) },
+		"new files":         func(op errorfs.Op) bool { return op.Kind == errorfs.OpCreate },
+	} {
+		fs, _ := closed(t)
+		_, err := Open(small(errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if forbids(op) {
+				return &os.PathError{Op: "open", Path: op.Path, Err: syscall.EACCES}
+			}
+			return nil
+		}))))
+		if !errors.Is(err, ErrPermission) || strings.Contains(err.Error(), "headgate restore") || !strings.Contains(err.Error(), "data/store") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAStoreThatMustBeThereIsNotMade(t *testing.T) {
+	c := small(vfs.NewMem())
+	c.Existing = true
+	var damaged *DamagedError
+	if _, err := Open(c); !errors.As(err, &damaged) || !strings.Contains(err.Error(), identityFile) {
+		t.Errorf("%v", err)
 	}
 }

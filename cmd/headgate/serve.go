@@ -46,7 +46,7 @@ grpc.addr), then flags. Without any a node runs with a sample policy.
 docs/reference/config.md lists them all.
 
 Exit codes: 0 stopped gracefully, 2 a setting, a policy or a certificate is wrong,
-3 the node could not start or stop.`,
+3 the node could not start or stop, or its store of quotas is damaged, gone or a copy.`,
 		Example: `  headgate serve
   headgate serve --policy policies/ --grpc 127.0.0.1:8081
   headgate serve --grpc-tls-cert node.pem --grpc-tls-key node.key
@@ -91,6 +91,8 @@ func runServe(cmd *cobra.Command, c config.Config) error {
 		Build: obs.Build{Version: v.Version, Revision: v.Commit, Go: v.Go},
 	})
 	switch {
+	case errors.Is(err, app.ErrQuotas):
+		return trouble(err)
 	case errors.Is(err, app.ErrPolicies), errors.Is(err, app.ErrCertificates):
 		return misuse(err)
 	case err != nil:

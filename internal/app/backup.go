@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -188,21 +189,24 @@ func openStopped(dir string) (*dataDir, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := data.checkGone(); err != nil {
+		return nil, errors.Join(err, data.close())
+	}
 	if !data.hasQuotas() {
 		return nil, errors.Join(fmt.Errorf("app: data directory %s: %w", dir, ErrNothingDurable), data.close())
 	}
 	return data, nil
 }
 
-// hasQuotas reports whether there is a store of quotas.
+// hasQuotas reports whether there is a store of quotas. One that can't be looked at is there.
 func (d *dataDir) hasQuotas() bool {
 	_, err := os.Stat(filepath.Join(d.file(quotasName), storeName))
-	return err == nil
+	return err == nil || errors.Is(err, fs.ErrPermission)
 }
 
 // withStore calls use with the store of quotas, which has applied its log.
 func (d *dataDir) withStore(ctx context.Context, log *slog.Logger, use func(context.Context, *quotaStore) error) error {
-	s, err := openQuotaStore(d.file(quotasName), log, new(quotaGrowth)) //nolint:contextcheck // what it starts ends with close
+	s, err := openQuotaStore(d.file(quotasName), d.served() > 0, log, new(quotaGrowth)) //nolint:contextcheck // what it starts ends with close
 	if err != nil {
 		return err
 	}

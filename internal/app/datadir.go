@@ -113,7 +113,7 @@ func (d *dataDir) keySecret() (secret [16]byte, err error) {
 	name := d.file(secretName)
 	b, err := os.ReadFile(name) //nolint:gosec // a file of ours
 	switch {
-	case d.hasQuotas() && (errors.Is(err, fs.ErrNotExist) || err == nil && len(b) != len(secret)):
+	case (d.hasQuotas() || d.served() > 0) && (errors.Is(err, fs.ErrNotExist) || err == nil && len(b) != len(secret)):
 		return secret, fmt.Errorf("app: key secret %s is gone or damaged: %w", name, ErrOtherSecret)
 	case errors.Is(err, fs.ErrNotExist):
 		if _, err := rand.Read(secret[:]); err != nil {

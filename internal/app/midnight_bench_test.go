@@ -66,7 +66,7 @@ type night struct {
 func openNight(b *testing.B, lead time.Duration) *night {
 	b.Helper()
 	log := slog.New(slog.DiscardHandler)
-	store, err := openQuotaStore(b.TempDir(), log, new(quotaGrowth))
+	store, err := openQuotaStore(b.TempDir(), false, log, new(quotaGrowth))
 	if err != nil {
 		b.Fatal(err)
 	}

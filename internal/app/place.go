@@ -56,6 +56,9 @@ func (p place) is(q place) bool {
 // had then. One that has no quotas yet may be anywhere. It returns a tenure that the store
 // has seen, if it is the one that was served last.
 func (d *dataDir) settle() (tenure uint64, err error) {
+	if err := d.checkGone(); err != nil {
+		return 0, err
+	}
 	if !d.hasQuotas() {
 		return 0, d.claim(0)
 	}

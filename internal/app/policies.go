@@ -88,7 +88,7 @@ func (s *policyState) problems() []string {
 // sampled reports whether nobody says where policies come from.
 func (p *policies) sampled() bool { return len(p.paths) == 0 && p.envoy.dir == "" && !p.remote }
 
-// load puts the policies in force for the first time. Its error is ErrPolicies.
+// load puts the policies in force for the first time. Its error is ErrPolicies or ErrQuotas.
 func (p *policies) load() error {
 	p.loading.Lock()
 	defer p.loading.Unlock()
@@ -272,7 +272,9 @@ func (p *policies) compile(local, published []*policy.Document) (*policy.Snapsho
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("app: %w: %w", ErrPolicies, problems)
 	}
-	if err := p.accept(next.Limits()); err != nil {
+	if err := p.accept(next.Limits()); errors.Is(err, ErrQuotas) {
+		return nil, fmt.Errorf("app: %w", err) // nothing is wrong with the policies
+	} else if err != nil {
 		return nil, fmt.Errorf("app: %w: %w", ErrPolicies, err)
 	}
 	return next, nil

@@ -44,11 +44,12 @@ type quotaStore struct {
 	groups  *consensus.Node
 }
 
-// openQuotaStore opens the store in dir, and makes it first if there is none. Without room
-// on the disk it fails with storage.ErrFull: groups that start without room wait for it,
-// and who starts them with them.
-func openQuotaStore(dir string, log *slog.Logger, growth *quotaGrowth) (*quotaStore, error) {
+// openQuotaStore opens the store in dir, and makes it first if there is none and none
+// has to exist. Without room on the disk it fails with storage.ErrFull: groups that start
+// without room wait for it, and who starts them with them.
+func openQuotaStore(dir string, exists bool, log *slog.Logger, growth *quotaGrowth) (*quotaStore, error) {
 	c := storage.Default(filepath.Join(dir, storeName))
+	c.Existing = exists
 	c.Events = storageEvents(log)
 	db, err := storage.Open(c)
 	if err != nil {

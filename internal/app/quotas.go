@@ -75,7 +75,10 @@ func (q *quotas) ready(limits []*limiter.Limit) error {
 	if q.stopped {
 		return errors.New("app: quotas: the node is stopping")
 	}
-	return q.begin(context.Background())
+	if err := q.begin(context.Background()); err != nil {
+		return fmt.Errorf("%w: %w", ErrQuotas, err)
+	}
+	return nil
 }
 
 // open opens the store and starts what works on it, or fails and leaves nothing behind,
@@ -86,7 +89,7 @@ func (q *quotas) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	store, err := openQuotaStore(q.dir, q.log, &q.growth) //nolint:contextcheck // what it starts ends with close
+	store, err := openQuotaStore(q.dir, served > 0, q.log, &q.growth) //nolint:contextcheck // what it starts ends with close
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func TestANodeWithManyCountersStartsInTime(t *testing.T) {
 func fill(t *testing.T, dir string, counters, perEntry int) {
 	t.Helper()
 	ctx := t.Context()
-	s, err := openQuotaStore(dir, slog.New(slog.DiscardHandler), new(quotaGrowth))
+	s, err := openQuotaStore(dir, false, slog.New(slog.DiscardHandler), new(quotaGrowth))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func takeSnapshot(db *storage.DB, path string, group int, members raft.Configura
 // TestATenureMovesNeitherTimeNorClock: a group whose time is behind its clock has the same
 // windows open after a node has taken its tenure.
 func TestATenureMovesNeitherTimeNorClock(t *testing.T) {
-	s, err := openQuotaStore(t.TempDir(), slog.New(slog.DiscardHandler), new(quotaGrowth))
+	s, err := openQuotaStore(t.TempDir(), false, slog.New(slog.DiscardHandler), new(quotaGrowth))
 	if err != nil {
 		t.Fatal(err)
 	}
