@@ -11,20 +11,28 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 )
 
 // sealFile is there while the store is closed in order. It has the checksums of the
-// write-ahead logs: where one of them ends can't be told from where it is damaged, since
-// a crash may have cut it off, so what is lost at its end is not noticed without this.
-// All other files of the database have checksums that are looked at.
+// write-ahead logs and of the list of files: where one of them ends can't be told from
+// where it is damaged, since a crash may have cut it off, so what is lost at its end is not
+// noticed without this. All other files of the database have checksums that are looked at.
 const (
 	sealFile     = "CLOSED"
 	sealHead     = "headgate store, closed with these write-ahead logs\n"
 	sealBytesMax = 64 << 10
 	logSuffix    = ".log"
+	listPrefix   = "MANIFEST-"
+	listMarker   = "manifest" // of Pebble's: which list counts
 )
 
-// seal records the logs as they are. The database is closed.
+// sealed reports whether the seal covers the file of this name, of the database.
+func sealed(name string) bool {
+	return strings.HasSuffix(name, logSuffix) || strings.HasPrefix(name, listPrefix)
+}
+
+// seal records the logs and the list as they are. The database is closed.
 func seal(fs vfs.FS, dir string) error {
 	text, err := sealText(fs, dir)
 	if err != nil {
@@ -33,16 +41,20 @@ func seal(fs vfs.FS, dir string) error {
 	return writeDurably(fs, dir, sealFile, text)
 }
 
-// sealText returns what the seal of the logs as they are now says.
+// sealText returns what the seal of the logs and the list as they are now says.
 func sealText(fs vfs.FS, dir string) ([]byte, error) {
 	names, err := fs.List(fs.PathJoin(dir, databaseDir))
+	if err != nil {
+		return nil, err
+	}
+	list, err := atomicfs.ReadMarker(fs, fs.PathJoin(dir, databaseDir), listMarker)
 	if err != nil {
 		return nil, err
 	}
 	slices.Sort(names)
 	text := []byte(sealHead)
 	for _, name := range names {
-		if !strings.HasSuffix(name, logSuffix) {
+		if name != list && !strings.HasSuffix(name, logSuffix) {
 			continue
 		}
 		sum, err := sumOf(fs, fs.PathJoin(dir, databaseDir, name))
@@ -67,7 +79,7 @@ func sumOf(fs vfs.FS, path string) ([]byte, error) {
 	return h.Sum(nil), nil
 }
 
-// breakSeal compares the logs with the seal, if there is one, and removes it, before
+// breakSeal compares the logs and the list with the seal, if there is one, and removes it, before
 // anything is written. A store without one was not closed in order.
 func breakSeal(fs vfs.FS, dir string) error {
 	if _, err := fs.Stat(fs.PathJoin(dir, databaseDir)); err != nil {
@@ -99,23 +111,27 @@ func broken(fs vfs.FS, dir string, recorded []byte) error {
 	text, ok := strings.CutPrefix(string(recorded), sealHead)
 	for line := range strings.Lines(text) {
 		name, want, found := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		if ok = ok && found && strings.HasSuffix(name, logSuffix) && strings.HasSuffix(line, "\n"); !ok {
+		if ok = ok && found && sealed(name) && fs.PathBase(name) == name && strings.HasSuffix(line, "\n"); !ok {
 			break
+		}
+		kind := "write-ahead log"
+		if strings.HasPrefix(name, listPrefix) {
+			kind = "list of files"
 		}
 		sum, err := sumOf(fs, fs.PathJoin(dir, databaseDir, name))
 		switch {
 		case errors.Is(err, os.ErrPermission):
 			return err
 		case errors.Is(err, os.ErrNotExist):
-			return damaged("the write-ahead log %s/%s is gone", databaseDir, name)
+			return damaged("the %s %s/%s is gone", kind, databaseDir, name)
 		case err != nil:
-			return damaged("the write-ahead log %s/%s can't be read (%w)", databaseDir, name, err)
+			return damaged("the %s %s/%s can't be read (%w)", kind, databaseDir, name, err)
 		case hex.EncodeToString(sum) != want:
-			return damaged("the write-ahead log %s/%s has changed", databaseDir, name)
+			return damaged("the %s %s/%s has changed", kind, databaseDir, name)
 		}
 	}
 	if !ok {
-		return damaged("the file %s, which has the checksums of its write-ahead logs, has changed", sealFile)
+		return damaged("the file %s, which has the checksums of its logs, has changed", sealFile)
 	}
 	return nil
 }

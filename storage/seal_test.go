@@ -10,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
@@ -142,5 +143,30 @@ func TestAStoreThatMustBeThereIsNotMade(t *testing.T) {
 	var damaged *DamagedError
 	if _, err := Open(c); !errors.As(err, &damaged) || !strings.Contains(err.Error(), identityFile) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestAListOfFilesThatIsNotAsItWasClosedIsRefused damages the end of the list, which the
+// database takes for the end that a crash cut off.
+func TestAListOfFilesThatIsNotAsItWasClosedIsRefused(t *testing.T) {
+	for name, damage := range map[string]func(b []byte) []byte{
+		"its last bit is another": func(b []byte) []byte { b[len(b)-1] ^= 1; return b },
+		"its last byte is gone":   func(b []byte) []byte { return b[:len(b)-1] },
+		"something follows":       func(b []byte) []byte { return append(b, 0) },
+	} {
+		fs, _ := closed(t)
+		list, err := atomicfs.ReadMarker(fs, "data/store/db", listMarker)
+		if err != nil || list == "" {
+			t.Fatalf("%q, %v", list, err)
+		}
+		b, err := fs.UnsafeGetFileDataBuffer("data/store/db/" + list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		overwrite(t, fs, "data/store/db/"+list, damage(slices.Clone(b)))
+		var damaged *DamagedError
+		if _, err := Open(small(fs)); !errors.As(err, &damaged) || !strings.Contains(err.Error(), list+" has changed, since it was closed") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -68,6 +68,10 @@ func damages() []damage {
 			b[len(b)/2] ^= 0x10
 			return b
 		})},
+		{"its last bit", rewrite(func(b []byte) []byte {
+			b[len(b)-1] ^= 1
+			return b
+		})},
 		{"cut to half", rewrite(func(b []byte) []byte { return b[:len(b)/2] })},
 		{"gone", os.Remove},
 	}

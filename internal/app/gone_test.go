@@ -1,12 +1,17 @@
 package app
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/headgate/headgate/storage"
 )
 
 // TestAStoreThatIsGoneIsNotMadeAnew removes what quotas are recorded in, between two starts.
@@ -84,5 +89,31 @@ func claimServed(t *testing.T, dir string) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestALogWithAnEntryMissingInItsMiddleIsRefused removes an entry, as the loss of a
+// write-ahead log between others does: raft would panic where it replays it.
+func TestALogWithAnEntryMissingInItsMiddleIsRefused(t *testing.T) {
+	c := wornStore(t)
+	db, err := storage.Open(storage.Default(filepath.Join(c.DataDir, quotasName, storeName)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lower, upper := storage.Span(0, storage.KindLog)
+	entries, err := db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !entries.Last() || !entries.Prev() {
+		t.Fatal("its log has no two entries")
+	}
+	b := db.NewBatch()
+	if err := errors.Join(b.Delete(bytes.Clone(entries.Key()), nil), entries.Close(), db.Commit(b, pebble.Sync), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = tryStart(t, c)
+	if err == nil || !strings.Contains(err.Error(), "group 0: entry ") || !strings.Contains(err.Error(), "headgate restore") {
+		t.Errorf("%v", err)
 	}
 }

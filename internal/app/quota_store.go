@@ -155,6 +155,14 @@ func joined(l *ledger.Ledger, logs *raftlog.Log, snapshots raft.SnapshotStore) e
 	case applied > max(last, newest):
 		return fmt.Errorf("its log ends with entry %d, and entries up to %d were applied", last, applied)
 	}
+	for index := max(first, newest+1); index <= last && index > 0; index++ { // raft panics if one of these is missing
+		var entry raft.Log
+		if err := logs.GetLog(index, &entry); errors.Is(err, raft.ErrLogNotFound) {
+			return fmt.Errorf("entry %d of its log is missing, of %d to %d", index, first, last)
+		} else if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
