@@ -28,6 +28,7 @@ type DB struct {
 	checks   io.Closer // ends the measuring of slow operations
 	pebble   *pebble.DB
 	syncs    syncs
+	synced   synced
 }
 
 // Open opens the store in c.Dir, and makes it if there is none. It fails if
@@ -49,14 +50,18 @@ func Open(c Config) (*DB, error) {
 	if err != nil {
 		return nil, openError(c.Dir, err)
 	}
-	if err := breakSeal(c.FS, c.Dir); err != nil {
+	if err := checkFiles(c.FS, c.Dir); err != nil {
 		return nil, openError(c.Dir, err)
 	}
 	d := &DB{fs: c.FS, dir: c.Dir, health: newHealth(c), syncs: syncs{mergeMax: min(mergeBytesMax, int(c.MemTableBytes/4))}}
 	if err := d.openPebble(c, found); err != nil {
 		return nil, openError(c.Dir, err)
 	}
-	if err := d.identify(c, recorded, found); err != nil {
+	err = d.identify(c, recorded, found)
+	if err == nil {
+		err = d.synced.begin(c.FS, c.Dir)
+	}
+	if err != nil {
 		return nil, openError(c.Dir, errors.Join(err, d.Close()))
 	}
 	if err := d.health.ballast.reserve(); errors.Is(err, errNoRoom) || vfs.IsNoSpaceError(err) {
@@ -91,7 +96,7 @@ func judge(dir string, err error) error {
 
 // openPebble opens the database itself; it must exist if the directory says so.
 func (d *DB) openPebble(c Config, mustExist bool) error {
-	fs := vfs.OnDiskFull(c.FS, func() { d.health.full(syscall.ENOSPC) })
+	fs := vfs.OnDiskFull(syncedFS{c.FS, &d.synced}, func() { d.health.full(syscall.ENOSPC) })
 	slowAfter := max(c.SlowAfter, 0) // -1: none
 	fs, d.checks = vfs.WithDiskHealthChecks(fs, slowAfter, nil, d.health.slowness)
 	cache := pebble.NewCache(c.CacheBytes)
@@ -205,7 +210,7 @@ func (d *DB) Close() error {
 	if d.health.hasFailed() {
 		return d.health.refusal()
 	}
-	if err := errors.Join(d.pebble.Close(), d.checks.Close()); err != nil {
+	if err := errors.Join(d.pebble.Close(), d.checks.Close(), d.synced.end()); err != nil {
 		return fmt.Errorf("storage: close: %w", err)
 	}
 	if err := seal(d.fs, d.dir); err != nil {

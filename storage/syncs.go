@@ -49,6 +49,7 @@ func (s *syncs) run(d *DB) {
 		s.settle()
 		group := s.take()
 		if len(group) == 0 {
+			d.synced.idle()
 			return
 		}
 		merged := group[0].batch
