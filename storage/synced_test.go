@@ -64,6 +64,19 @@ func TestWhatIsMissingOfALogAfterAKillIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	fs, _ := killed(t)
+	fs, logs := killed(t)
+	if len(logs) < 2 {
+		t.Fatalf("the logs are %v", logs)
+	}
+	overwrite(t, fs, logs[0], nil)
+	if d, err := Open(small(fs)); err == nil { // a table had it all by then
+		if get(t, d, "\x02a0") == "" {
+			t.Error("what one before others had is lost")
+		}
+		mustClose(t, d)
+	} else if !strings.Contains(err.Error(), "has 0 bytes, and ") {
+		t.Errorf("one before others is empty: %v", err)
+	}
+	fs, _ = killed(t)
 	mustClose(t, mustOpen(t, small(fs)))
 }
