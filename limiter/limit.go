@@ -133,6 +133,14 @@ type Spec struct {
 	Carried bool
 }
 
+// Unit returns the unit of the amount; "" means that it has no name.
+func (s *Spec) Unit() string {
+	if s.Costing == nil {
+		return ""
+	}
+	return s.Costing.Unit
+}
+
 // A Limit is a Spec ready to decide with. It is immutable, except for Ref and
 // Shared, which the counter table sets before the limit is first used. The zero
 // Limit decides nothing until Init.

@@ -184,7 +184,7 @@ func appendExplanation(dst []byte, tag byte, s *policy.Snapshot, ch *limiter.Cha
 	dst = wire.AppendString(dst, tagExplanationFile, rule.File)
 	dst = wire.AppendUint(dst, tagExplanationLine, uint64(uint32(rule.Line)))
 	dst = wire.AppendString(dst, tagExplanationSelector, rule.Selector)
-	dst = wire.AppendString(dst, tagExplanationUnit, unitOf(ch.Limit))
+	dst = wire.AppendString(dst, tagExplanationUnit, ch.Limit.Unit())
 	dst = wire.AppendUint(dst, tagExplanationCost, ch.Cost)
 	return wire.Shut(dst, at)
 }

@@ -57,6 +57,9 @@ func (s *Service) Reserve(ctx context.Context, x *api.Exchange) (*api.Exchange, 
 	if ask.Lifetime == 0 {
 		ask.Lifetime = min(LifetimeDefault, policy.ShortestLifetime(&x.Call))
 	}
+	for _, c := range x.Req.Costs() {
+		ask.Units = append(ask.Units, c.Unit)
+	}
 	clamp(&x.Call)
 	x.Call.Deadline, x.Call.Patience = now.Add(s.Desk.Timeout()), limiter.Never
 	if x.Outcome == policy.UnknownDomainDeny {
@@ -180,16 +183,9 @@ func appendReserved(dst []byte, x *api.Exchange, lifetime time.Duration, explain
 		}
 		dst, at = wire.Open(dst, tagReserveUnits)
 		dst = wire.AppendString(dst, tagReservedName, l.Limit.Name)
-		dst = wire.AppendString(dst, tagReservedUnit, unitOf(l.Limit))
+		dst = wire.AppendString(dst, tagReservedUnit, l.Limit.Unit())
 		dst = wire.AppendUint(dst, tagReservedUnits, l.Units)
 		dst = wire.Shut(dst, at)
 	}
 	return wire.AppendDuration(dst, tagReserveLifetime, lifetime)
-}
-
-func unitOf(l *limiter.Limit) string {
-	if l.Costing == nil {
-		return ""
-	}
-	return l.Costing.Unit
 }

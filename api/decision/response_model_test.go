@@ -125,7 +125,7 @@ func explanation(s *policy.Snapshot, ch *limiter.Charge) *headgatev1.Explanation
 		File:           rule.File,
 		Line:           uint32(rule.Line),
 		Selector:       rule.Selector,
-		Unit:           unitOf(ch.Limit),
+		Unit:           ch.Limit.Unit(),
 		Cost:           ch.Cost,
 	}
 }

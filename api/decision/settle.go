@@ -76,13 +76,20 @@ func (s *Service) settle(ctx context.Context, x *api.Exchange, m *headgatev1.Set
 	if err != nil {
 		return x, err
 	}
+	check := unitCheck{costs: costs}
 	by := hold.End{
 		ID: s.key(m), Content: s.Desk.Policy().ContentKey(settleContent(m, costs)),
 		Costs: func(l *limiter.Limit, reserved uint64) uint64 { return costOf(m, costs, l, reserved) },
 	}
+	if len(costs) > 0 {
+		by.Check = check.passes
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.Desk.Timeout())
 	defer cancel()
 	result, o := s.Reservations.Settle(ctx, s.Desk.Now(), by, appendSettled)
+	if o == hold.Refused {
+		return x, check.fault()
+	}
 	if o != hold.Done && o != hold.Again {
 		return x, refusal(o, m.GetId())
 	}
@@ -150,7 +157,7 @@ func settleContent(m *headgatev1.SettleRequest, costs []policy.UnitCost) []byte 
 
 // costOf returns what a call has cost the limit l.
 func costOf(m *headgatev1.SettleRequest, costs []policy.UnitCost, l *limiter.Limit, reserved uint64) uint64 {
-	if unit := unitOf(l); unit != "" {
+	if unit := l.Unit(); unit != "" {
 		for _, c := range costs {
 			if string(c.Unit) == unit {
 				return c.Units
@@ -188,7 +195,7 @@ func appendSettled(s hold.Settlement) []byte {
 		var at int
 		dst, at = wire.Open(dst, tagSettleLimits)
 		dst = wire.AppendString(dst, tagSettledName, l.Limit.Name)
-		dst = wire.AppendString(dst, tagSettledUnit, unitOf(l.Limit))
+		dst = wire.AppendString(dst, tagSettledUnit, l.Limit.Unit())
 		dst = wire.AppendUint(dst, tagSettledReserved, l.Reserved)
 		dst = wire.AppendUint(dst, tagSettledCost, l.Cost)
 		dst = wire.AppendUint(dst, tagSettledReturned, l.Returned)

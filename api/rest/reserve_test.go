@@ -68,6 +68,48 @@ func TestAnEstimateIsClampedAndACancelledCallCostsNothing(t *testing.T) {
 	}
 }
 
+// TestAMisspeltUnitIsRefusedAndLosesNothing: it would have charged the estimate for good.
+func TestAMisspeltUnitIsRefusedAndLosesNothing(t *testing.T) {
+	h := handler(t)
+	ask(h, "POST", "/v1/reserve", reserveBody)
+	for _, body := range []string{
+		`{"domain": "llm", "id": "call 1", "costs": {"token": 1200}}`,
+		`{"domain": "llm", "id": "call 1", "cost": 1, "costs": {"token": 1200}}`,
+	} {
+		const want = `costs[0].unit: "token": must be a unit of the reservation, which has "tokens"`
+		a := ask(h, "POST", "/v1/settle", body)
+		if detail, _ := a.json(t)["detail"].(string); a.status != 400 || !strings.HasPrefix(detail, want) {
+			t.Errorf("%s: %d %s, want 400 and %s", body, a.status, a.body, want)
+		}
+	}
+	a := ask(h, "POST", "/v1/settle", `{"domain": "llm", "id": "call 1", "costs": {"tokens": 1200}}`)
+	if !strings.Contains(a.body, `"returned":1800`) {
+		t.Errorf("the right unit after that: %d %s", a.status, a.body)
+	}
+}
+
+// TestAUnitThatNobodyCountsIsNoMistake where no limit's unit is missing, or the reservation named it, too.
+func TestAUnitThatNobodyCountsIsNoMistake(t *testing.T) {
+	for _, tt := range []struct{ name, reserve, settle string }{
+		{"beside the limit's", `"costs": {"tokens": 9}`, `"costs": {"tokens": 9, "images": 2}`},
+		{"as in the reservation", `"costs": {"tokens": 9, "images": 1}`, `"costs": {"images": 2}`},
+		{"as in one that named only it", `"costs": {"images": 1}`, `"costs": {"images": 2}`},
+		{"where no limit counts anything", `"attributes": {}, "costs": {"tokens": 9}`, `"costs": {"images": 2}`},
+	} {
+		h := handler(t)
+		reserve := `{"domain": "llm", "id": "1", ` + tt.reserve + `}`
+		if !strings.Contains(reserve, "attributes") {
+			reserve = `{"domain": "llm", "id": "1", "attributes": {"team": "a"}, ` + tt.reserve + `}`
+		}
+		if a := ask(h, "POST", "/v1/reserve", reserve); a.status != 200 {
+			t.Fatalf("%s: reserved: %d %s", tt.name, a.status, a.body)
+		}
+		if a := ask(h, "POST", "/v1/settle", `{"domain": "llm", "id": "1", `+tt.settle+`}`); a.status != 200 {
+			t.Errorf("%s: %d %s", tt.name, a.status, a.body)
+		}
+	}
+}
+
 func TestADeniedReservationIsAProblemWithItsDecision(t *testing.T) {
 	h := handler(t)
 	for _, id := range []string{"1", "2"} {

@@ -31,12 +31,10 @@ type settlement struct {
 // a quota the rest is owed. Slots are released. The result is what answer made of it.
 //
 // If the outcome is Again, the reservation was settled before with the same content, and
-// the result is the one of then. If ctx ends before a quota has answered, the
+// the result is the one of then. If it is Refused, nothing was done. If ctx ends before a quota has answered, the
 // outcome is Late: the settlement goes on, and may be asked for again.
 func (r *Reservations) Settle(ctx context.Context, now limiter.Instant, by hold.End, answer func(hold.Settlement) []byte) (result []byte, o hold.Outcome) {
-	r.mu.Lock()
-	e, o := r.book.End(now, by.ID, by.Content)
-	r.mu.Unlock()
+	e, o := r.begin(now, &by)
 	if o != hold.Done {
 		return e.Answer, o
 	}
@@ -61,6 +59,18 @@ func (r *Reservations) Settle(ctx context.Context, now limiter.Instant, by hold.
 	default:
 		return nil, hold.Late
 	}
+}
+
+// begin has the book begin to end a reservation, unless its costs make no sense.
+func (r *Reservations) begin(now limiter.Instant, by *hold.End) (e hold.Ending, o hold.Outcome) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if by.Check != nil {
+		if legs, units, ok := r.book.Charged(now, by.ID); ok && !by.Check(legs, units) {
+			return e, hold.Refused
+		}
+	}
+	return r.book.End(now, by.ID, by.Content)
 }
 
 // ignore has the result say that everything stays as it was charged.

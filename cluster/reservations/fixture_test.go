@@ -28,6 +28,8 @@ type node struct {
 	exact  bool // the quota is
 	queue  []func()
 	silent bool // the ledger does not answer by itself
+	// refuses says which settlements make no sense; nil: none.
+	refuses func(legs []hold.Leg, units []string) bool
 
 	rate, window, slots, quota *limiter.Limit
 }
@@ -187,6 +189,9 @@ func (n *node) reserve(name, units uint64) (*limiter.Call, hold.Outcome) {
 // settle settles with cost of every limit, and returns what became of each by name.
 func (n *node) settle(name, cost uint64) (rows map[string]hold.Settled, late bool, o hold.Outcome) {
 	end := hold.End{ID: id(name), Content: id(cost), Costs: func(*limiter.Limit, uint64) uint64 { return cost }}
+	if n.refuses != nil {
+		end.Check = func(legs []hold.Leg, units []string) bool { return !n.refuses(legs, units) }
+	}
 	rows = map[string]hold.Settled{}
 	_, o = n.Settle(n.wait(), n.now, end, func(s hold.Settlement) []byte {
 		late = s.Late

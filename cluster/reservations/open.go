@@ -134,6 +134,7 @@ func (r *Reservations) keep(now limiter.Instant, c *limiter.Call, a hold.Ask, an
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.book.Keep(a.ID, deadline, list, answer)
+	r.book.Name(a.ID, a.Units)
 }
 
 func (r *Reservations) drop(id limiter.Key) {

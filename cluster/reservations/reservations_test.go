@@ -132,6 +132,32 @@ func TestWhatCostsMoreIsChargedAndThenOwed(t *testing.T) {
 	}
 }
 
+func TestASettlementThatIsRefusedChangesNothing(t *testing.T) {
+	n := newNode(t)
+	n.must(t, 1, 30)
+	n.refuses = func(legs []hold.Leg, units []string) bool { return len(legs) == 4 && len(units) == 0 }
+	for range 2 {
+		if _, _, o := n.settle(1, 12); o != hold.Refused {
+			t.Errorf("outcome %d", o)
+		}
+	}
+	if n.is(t, "refused", 30, 20, 1, 10); n.Stats().Open != 1 {
+		t.Errorf("%+v", n.Stats())
+	}
+	n.refuses = nil
+	if rows, late, o := n.settle(1, 12); o != hold.Done || late || rows["quota"].Returned != 18 {
+		t.Errorf("outcome %d, late %v, %+v", o, late, rows)
+	}
+	n.refuses = func([]hold.Leg, []string) bool { return true }
+	if _, _, o := n.settle(1, 12); o != hold.Again {
+		t.Errorf("again: outcome %d", o)
+	}
+	if _, _, o := n.settle(1, 13); o != hold.Differs {
+		t.Errorf("with another cost: outcome %d", o)
+	}
+	n.is(t, "settled", 48, 38, 2, 28)
+}
+
 func TestAReservationThatIsNotSettledStaysCharged(t *testing.T) {
 	n := newNode(t)
 	n.must(t, 1, 30)

@@ -105,6 +105,34 @@ func (n *reserver) restart(c config.Config) *reserver {
 	return startReserver(n.t, c)
 }
 
+// TestAMisspeltUnitLosesNothingOverARestart: what the reservation named is known after it, too.
+func TestAMisspeltUnitLosesNothingOverARestart(t *testing.T) {
+	c := patientConfig(t, llmPolicy())
+	n := startReserver(t, c)
+	settle := func(unit string) error {
+		_, err := n.client.Settle(context.Background(), &headgatev1.SettleRequest{
+			Domain: "llm", Id: []byte("1"), Costs: []*headgatev1.UnitCost{{Unit: unit, Units: 3}},
+		})
+		return err
+	}
+	if _, err := n.client.Reserve(context.Background(), &headgatev1.ReserveRequest{
+		Domain: "llm", Attributes: []*headgatev1.Attribute{{Key: "team", Value: "a"}}, Id: []byte("1"),
+		Costs: []*headgatev1.UnitCost{{Unit: "images", Units: 9}, {Unit: "tokens", Units: 30}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	const want = `costs[0].unit: "image": must be a unit of the reservation, which has "tokens", "cents", "images"`
+	for range 2 {
+		if err := settle("image"); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), want) {
+			t.Errorf("misspelt: %v, want %s", err, want)
+		}
+		n = n.restart(c)
+	}
+	if err := settle("images"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestReservationsSurviveAGracefulRestart(t *testing.T) {
 	c := patientConfig(t, llmPolicy())
 	n := startReserver(t, c)

@@ -30,6 +30,7 @@ const (
 	Full                     // there is no room for another one
 	ShareFull                // the domain has its share of the room
 	Late                     // it was not decided in time
+	Refused                  // what it cost makes no sense: it stays as it was
 )
 
 // An Ask is what a request says of the reservation that it opens.
@@ -41,6 +42,8 @@ type Ask struct {
 	// whatever callers say.
 	Domain string
 	Alone  bool // no policy has another domain: it may take all the room
+	// Units are those that the request names costs in. They are copied.
+	Units [][]byte
 }
 
 // An End is what a request says of the reservation that it ends.
@@ -49,6 +52,10 @@ type End struct {
 	Content limiter.Key // a hash of all that the request says
 	// Costs says what the call has cost the limit l, of which reserved units are charged.
 	Costs func(l *limiter.Limit, reserved uint64) uint64
+	// Check says whether the costs make sense of a reservation that was charged legs, and
+	// whose request named costs in units that no leg counts. If they don't, it stays as it is, and the outcome is
+	// Refused. nil: they do.
+	Check func(legs []Leg, units []string) bool
 }
 
 // An Extension is what extending a reservation has done.
@@ -97,7 +104,8 @@ type record struct {
 	late         bool // it was ended after its deadline
 	domain       *Counts
 	legs         []Leg
-	made, settle []byte // the answers
+	units        []string // that its request named and no leg counts
+	made, settle []byte   // the answers
 }
 
 // Bounds say how many reservations a Book has.
@@ -263,7 +271,7 @@ func (b *Book) Ended(now limiter.Instant, id limiter.Key, short bool, answer []b
 	if r == nil || r.state != ending {
 		return
 	}
-	r.state, r.legs, r.settle = ended, nil, answer
+	r.state, r.legs, r.units, r.settle = ended, nil, nil, answer
 	d := r.domain
 	d.Open--
 	d.Settled++

@@ -42,6 +42,7 @@ func (b *Book) Restore(now, at limiter.Instant, list []Saved, t *Terms) (done Re
 		r := &record{
 			id: v.ID, content: v.Content, end: v.End, opened: v.Opened.Add(back), deadline: v.Deadline.Add(back), place: -1,
 			state: v.State, late: v.Late, domain: b.domain(v.domain), made: v.made, settle: v.settle,
+			units: v.units,
 		}
 		for i := range v.legs {
 			if l := v.legs[i].leg(t); l.Limit == nil {

@@ -10,7 +10,8 @@ import (
 )
 
 // A saved reservation is a savedRecord, then the domain and the two answers, each a varint
-// length and its bytes, then a savedLeg for each leg. Integers are little-endian.
+// length and its bytes, then a savedLeg for each leg, and at the end the units that the request named and no leg
+// counts, each a varint length and its bytes. Integers are little-endian.
 
 // ErrMalformed means that the bytes are not a saved reservation.
 var ErrMalformed = errors.New("hold: malformed reservation")
@@ -42,6 +43,7 @@ type Saved struct {
 	domain       string
 	made, settle []byte
 	legs         []savedLeg
+	units        []string
 }
 
 // Save yields each reservation that is open or remembered, in a form that [DecodeSaved] reads.
@@ -80,7 +82,7 @@ func (r *record) append(b []byte, domain string) []byte {
 			Holder: l.Holder,
 		})
 	}
-	return b
+	return appendUnits(b, r.units)
 }
 
 // DecodeSaved reads one reservation of those that were saved at that moment. It keeps b. Errors wrap
@@ -110,7 +112,7 @@ func decode(b []byte) (s Saved, err error) {
 		texts[i], b = b[n:n+int(length)], b[n+int(length):]
 	}
 	s.domain, s.made, s.settle = string(texts[0]), texts[1], texts[2]
-	if s.Legs > limiter.ChargesMax || len(b) != int(s.Legs)*binary.Size(savedLeg{}) {
+	if s.Legs > limiter.ChargesMax || len(b) < int(s.Legs)*binary.Size(savedLeg{}) {
 		return s, fmt.Errorf("%d bytes for %d legs, at most %d", len(b), s.Legs, limiter.ChargesMax)
 	}
 	s.legs = make([]savedLeg, s.Legs)
@@ -123,7 +125,8 @@ func decode(b []byte) (s Saved, err error) {
 			return s, fmt.Errorf("leg %d has %d units, partition %d", i, l.Units, l.Partition)
 		}
 	}
-	return s, nil
+	s.units, err = decodeUnits(b)
+	return s, err
 }
 
 // check reports what no Book would have saved at that moment.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -177,6 +179,31 @@ func TestOtherPoliciesCountersAndStores(t *testing.T) {
 	}
 }
 
+// TestUnitsThatNobodyCountsAreRestored: a settlement may name them after the restart as before.
+func TestUnitsThatNobodyCountsAreRestored(t *testing.T) {
+	before := full()
+	before.Name(key(1), [][]byte{[]byte("images"), []byte("songs")})
+	b, _ := restored(saved(t, before, noon), noon, present(limits()))
+	for n, want := range map[uint64][]string{1: {"images", "songs"}, 2: nil} {
+		if _, units, ok := b.Charged(noon, key(n)); !ok || !slices.Equal(units, want) {
+			t.Errorf("%d: %q, %v, want %q", n, units, ok, want)
+		}
+	}
+	if _, _, ok := b.Charged(noon, key(3)); ok {
+		t.Error("3, which has ended, could be ended")
+	}
+}
+
+func TestUnitsThatAreCutOffOrTooManyAreMalformed(t *testing.T) {
+	for name, units := range map[string]string{"cut off": "\x03ab", "no length": "\xff", "too many": strings.Repeat("\x01a", unitsMax+1)} {
+		for one := range full().Save() {
+			if _, err := DecodeSaved(append(bytes.Clone(one), units...), noon); !errors.Is(err, ErrMalformed) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
 func TestNoMoreAreRestoredThanThereIsRoomFor(t *testing.T) {
 	b := New(Bounds{Max: 1, Share: 1})
 	if got := b.Restore(noon, noon, saved(t, full(), noon), present(limits())); got.NoRoom != 2 || b.Stats().Records != 1 {
@@ -245,6 +272,7 @@ func TestARestoredBookAnswersAsTheOneBefore(t *testing.T) {
 func FuzzDecodeSaved(f *testing.F) {
 	for one := range full().Save() {
 		f.Add(bytes.Clone(one))
+		f.Add(append(bytes.Clone(one), "\x06images"...))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := DecodeSaved(b, noon)
