@@ -102,7 +102,7 @@ func (h *Holdings) one(now limiter.Instant, c *limiter.Call, i int) (done bool) 
 		return true
 	}
 	if p.exact {
-		return h.exact(now, c, i, p)
+		return h.knownFrozen(now, c, i, p) || h.exact(now, c, i, p)
 	}
 	s := h.shard(ch.Key)
 	s.mu.Lock()
@@ -195,20 +195,27 @@ func (h *Holdings) try(s *shard, now limiter.Instant, k *counter, w parked) (don
 		k.allow(ch, now)
 		return true
 	case !charges(w.call, w.i):
-		if !k.heard {
-			return false
-		}
-		if k.plan.postPaid || max(1, ch.Cost) <= k.left() {
-			k.allow(ch, now)
-		} else {
-			k.deny(ch, now)
-		}
-		return true
+		return h.look(now, k, ch)
 	case len(k.waiting) > 0:
 		return false // in order
 	default:
 		return h.spend(s, now, k, ch)
 	}
+}
+
+// look decides a charge that changes nothing, unless it has to wait.
+func (h *Holdings) look(now limiter.Instant, k *counter, ch *limiter.Charge) (done bool) {
+	switch still := h.isFrozen(k); {
+	case !k.heard && !still:
+		return false
+	case k.plan.postPaid, max(1, ch.Cost) <= k.left() && !still:
+		k.allow(ch, now)
+	case still:
+		k.freeze(ch, now)
+	default:
+		k.deny(ch, now)
+	}
+	return true
 }
 
 // spend charges ch, unless it has to wait for units.
@@ -217,13 +224,17 @@ func (h *Holdings) spend(s *shard, now limiter.Instant, k *counter, ch *limiter.
 	if ch.Cost <= k.plan.terms.Limit {
 		outcome = k.holding.Spend(now, ch.Cost, &k.plan.terms)
 	}
+	still := (outcome == quota.Short || outcome == quota.Forbidden) && h.isFrozen(k)
 	switch {
-	case outcome == quota.Short:
+	case outcome == quota.Short && !still:
 		return false
 	case outcome == quota.Admitted:
 		s.tally.spent += ch.Cost
 	case k.plan.postPaid:
 		h.post(s, now, k, ch)
+		return true
+	case still:
+		k.freeze(ch, now)
 		return true
 	case outcome == quota.Exceeded:
 		k.deny(ch, now)
@@ -354,7 +365,10 @@ func (h *Holdings) answered(c *quota.Command, r quota.Result, err error) {
 	var ready []parked
 	if c.Op == quota.OpEnsure {
 		k.gathers = false
-		hopeless := err != nil || (r.Code != quota.OK && r.Code != quota.Exhausted)
+		if r.Code == quota.Frozen {
+			h.frozen.learn(c)
+		}
+		hopeless := err != nil || (r.Code != quota.OK && r.Code != quota.Exhausted && r.Code != quota.Frozen)
 		ready = h.serve(s, now, k, hopeless)
 	}
 	if c.Op == quota.OpClose {

@@ -118,6 +118,9 @@ func (q *question) answered(c *quota.Command, r quota.Result, err error) {
 		next = 0
 		learn(q.call, r)
 	}
+	if r.Code == quota.Frozen {
+		h.frozen.learn(c)
+	}
 	switch {
 	case ch.Op == limiter.OpGiveBack:
 		if !q.giveBack(now, ch, c, r, err) {
@@ -127,6 +130,8 @@ func (q *question) answered(c *quota.Command, r quota.Result, err error) {
 		q.charged(now, ch, c, r, err)
 	case err == nil && r.Code == quota.OK && !q.late(now):
 		q.look(now, ch, r)
+	case r.Code == quota.Frozen && !q.late(now):
+		freezeExact(now, q.call, q.i, q.plan, q.ends)
 	default:
 		q.fail(ch, limiter.Unavailable)
 	}
@@ -173,6 +178,8 @@ func (q *question) charged(now limiter.Instant, ch *limiter.Charge, c *quota.Com
 		q.pass(now, ch, r)
 	case r.Code == quota.Exhausted:
 		q.counter(r).deny(ch, now)
+	case r.Code == quota.Frozen:
+		freezeExact(now, q.call, q.i, q.plan, q.ends)
 	case r.Code == quota.Busy:
 		q.fail(ch, limiter.Overload)
 	default:

@@ -154,13 +154,12 @@ func passes(c *limiter.Call) {
 // inDoubt has c be denied by its arbiter alone, since it is not known what became of it:
 // whoever asks again with the id hears it.
 func inDoubt(c *limiter.Call, a int) {
-	passes(c)
 	ch := &c.Charges()[a]
-	why := ch.Decision.Degraded
-	if why == limiter.NotDegraded {
-		why = limiter.Unavailable
+	why := ch.Decision
+	passes(c)
+	if ch.Decision = why; why.Degraded == limiter.NotDegraded {
+		unavailable(ch, limiter.Unavailable)
 	}
-	unavailable(ch, why)
 }
 
 // fail is inDoubt of a call whose conclusion is not known.

@@ -301,7 +301,6 @@ func TestWhatTheLedgerRefusesIsDenied(t *testing.T) {
 	for code, why := range map[quota.Code]limiter.Degraded{
 		quota.Busy:   limiter.Overload,
 		quota.Early:  limiter.Unavailable,
-		quota.Frozen: limiter.Unavailable,
 		quota.Purged: limiter.Unavailable,
 	} {
 		n := newNode(t, exactLimit(100), nil)

@@ -21,6 +21,7 @@ type Holdings struct {
 	crossings chan Crossing
 	refusals  refusals
 	formers   formers
+	frozen    frozen
 
 	share   int64              // counters that one domain has at most while there are several
 	several atomic.Bool        // whether there are

@@ -96,6 +96,9 @@ func TestARestoredNodeKnowsEverythingAndGrantsNothingOfWhatHadBegun(t *testing.T
 	}
 	allow(t, second, "alice", false)
 	allow(t, second, "carol", false) // nobody knows what she was granted since
+	if _, page := get(t, "http://"+second.HTTP+"/metrics"); !strings.Contains(page, `headgate_degraded_total{reason="unavailable"} 0`) {
+		t.Error("they are told that the node is unavailable, not when the period ends")
+	}
 	if !strings.Contains(second.log.String(), fmt.Sprintf("tenure=%d ", r.Tenure+1)) {
 		t.Errorf("the tenure is not above %d:\n%s", r.Tenure, second.log)
 	}

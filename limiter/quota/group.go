@@ -113,7 +113,7 @@ func (g *Group) Purged(w Window) bool { return g.time >= 1000*w.Purges() }
 // Frozen reports whether grants from w were stopped, by an OpFreeze. Of a quota that
 // rolls, they are as long as a sub-window before w that counts with it is frozen: what
 // is used there is not known.
-func (g *Group) Frozen(w Window) bool { return w.Near(-int(w.Rolling)).Start < g.frozen }
+func (g *Group) Frozen(w Window) bool { return w.First() < g.frozen }
 
 // AppendHead appends what changes with each entry: version(1) time frozen, and in
 // version 2 ahead, which is 0 in version 1.

@@ -47,6 +47,10 @@ func (w Window) Near(i int) Window {
 	return Window{w.Start + by, w.End + by, w.Rolling}
 }
 
+// First returns when the earliest sub-window begins whose use counts with that of w, in
+// Unix seconds, which may be below 0; of a quota that does not roll it is Start.
+func (w Window) First() int64 { return w.Near(-int(w.Rolling)).Start }
+
 // Opens returns when grants from w begin, in Unix seconds: min(10 min, a tenth of
 // its length) before Start, so that active counters can have their first grant
 // when it starts.
