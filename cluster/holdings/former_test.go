@@ -139,3 +139,47 @@ func TestCreditsOfAnEarlierProcessNeverExceedItsCharges(t *testing.T) {
 		}
 	})
 }
+
+// What no record has was charged to nobody, and what is owed is no granted unit: either would be
+// taken from what others have spent.
+func TestPostPaidUseThatDidNotFitIsNotCreditedToAnEarlierProcess(t *testing.T) {
+	for _, debt := range []uint64{0, 5, 1000} {
+		l := limit(100)
+		l.Quota = &limiter.QuotaTerms{PostPaid: true, MaxDebt: debt}
+		n := newNode(t, l, nil)
+		fits := n.call(limiter.OpCharge, 1, 100)
+		n.Decide(n.now, fits)
+		n.ledger.run()
+		kept := func(c *limiter.Call) holdings.Former {
+			ch := &c.Charges()[0]
+			f := holdings.Former{Key: ch.Key, Limit: ch.Limit, Partition: ch.Partition, Was: ch.Was}
+			f.Tenure, f.Life = n.Keep(ch.Key, ch.Was, n.now.Add(time.Hour))
+			return f
+		}
+		before := kept(fits)
+		beyond := n.call(limiter.OpCharge, 1, 20)
+		n.Decide(n.now, beyond)
+		n.ledger.run()
+		f := kept(beyond)
+		left := make(chan error, 1)
+		go func() { left <- n.Leave(context.Background()) }()
+		for len(left) == 0 {
+			n.ledger.run()
+		}
+		if err := <-left; err != nil {
+			t.Fatal(err)
+		}
+		n.restart(t, l, func(cfg *holdings.Config) { cfg.Tenure = 2 })
+		pool := n.today(1)
+		n.Credit(f, 20, func(uint64) {})
+		n.ledger.run()
+		if got := pool.Outstanding(); got != 100 {
+			t.Errorf("max debt %d: %d of the 100 units that others have spent are recorded, and %d owed", debt, got, pool.Debt())
+		}
+		n.Credit(before, 30, func(uint64) {})
+		n.ledger.run()
+		if got := pool.Outstanding(); got != 70 {
+			t.Errorf("max debt %d: %d units are recorded when 30 of 100 that fit were given back", debt, got)
+		}
+	}
+}

@@ -7,7 +7,9 @@ import "github.com/headgate/headgate/limiter"
 
 // Keep remembers the counter of key and of the window that was says until a while after
 // until, also if nobody asks for it, so that what was charged can be given back. It
-// returns who was charged, as [Former] has it; no tenure if the counter is forgotten.
+// returns who was charged, as [Former] has it; no tenure if the counter is forgotten, or if it
+// has post-paid use that did not fit: what no unit was granted for must not be returned to
+// the pool, which would take it from what others have spent.
 func (h *Holdings) Keep(key limiter.Key, was, until limiter.Instant) (tenure uint64, life uint32) {
 	s := h.shard(key)
 	s.mu.Lock()
@@ -17,6 +19,9 @@ func (h *Holdings) Keep(key limiter.Key, was, until limiter.Instant) (tenure uin
 		return 0, 0
 	}
 	k.asked = max(k.asked, until)
+	if k.lost > 0 || k.holding.Owes() > 0 {
+		return 0, 0
+	}
 	return h.cfg.Tenure, k.holding.Life()
 }
 
