@@ -8,6 +8,8 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+
+	"github.com/headgate/headgate/api"
 )
 
 // Bounds of a request that changes something.
@@ -136,7 +138,7 @@ func readBody(w http.ResponseWriter, r *http.Request, in any) error {
 	case errors.As(err, &large):
 		return refuse(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", BodyBytesMax)
 	case err != nil:
-		return refuse(http.StatusBadRequest, "the body is not what this route takes: %v", err)
+		return refuse(http.StatusBadRequest, "the body is not what this route takes: %s", api.JSONProblem(err))
 	}
 	return nil
 }

@@ -99,7 +99,8 @@ func TestAnAdjustmentIsOfAttributes(t *testing.T) {
 	for body, says := range map[string]string{
 		`{"key": "00ff00ff00ff00ff", "by": 1, "reason": "r"}`: "key: give a domain and attributes",
 		`{"by": 1, "reason": "r"}`:                            "give a key, or a domain",
-		`{"domain": "shop", "by": "1"}`:                       "the body is not what this route takes",
+		`{"domain": "shop", "by": "1"}`:                       "the body is not what this route takes: by: must be a whole number from -9223372036854775808 to 9223372036854775807, not a text",
+		`{"domain": 3}`:                                       "the body is not what this route takes: domain: must be a text, not a number",
 	} {
 		var a asks
 		if code, text := a.do("POST", "/v1/quotas/adjust", body); code != 400 || !strings.Contains(text, says) {

@@ -10,7 +10,6 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -101,7 +100,7 @@ func (a *attributes) list(b []byte) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&pairs); err != nil {
-		return fmt.Errorf("attributes: %w", err)
+		return errors.New("attributes: " + api.JSONProblem(err))
 	}
 	for i, p := range pairs {
 		if p.Key == nil || p.Value == nil {
@@ -162,7 +161,7 @@ func (h *Handler) readJSON(w http.ResponseWriter, r *http.Request, v any) error 
 	if errors.As(err, &tooLarge) {
 		return err
 	}
-	return &api.Fault{Reason: api.Malformed, Field: "body", Bound: strings.TrimPrefix(err.Error(), "json: ")}
+	return &api.Fault{Reason: api.Malformed, Field: "body", Bound: api.JSONProblem(err)}
 }
 
 // decide decides c, without its counters if it is late, and returns the exchange, which is the caller's to close, also

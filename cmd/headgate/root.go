@@ -26,6 +26,7 @@ Exit codes of every command:
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetFlagErrorFunc(explainFlag)
 	root.AddCommand(newServe(), newCheck(), newCounter(), newQuota(), newBackup(), newRestore(), newAdopt(), newPolicy(), newBench(), newVersion())
 	return root
 }
