@@ -158,6 +158,9 @@ func (d *DB) identify(c Config, recorded Identity, found bool) error {
 	if err != nil {
 		return err
 	}
+	if err := id.accepts(Config{}); err != nil { // of a newer format nothing else was read
+		return err
+	}
 	if found && (!known || id.Store != recorded.Store) {
 		return &DamagedError{Dir: c.Dir, Cause: fmt.Errorf("%s and the database %s are not of the same store", identityFile, databaseDir)}
 	}

@@ -116,6 +116,22 @@ func TestANewerFormatIsRefusedAndNothingTouched(t *testing.T) {
 	}
 }
 
+// A newer version that ends before it has said so in the file has damaged nothing.
+func TestANewerFormatOfTheDatabaseAloneIsNoDamage(t *testing.T) {
+	fs := vfs.NewMem()
+	d := mustOpen(t, small(fs))
+	b := d.NewBatch()
+	newer := d.Identity()
+	newer.Format++
+	if err := errors.Join(b.Set(storeKey(), newer.text(), nil), d.Commit(b, pebble.Sync), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var damaged *DamagedError
+	if _, err := Open(small(fs)); !errors.Is(err, ErrNewerFormat) || errors.As(err, &damaged) {
+		t.Fatal(err)
+	}
+}
+
 // What is older is read, and then no older version's any more: also if a crash comes
 // between the database, which says so first, and the file.
 func TestAnOlderFormatIsRaisedWhenItIsOpened(t *testing.T) {
