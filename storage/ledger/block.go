@@ -26,6 +26,7 @@ import (
 //	length(1) key(16) id(16) quota's request, of that length
 type blockItem struct {
 	name    requestName
+	record  []byte // quota's request, as it is recorded,
 	request quota.Request
 }
 
@@ -66,14 +67,18 @@ type blockWriter struct {
 func (w *blockWriter) begin(number uint64) { w.number, w.value = number, w.value[:0] }
 
 func (w *blockWriter) add(n requestName, q *quota.Request) {
+	w.request = q.AppendTo(w.request[:0])
+	w.addRecord(n, w.request)
+}
+
+func (w *blockWriter) addRecord(n requestName, record []byte) {
 	if window := n.pool.window; len(w.value) == 0 || window != w.window {
 		w.window = window
 		w.value = append40(append40(append(w.value, 0), window.Start), window.End)
 		w.value = append(w.value, window.Rolling)
 	}
-	w.request = q.AppendTo(w.request[:0])
-	w.value = appendID(appendID(append(w.value, byte(len(w.request))), n.pool.key), n.id)
-	w.value = append(w.value, w.request...)
+	w.value = appendID(appendID(append(w.value, byte(len(record))), n.pool.key), n.id)
+	w.value = append(w.value, record...)
 }
 
 // full reports whether there may be no room for another item.
@@ -81,6 +86,29 @@ func (w *blockWriter) full() bool { return len(w.value)+blockItemBytesMax > bloc
 
 // eachInBlock calls use with each request of a block. The item is used again for the next.
 func eachInBlock(value []byte, use func(*blockItem) error) error {
+	return eachRecordInBlock(value, func(i *blockItem) (err error) {
+		if i.request, err = quota.DecodeRequest(i.record); err != nil {
+			return err
+		}
+		return use(i)
+	})
+}
+
+// requestInBlock returns what a block has of a request.
+func requestInBlock(value []byte, n requestName) (q quota.Request, found bool, err error) {
+	err = eachRecordInBlock(value, func(i *blockItem) (err error) {
+		if i.name == n {
+			found = true
+			q, err = quota.DecodeRequest(i.record)
+		}
+		return err
+	})
+	return q, found, err
+}
+
+// eachRecordInBlock is eachInBlock without the request, which takes longer to read than all
+// the rest.
+func eachRecordInBlock(value []byte, use func(*blockItem) error) error {
 	var item blockItem
 	rest := value
 	for len(rest) > 0 {
@@ -114,6 +142,6 @@ func (i *blockItem) parse(b []byte) (rest []byte, err error) {
 		return b, errors.New("it is cut off")
 	}
 	i.name.pool.key, i.name.id = parseID(b), parseID(b[idBytes:])
-	i.request, err = quota.DecodeRequest(b[2*idBytes : 2*idBytes+length])
-	return b[2*idBytes+length:], err
+	i.record = b[2*idBytes : 2*idBytes+length]
+	return b[2*idBytes+length:], nil
 }

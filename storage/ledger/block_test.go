@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -262,6 +263,32 @@ func TestALedgerThatHasLostABlockStops(t *testing.T) {
 	if err, ok := b.ledger.Apply(log(2, batchOf(now, 1, all))).(error); !ok || b.ledger.Err() == nil {
 		t.Errorf("%v, %v", err, b.ledger.Err())
 	}
+}
+
+// A work may read every block that there is, so that each takes about what it has on disk.
+func TestABlockThatIsReadTakesWhatIsRecorded(t *testing.T) {
+	const n = 8000 // some 150 blocks
+	b := mustOpen(t, vfs.NewMem())
+	for from := uint64(0); from < n; from += 1000 {
+		b.ledger.Apply(log(1+from, batchOf(now, from+1000, func(id uint64, _ *quota.Command) bool { return id >= from })))
+	}
+	all, w := batchOf(now, n, all).Commands, &b.ledger.work
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := 0; i < n; i += 20 {
+		c := &all[i]
+		if q, err := w.request(requestName{poolName{c.Key, c.Window}, c.Request}); err != nil || !q.found {
+			t.Fatal(i, q, err)
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	blocks := len(w.blocks)
+	if each := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) / int64(max(1, blocks)); blocks < n/60 || each > 2*blockBytes {
+		t.Errorf("%d bytes for each of %d blocks", each, blocks)
+	}
+	runtime.KeepAlive(all)
 }
 
 // No two blocks have the same number, also if those of a second are used up.

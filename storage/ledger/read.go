@@ -121,19 +121,16 @@ func (l *Ledger) readAt(n requestName, at place) (q quota.Request, found bool, e
 	if at.block == 0 {
 		return l.readRequest(n)
 	}
-	_, err = l.readBlock(at.block, func(i *blockItem) {
-		if i.name == n {
-			q, found = i.request, true
-		}
+	_, err = l.readBlock(at.block, func(value []byte) (err error) {
+		q, found, err = requestInBlock(value, n)
+		return err
 	})
 	return q, found, err
 }
 
-// readBlock calls use with each request of a block; found is false if it is not there.
-func (l *Ledger) readBlock(number uint64, use func(*blockItem)) (found bool, err error) {
-	return l.config.DB.Get(l.blockKey(number), func(value []byte) error {
-		return eachInBlock(value, func(i *blockItem) error { use(i); return nil })
-	})
+// readBlock calls use with a block; found is false if it is not there.
+func (l *Ledger) readBlock(number uint64, use func(value []byte) error) (found bool, err error) {
+	return l.config.DB.Get(l.blockKey(number), use)
 }
 
 // looks reports whether c only asks.

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,10 +28,11 @@ type heldRequest struct {
 	at      place         // and where
 }
 
-// A heldBlock is a block of which requests were read, and what is left of it.
+// A heldBlock is a block of which requests were read, as it is recorded: decoded, one takes
+// several times as much, and a work may read all blocks that there are.
 type heldBlock struct {
-	items   []blockItem
-	changed bool
+	value []byte
+	taken []requestName // out of it
 }
 
 func (w *work) request(n requestName) (*heldRequest, error) {
@@ -73,7 +75,10 @@ func (w *work) recorded(n requestName, at place) (q quota.Request, found bool, e
 	held, ok := w.blocks[at.block]
 	if !ok {
 		held = &heldBlock{}
-		found, err := w.ledger.readBlock(at.block, func(i *blockItem) { held.items = append(held.items, *i) })
+		found, err := w.ledger.readBlock(at.block, func(value []byte) error {
+			held.value = bytes.Clone(value)
+			return nil
+		})
 		if err == nil && !found {
 			err = fmt.Errorf("block %x is not there", at.block)
 		}
@@ -82,15 +87,7 @@ func (w *work) recorded(n requestName, at place) (q quota.Request, found bool, e
 		}
 		w.blocks[at.block] = held
 	}
-	if i := held.index(n); i >= 0 {
-		return held.items[i].request, true, nil
-	}
-	return q, false, nil
-}
-
-// index returns where a request is in the block, -1 if it is not.
-func (b *heldBlock) index(n requestName) int {
-	return slices.IndexFunc(b.items, func(i blockItem) bool { return i.name == n })
+	return requestInBlock(held.value, n)
 }
 
 // due returns when a request's record may be deleted, in Unix seconds.
@@ -147,8 +144,7 @@ func (w *work) remove(b *pebble.Batch, q *heldRequest) error {
 		return w.deleteRecord(b, q.name, due(&q.was))
 	}
 	held := w.blocks[q.at.block]
-	i := held.index(q.name)
-	held.items, held.changed = slices.Delete(held.items, i, i+1), true
+	held.taken = append(held.taken, q.name)
 	return nil
 }
 
@@ -207,21 +203,28 @@ func (w *work) endBlock(b *pebble.Batch, writer *blockWriter) error {
 
 // fillBlocks writes what is left of blocks out of which requests were taken.
 func (w *work) fillBlocks(b *pebble.Batch) error {
-	var err error
+	var writer blockWriter
 	for number, held := range w.blocks {
-		switch {
-		case !held.changed:
-		case len(held.items) == 0:
-			err = errors.Join(err, b.Delete(w.ledger.blockKey(number), nil))
-		default:
-			writer := blockWriter{number: number}
-			for i := range held.items {
-				writer.add(held.items[i].name, &held.items[i].request)
+		if len(held.taken) == 0 {
+			continue
+		}
+		writer.begin(number)
+		err := eachRecordInBlock(held.value, func(i *blockItem) error {
+			if !slices.Contains(held.taken, i.name) {
+				writer.addRecord(i.name, i.record)
 			}
-			err = errors.Join(err, w.endBlock(b, &writer))
+			return nil
+		})
+		if err == nil && len(writer.value) == 0 {
+			err = b.Delete(w.ledger.blockKey(number), nil)
+		} else if err == nil {
+			err = w.endBlock(b, &writer)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return err
+	return nil
 }
 
 // sweep deletes requests that are due. Those of these entries are left: what is
@@ -252,7 +255,7 @@ func (w *work) sweepBlocks(b *pebble.Batch, now int64) (count int, err error) {
 		if _, touched := w.blocks[number]; touched {
 			continue
 		}
-		err = errors.Join(b.Delete(it.Key(), nil), eachInBlock(it.Value(), func(i *blockItem) error {
+		err = errors.Join(b.Delete(it.Key(), nil), eachRecordInBlock(it.Value(), func(i *blockItem) error {
 			count++
 			w.head.requests--
 			w.deleted = append(w.deleted, place{i.name.hash(), number})
