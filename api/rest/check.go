@@ -38,6 +38,13 @@ type units uint64
 
 // UnmarshalJSON reads one.
 func (u *units) UnmarshalJSON(b []byte) error {
+	if err := u.read(b); err != nil {
+		return fmt.Errorf("cost: %w", err)
+	}
+	return nil
+}
+
+func (u *units) read(b []byte) error {
 	if n, err := strconv.ParseUint(string(b), 10, 64); err == nil {
 		*u = units(n)
 		return nil
@@ -46,7 +53,7 @@ func (u *units) UnmarshalJSON(b []byte) error {
 		*u = units(f)
 		return nil
 	}
-	return fmt.Errorf("cost: %s: must be a whole number from 0 to %d", api.Quote(b), uint64(limiter.CostMax))
+	return fmt.Errorf("%s: must be a whole number from 0 to %d", api.Quote(b), uint64(limiter.CostMax))
 }
 
 // attributes are an object, or a list of {"key", "value"} where a key repeats.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"net/http"
@@ -33,7 +34,19 @@ func (c *unitCosts) UnmarshalJSON(b []byte) error {
 	if b[0] != '{' {
 		return errCosts
 	}
-	return json.Unmarshal(b, (*map[string]units)(c))
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(b, &members); err != nil {
+		return err
+	}
+	*c = make(unitCosts, len(members))
+	for _, unit := range slices.Sorted(maps.Keys(members)) {
+		var n units
+		if err := n.read(members[unit]); err != nil {
+			return fmt.Errorf("costs: %s: %w", api.Quote([]byte(unit)), err)
+		}
+		(*c)[unit] = n
+	}
+	return nil
 }
 
 // messages returns c as the native API has it.

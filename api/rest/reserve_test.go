@@ -148,6 +148,7 @@ func TestWhatIsWrongWithAReservationIsNamed(t *testing.T) {
 		{"a domain that is no text", "/v1/settle", `{"domain": 3}`, 400, "body: domain: must be a text, not a number"},
 		{"a key that is no text", "/v1/reserve", `{"attributes": [{"key": 3}]}`, 400, "body: attributes: key: must be a text, not a number"},
 		{"an attribute that is no pair", "/v1/reserve", `{"attributes": [3]}`, 400, "body: attributes: must be an object, not a number"},
+		{"a cost that is no number", "/v1/settle", `{"costs": {"cents": 1, "tokens": true}}`, 400, `body: costs: "tokens": "true": must be a whole number from 0 to 36028797018963968`},
 		{"an unknown field", "/v1/reserve", `{"domain": "llm", "peek": true}`, 400, "peek"},
 		{"a lifetime that is no number", "/v1/reserve", strings.Replace(reserveBody, `"cost`, `"lifetime_seconds": "9", "cost`, 1), 400, "lifetime_seconds: must be in [1e-9"},
 		{"a lifetime of more than a day", "/v1/extend", `{"domain": "llm", "id": "call 1", "lifetime_seconds": 86400.1}`, 400, "lifetime_seconds: must be in [1e-9, 86400]"},
