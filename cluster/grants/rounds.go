@@ -10,14 +10,21 @@ const (
 	// roundMax is how long an entry waits for those that are under way: one that
 	// hangs holds up the other groups once, for so long.
 	roundMax = 5 * time.Millisecond
-	// lingerMax bounds how long the next round waits for callers that were just
-	// answered; it waits as long as the last one took.
-	lingerMax = 4 * time.Millisecond
-	// lingerSkip is how many rounds don't wait after one that waited in vain, which is
-	// when less than one in lingerFew came.
+	// lingerSkip is how many rounds don't wait after one that waited in vain.
 	lingerSkip = 32
-	lingerFew  = 4
 )
+
+// A lull is how the next round waits for callers that were just answered.
+type lull struct {
+	part time.Duration // of how long the last round took: 2 is half of it
+	most time.Duration
+	// It waited in vain if of so many that it waited for less than few came.
+	of, few int64
+}
+
+// Callers of one node come back to it; those of several go from one to the next.
+func alone() lull        { return lull{part: 2, most: time.Millisecond, of: 4, few: 3} }
+func amongSeveral() lull { return lull{part: 1, most: 4 * time.Millisecond, of: 4, few: 1} }
 
 // rounds has the entries of a node's groups begin together: they share a database, so
 // one sync serves those that are there at the same time, and what comes meanwhile is
@@ -25,11 +32,12 @@ const (
 // many commands wait as waited then and were answered: callers who ask again when they are
 // answered are then all in one round, not half of them in each of two. Of several nodes,
 // callers go from one to the next, and a node's rounds begin with those of another, whose
-// entries it syncs, once half as many wait. If they don't come, it begins after as long
-// as the last one took; and if few of them do, the following begin at once.
+// entries it syncs, once half as many wait. If they don't come, it begins after a part of
+// the time that the last one took; and if few of them do, the following begin at once.
 type rounds struct {
 	waiting atomic.Int64 // commands in the lines' queues
 	want    atomic.Int64 // as many end the lingering; 0: nobody lingers
+	several atomic.Bool  // another node's entries have come
 
 	mu      sync.Mutex // guards what follows
 	current *round     // nil: none is under way
@@ -94,6 +102,13 @@ func (r *rounds) begin() {
 	close(r.current.begun)
 }
 
+func (r *rounds) lull() lull {
+	if r.several.Load() {
+		return amongSeveral()
+	}
+	return alone()
+}
+
 func (r *rounds) stopLingering() {
 	r.want.Store(0)
 	r.linger.Stop()
@@ -115,7 +130,8 @@ func (r *rounds) leave(m *round, commands int) {
 		return
 	}
 	r.want.Store(r.waiting.Load() + int64(m.commands))
-	r.linger.Reset(min(time.Since(m.began), lingerMax))
+	p := r.lull()
+	r.linger.Reset(min(time.Since(m.began)/p.part, p.most))
 }
 
 // goOn begins the next round if somebody waits for it.
@@ -134,7 +150,7 @@ func (r *rounds) lingered() {
 	if want == 0 || r.current != nil {
 		return
 	}
-	if lingerFew*r.waiting.Load() < want {
+	if p := r.lull(); p.of*r.waiting.Load() < p.few*want {
 		r.skip = lingerSkip
 	}
 	r.goOn()
@@ -156,6 +172,9 @@ func (r *rounds) came(n int) {
 // nudge ends the lingering if half of what it waits for is there: another node's round
 // has begun.
 func (r *rounds) nudge() {
+	if !r.several.Load() {
+		r.several.Store(true)
+	}
 	if r.want.Load() == 0 {
 		return
 	}

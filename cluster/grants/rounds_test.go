@@ -45,34 +45,61 @@ func TestEntriesBeginTogetherWhenThoseThatAreUnderWayAreDone(t *testing.T) {
 	})
 }
 
-func TestARoundThatNobodyComesToBeginsAfterTheTimeOfTheLast(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRounds()
-		m := r.enter()
-		time.Sleep(time.Millisecond)
-		r.leave(m, 4)
-		began := time.Now()
-		m = r.enter()
-		if took := time.Since(began); took != time.Millisecond {
-			t.Errorf("it began after %s", took)
-		}
-		for range lingerSkip { // it was in vain
-			r.leave(m, 4)
-			began = time.Now()
-			m = r.enter()
-			if took := time.Since(began); took != 0 {
-				t.Fatalf("it began after %s", took)
-			}
-		}
-		time.Sleep(time.Minute)
-		r.leave(m, 4)
-		began = time.Now()
-		m = r.enter()
-		if took := time.Since(began); took != lingerMax {
-			t.Errorf("it began after %s", took)
-		}
-		r.leave(m, 1)
-	})
+func TestARoundThatNobodyComesToBeginsAfterAPartOfTheTimeOfTheLast(t *testing.T) {
+	for name, several := range map[string]bool{"of one node": false, "of several": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, pause := newRounds(), alone()
+				if several {
+					r.nudge()
+					pause = amongSeveral()
+				}
+				m := r.enter()
+				enters := func(what string, want time.Duration) {
+					t.Helper()
+					began := time.Now()
+					m = r.enter()
+					if took := time.Since(began); took != want {
+						t.Fatalf("%s it began after %s, want %s", what, took, want)
+					}
+				}
+				time.Sleep(time.Millisecond)
+				r.leave(m, 4)
+				enters("when nobody comes", time.Millisecond/pause.part)
+				for range lingerSkip {
+					r.leave(m, 4)
+					enters("after it was in vain", 0)
+				}
+				time.Sleep(time.Minute)
+				r.leave(m, 4)
+				enters("after a long one", pause.most)
+				r.leave(m, 1)
+			})
+		})
+	}
+}
+
+// Half of those who were answered come back: of several nodes the others are elsewhere.
+func TestOnlyALoneNodeLingersInVainWhenHalfComeBack(t *testing.T) {
+	for name, several := range map[string]bool{"of one node": false, "of several": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRounds()
+				if several {
+					r.nudge()
+				}
+				m := r.enter()
+				time.Sleep(time.Millisecond)
+				r.leave(m, 4)
+				r.came(2)
+				m = r.enter()
+				if skips := r.skip > 0; skips == several {
+					t.Errorf("the next rounds begin at once: %v", skips)
+				}
+				r.leave(m, 0)
+			})
+		})
+	}
 }
 
 func TestAnEntryThatHangsHoldsUpTheOthersOnce(t *testing.T) {
@@ -85,7 +112,7 @@ func TestAnEntryThatHangsHoldsUpTheOthersOnce(t *testing.T) {
 			t.Errorf("it began after %s", took)
 		}
 		r.leave(m, 0)
-		time.Sleep(lingerMax)
+		time.Sleep(roundMax)
 		began = time.Now()
 		m = r.enter()
 		if took := time.Since(began); took != 0 {
