@@ -27,9 +27,17 @@ const (
 	listMarker   = "manifest" // of Pebble's: which list counts
 )
 
-// sealed reports whether the seal covers the file of this name, of the database.
-func sealed(name string) bool {
-	return strings.HasSuffix(name, logSuffix) || strings.HasPrefix(name, listPrefix)
+// kindOf says what a file of the database is of which the end can't be told from damage:
+// "" for all others.
+func kindOf(name string) string {
+	switch {
+	case strings.HasSuffix(name, logSuffix):
+		return "write-ahead log"
+	case strings.HasPrefix(name, listPrefix):
+		return "list of files"
+	default:
+		return ""
+	}
 }
 
 // seal records the logs and the list as they are. The database is closed.
@@ -86,14 +94,10 @@ func breakSeal(fs vfs.FS, dir string) error {
 		return nil //nolint:nilerr // whoever opens it says so
 	}
 	path := fs.PathJoin(dir, sealFile)
-	f, err := fs.Open(path)
+	recorded, err := readUpTo(fs, path, sealBytesMax)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	} else if err != nil {
-		return err
-	}
-	recorded, err := io.ReadAll(io.LimitReader(f, sealBytesMax))
-	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	if err := broken(fs, dir, recorded); err != nil {
@@ -111,12 +115,9 @@ func broken(fs vfs.FS, dir string, recorded []byte) error {
 	text, ok := strings.CutPrefix(string(recorded), sealHead)
 	for line := range strings.Lines(text) {
 		name, want, found := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		if ok = ok && found && sealed(name) && fs.PathBase(name) == name && strings.HasSuffix(line, "\n"); !ok {
+		kind := kindOf(name)
+		if ok = ok && found && kind != "" && fs.PathBase(name) == name && strings.HasSuffix(line, "\n"); !ok {
 			break
-		}
-		kind := "write-ahead log"
-		if strings.HasPrefix(name, listPrefix) {
-			kind = "list of files"
 		}
 		sum, err := sumOf(fs, fs.PathJoin(dir, databaseDir, name))
 		switch {

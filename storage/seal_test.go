@@ -24,6 +24,13 @@ func closed(t *testing.T) (fs *vfs.MemFS, log string) {
 		t.Fatal(err)
 	}
 	mustClose(t, d)
+	logs := logsOf(t, fs)
+	return fs, logs[len(logs)-1]
+}
+
+// logsOf returns the paths of a store's logs, the newest last.
+func logsOf(t *testing.T, fs vfs.FS) (logs []string) {
+	t.Helper()
 	names, err := fs.List("data/store/db")
 	if err != nil {
 		t.Fatal(err)
@@ -31,10 +38,10 @@ func closed(t *testing.T) (fs *vfs.MemFS, log string) {
 	slices.Sort(names)
 	for _, name := range names {
 		if strings.HasSuffix(name, logSuffix) {
-			log = "data/store/db/" + name
+			logs = append(logs, "data/store/db/"+name)
 		}
 	}
-	return fs, log
+	return logs
 }
 
 // overwrite replaces a file, as a disk that errs does.

@@ -163,7 +163,7 @@ func (f syncedFS) ReuseForWrite(from, to string, category vfs.DiskWriteCategory)
 
 func (f syncedFS) watch(name string, file vfs.File, err error) (vfs.File, error) {
 	name = f.PathBase(name)
-	if err != nil || !strings.HasSuffix(name, logSuffix) && !strings.HasPrefix(name, listPrefix) {
+	if err != nil || kindOf(name) == "" {
 		return file, err
 	}
 	return &syncedPrefix{File: file, synced: f.synced, written: prefix{name: name}}, nil
@@ -181,9 +181,8 @@ type syncedPrefix struct {
 
 // Write is of vfs.File.
 func (f *syncedPrefix) Write(b []byte) (int, error) {
-	sum := func(old uint32) uint32 { return crc32.Update(old, castagnoli(), b) }
 	f.mu.Lock()
-	next := sum(f.written.sum) // before the write, which may change b
+	next := crc32.Update(f.written.sum, castagnoli(), b) // before the write, which may change b
 	f.mu.Unlock()
 	n, err := f.File.Write(b)
 	f.mu.Lock()
@@ -247,7 +246,7 @@ func checkSynced(fs vfs.FS, dir string) error {
 	}
 	for _, p := range known {
 		if p.name == list {
-			if err := p.check(fs, dir, "list of files"); err != nil {
+			if err := p.check(fs, dir); err != nil {
 				return err
 			}
 		}
@@ -258,7 +257,7 @@ func checkSynced(fs vfs.FS, dir string) error {
 	}
 	for _, p := range known {
 		if number, _, ok := wal.ParseLogFilename(p.name); ok && uint64(number) >= needed {
-			if err := p.check(fs, dir, "write-ahead log"); err != nil {
+			if err := p.check(fs, dir); err != nil {
 				return err
 			}
 		}
@@ -267,10 +266,10 @@ func checkSynced(fs vfs.FS, dir string) error {
 }
 
 // check reports what is missing of a file that is needed.
-func (p prefix) check(fs vfs.FS, dir, kind string) error {
+func (p prefix) check(fs vfs.FS, dir string) error {
 	path := fs.PathJoin(dir, databaseDir, p.name)
 	damaged := func(format string, args ...any) error {
-		return &DamagedError{Dir: dir, Cause: fmt.Errorf("the "+kind+" "+databaseDir+"/"+p.name+" "+format, args...)}
+		return &DamagedError{Dir: dir, Cause: fmt.Errorf("the "+kindOf(p.name)+" "+databaseDir+"/"+p.name+" "+format, args...)}
 	}
 	f, err := fs.Open(path)
 	if errors.Is(err, os.ErrNotExist) {

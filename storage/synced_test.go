@@ -25,17 +25,7 @@ func killed(t *testing.T) (fs *vfs.MemFS, logs []string) {
 	d.synced.idle() // as soon as no other waits
 	fs = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
 	mustClose(t, d)
-	names, err := fs.List("data/store/db")
-	if err != nil {
-		t.Fatal(err)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if strings.HasSuffix(name, logSuffix) {
-			logs = append(logs, "data/store/db/"+name)
-		}
-	}
-	return fs, logs
+	return fs, logsOf(t, fs)
 }
 
 func TestWhatIsMissingOfALogAfterAKillIsRefused(t *testing.T) {
