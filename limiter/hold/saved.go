@@ -105,11 +105,10 @@ func decode(b []byte) (s Saved, err error) {
 	b = b[n:]
 	var texts [3][]byte
 	for i := range texts {
-		length, n := binary.Uvarint(b)
-		if n <= 0 || length > uint64(len(b)-n) {
+		var ok bool
+		if texts[i], b, ok = cutValue(b); !ok {
 			return s, fmt.Errorf("text %d is cut off", i)
 		}
-		texts[i], b = b[n:n+int(length)], b[n+int(length):]
 	}
 	s.domain, s.made, s.settle = string(texts[0]), texts[1], texts[2]
 	if s.Legs > limiter.ChargesMax || len(b) < int(s.Legs)*binary.Size(savedLeg{}) {
@@ -127,6 +126,15 @@ func decode(b []byte) (s Saved, err error) {
 	}
 	s.units, err = decodeUnits(b)
 	return s, err
+}
+
+// cutValue takes what limiter.AppendValue has appended from the beginning of b.
+func cutValue(b []byte) (v, rest []byte, ok bool) {
+	length, n := binary.Uvarint(b)
+	if n <= 0 || length > uint64(len(b)-n) {
+		return nil, b, false
+	}
+	return b[n : n+int(length)], b[n+int(length):], true
 }
 
 // check reports what no Book would have saved at that moment.

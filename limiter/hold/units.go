@@ -1,7 +1,6 @@
 package hold
 
 import (
-	"encoding/binary"
 	"errors"
 	"slices"
 
@@ -46,11 +45,11 @@ func appendUnits(b []byte, units []string) []byte {
 // decodeUnits reads what appendUnits has appended, to the end of b.
 func decodeUnits(b []byte) (units []string, err error) {
 	for len(b) > 0 {
-		length, n := binary.Uvarint(b)
-		if n <= 0 || length > uint64(len(b)-n) || len(units) == unitsMax {
+		u, rest, ok := cutValue(b)
+		if !ok || len(units) == unitsMax {
 			return nil, errors.New("units are cut off, or too many")
 		}
-		units, b = append(units, string(b[n:n+int(length)])), b[n+int(length):]
+		units, b = append(units, string(u)), rest
 	}
 	return units, nil
 }
