@@ -18,13 +18,12 @@ const (
 type lull struct {
 	part time.Duration // of how long the last round took: 2 is half of it
 	most time.Duration
-	// It waited in vain if of so many that it waited for less than few came.
-	of, few int64
+	few  int64 // quarters of those it waited for: if fewer come, it waited in vain
 }
 
 // Callers of one node come back to it; those of several go from one to the next.
-func alone() lull        { return lull{part: 2, most: time.Millisecond, of: 4, few: 3} }
-func amongSeveral() lull { return lull{part: 1, most: 4 * time.Millisecond, of: 4, few: 1} }
+func alone() lull        { return lull{part: 2, most: time.Millisecond, few: 3} }
+func amongSeveral() lull { return lull{part: 1, most: 4 * time.Millisecond, few: 1} }
 
 // rounds has the entries of a node's groups begin together: they share a database, so
 // one sync serves those that are there at the same time, and what comes meanwhile is
@@ -150,7 +149,7 @@ func (r *rounds) lingered() {
 	if want == 0 || r.current != nil {
 		return
 	}
-	if p := r.lull(); p.of*r.waiting.Load() < p.few*want {
+	if 4*r.waiting.Load() < r.lull().few*want {
 		r.skip = lingerSkip
 	}
 	r.goOn()
